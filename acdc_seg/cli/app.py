@@ -1,0 +1,76 @@
+"""What all commands share: their frame, error handling, progress bars and common options."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from acdc_seg import __version__
+from acdc_seg.errors import AcdcError
+
+_is_first = os.environ.get("RANK", "0") == "0"
+console = Console(highlight=False, soft_wrap=True, quiet=not _is_first)
+errors = Console(stderr=True, highlight=False, soft_wrap=True, quiet=not _is_first)
+_debug = False
+
+
+def _set_debug(value: bool) -> bool:
+    global _debug
+    _debug = _debug or value
+    return value
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        console.print(f"acdc_seg {__version__}")
+        raise typer.Exit
+
+
+Debug = Annotated[bool, typer.Option("--debug", callback=_set_debug, rich_help_panel="Other", help="Show the traceback of an error.")]
+Version = Annotated[
+    bool, typer.Option("--version", callback=_print_version, is_eager=True, rich_help_panel="Other", help="Print the version and exit.")
+]
+Device = Annotated[str, typer.Option(rich_help_panel="Computing", help="auto, cpu, cuda or mps.")]
+BatchSize = Annotated[int, typer.Option(min=1, rich_help_panel="Computing", help="Images predicted at a time.")]
+
+
+def make_app() -> typer.Typer:
+    """An empty command with our conventions."""
+    return typer.Typer(
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+
+def run(app: typer.Typer) -> None:
+    """Runs a command; what the user can mend is one message and exit code 2."""
+    try:
+        app()
+    except AcdcError as error:
+        if _debug:
+            raise
+        errors.print(f"[bold red]Error:[/] {escape(str(error))}")
+        sys.exit(2)
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
+    """Yields `report(what, done, total)`, which draws a bar on a terminal and nothing elsewhere."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as progress:
+        tasks = {}
+
+        def report(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = progress.add_task(what, total=total)
+            progress.update(tasks[what], completed=done, total=total)
+
+        yield report

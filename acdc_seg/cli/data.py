@@ -1,0 +1,98 @@
+"""acdc-data"""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from acdc_seg.cli.app import Debug, Version, console, make_app, progress_bar, run
+
+app = make_app()
+
+
+@app.callback(no_args_is_help=True)
+def data(debug: Debug = False, version: Version = False) -> None:
+    """Make, cut and look at data."""
+
+
+@app.command()
+def synthesize(
+    out: Annotated[Path, typer.Argument(help="Folder to make.")] = Path("data/phantom"),
+    patients: Annotated[int, typer.Option(min=1, help="Patients to train on.")] = 40,
+    test_patients: Annotated[int, typer.Option(min=0, help="Patients of the testing folder.")] = 10,
+    cine: Annotated[bool, typer.Option("--cine", help="Write the whole heart beat too (patientNNN_4d.nii.gz).")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the patients.")] = 0,
+) -> None:
+    """Write an ACDC tree of synthetic hearts: five groups, ED and ES volumes with masks."""
+    from acdc_seg.data.phantom import synthesize as write_tree
+
+    with progress_bar() as report:
+        on_patient = lambda done, total: report("patients", done, total)  # noqa: E731
+        write_tree(out, num_patients=patients, num_test_patients=test_patients, seed=seed, cine=cine, on_patient=on_patient)
+    console.print(f"Wrote {escape(str(out))}: {patients + test_patients} patients. Next: acdc-data prepare {escape(str(out))}")
+
+
+@app.command()
+def prepare(
+    tree: Annotated[Path, typer.Argument(help="ACDC tree.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder to make.")] = Path("data/slices"),
+    spacing: Annotated[str, typer.Option(help="Pixel size in mm, or 'native'.", rich_help_panel="Geometry")] = "1.8",
+    size: Annotated[str, typer.Option(help="Pixels of the crop: 96 or 96x128 (height x width).", rich_help_panel="Geometry")] = "96",
+    crop: Annotated[str, typer.Option(help="heart (from the masks) or centre.", rich_help_panel="Geometry")] = "heart",
+    slices: Annotated[str, typer.Option(help="all or mid.", rich_help_panel="What")] = "all",
+    phases: Annotated[str, typer.Option(help="ED, ES or both.", rich_help_panel="What")] = "ED,ES",
+    splits: Annotated[
+        Path | None,
+        typer.Option(help="JSON of patient lists: train, val, test.", rich_help_panel="Split", show_default="testing/, --val-fraction"),
+    ] = None,
+    val_fraction: Annotated[float, typer.Option(help="Part of the training patients that validates.", rich_help_panel="Split")] = 0.2,
+    split_seed: Annotated[int, typer.Option(help="Seed of that choice.", rich_help_panel="Split")] = 0,
+) -> None:
+    """Cut the slices of an ACDC tree to PNG images and masks. The defaults are the geometry of the 96x96 coursework slices."""
+    from acdc_seg.config import load_config
+    from acdc_seg.data.prepare import prepare as cut
+    from acdc_seg.data.splits import read_splits
+
+    changes = {
+        "prepare.spacing": None if spacing == "native" else spacing,
+        "prepare.size": size.lower().split("x") * (1 if "x" in size.lower() else 2),
+        "prepare.crop": crop,
+        "prepare.slices": slices,
+        "prepare.phases": phases.split(","),
+        "data.val_fraction": val_fraction,
+        "data.split_seed": split_seed,
+    }
+    config = load_config(overrides=[f"{key}={json.dumps(value)}" for key, value in changes.items()])
+    with progress_bar() as report:
+        summary = cut(
+            tree,
+            out,
+            settings=config.prepare,
+            splits=read_splits(splits) if splits else None,
+            val_fraction=val_fraction,
+            split_seed=split_seed,
+            on_volume=lambda done, total: report("volumes", done, total),
+        )
+    for split, count in summary.num_images.items():
+        console.print(f"{split:<5} {count:>5} images of {summary.num_patients[split]} patients")
+    if summary.num_left_out:
+        console.print(f"{summary.num_left_out} patients are in no split and were left out")
+    console.print(f"Wrote {escape(str(out))}. Next: acdc-train --model unet --data {escape(str(out))}")
+
+
+@app.command()
+def info(path: Annotated[Path, typer.Argument(help="ACDC tree or paired folders.", show_default=False)]) -> None:
+    """Say what a folder holds: images, patients, groups, sizes and the share of each class."""
+    from acdc_seg.data.inspect import describe
+
+    with progress_bar() as report:
+        lines = describe(path, on_progress=report)
+    for line in lines:
+        console.print(line, markup=False)
+
+
+def main() -> None:
+    """Entry point of acdc-data."""
+    run(app)

@@ -1,0 +1,63 @@
+"""acdc-evaluate"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from acdc_seg.cli.app import BatchSize, Debug, Device, Version, console, make_app, progress_bar, run
+from acdc_seg.cli.members import Members, Tta, Weights, load_members
+
+app = make_app()
+
+
+@app.command()
+def evaluate(
+    runs: Annotated[list[Path], Members],
+    data: Annotated[
+        Path | None, typer.Option(help="ACDC tree or paired folders.", rich_help_panel="What", show_default="the first run's data")
+    ] = None,
+    split: Annotated[str, typer.Option(help="train, val or test.", rich_help_panel="What")] = "val",
+    tta: Tta = None,
+    weights: Weights = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of metrics.csv and metrics.json.", rich_help_panel="Output", show_default="the run"),
+    ] = None,
+    device: Device = "auto",
+    batch_size: BatchSize = 16,
+    debug: Debug = False,
+    version: Version = False,
+) -> None:
+    """Score a run, or the soft vote of several, against true masks: Dice and IoU for every class and image."""
+    from acdc_seg.config import with_overrides
+    from acdc_seg.data.sources import open_source
+    from acdc_seg.errors import ConfigError
+    from acdc_seg.evaluate import evaluate as evaluate_records
+    from acdc_seg.metrics import format_table, summarize, write_csv, write_json
+
+    if len(runs) > 1 and out is None:
+        raise ConfigError("give --out FOLDER for the scores of an ensemble")
+    predictor, config = load_members(runs, tta=tta, weights=weights, device=device)
+    if data is not None:
+        config = with_overrides(config, {"data.path": str(data.resolve())})
+    with progress_bar() as report:
+        source = open_source(config.data, prepare_settings=config.prepare, on_progress=report)
+        records = source.split(split)
+        if not records:
+            raise ConfigError(f"{source.root}: there are no images in split '{split}'; choose train, val or test")
+        rows = evaluate_records(
+            predictor, records, data=config.data, batch_size=batch_size, on_image=lambda done: report("images", done, len(records))
+        )
+    summary, folder = summarize(rows), out or (runs[0] if runs[0].is_dir() else runs[0].parent)
+    write_csv(folder / "metrics.csv", rows)
+    write_json(folder / "metrics.json", rows, summary)
+    console.print(f"{source.kind} data, split {split}: {len({record.patient for record in records})} patients")
+    console.print(format_table(summary), markup=False)
+    console.print(f"Wrote {escape(str(folder))}/metrics.csv and metrics.json")
+
+
+def main() -> None:
+    """Entry point of acdc-evaluate."""
+    run(app)

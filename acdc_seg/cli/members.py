@@ -1,0 +1,40 @@
+"""Options that choose a predictor: runs, their weights, and test-time augmentation."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from acdc_seg.config import Config
+    from acdc_seg.predict import Predictor
+
+Members = typer.Argument(help="Run folders or checkpoints; several are averaged.", show_default=False)
+Tta = Annotated[
+    str | None,
+    typer.Option("--tta", help="Average over views of the image: flips (4) or dihedral (8).", rich_help_panel="What", show_default="none"),
+]
+Weights = Annotated[
+    str | None, typer.Option(help="Weight of each run, for example 2,1,1.", rich_help_panel="What", show_default="equal weights")
+]
+
+
+def load_members(runs: Sequence[Path], *, tta: str | None, weights: str | None, device: str) -> "tuple[Predictor, Config]":
+    """The predictor that the options describe, and the config of the first run.
+
+    Raises:
+        AcdcError: A run that cannot be loaded, runs of different classes, or weights that do not fit.
+    """
+    from acdc_seg.checkpoint import load_checkpoint
+    from acdc_seg.errors import ConfigError
+    from acdc_seg.predict import TTA, Ensemble, Predictor, find_checkpoint, predictor_from_checkpoint
+
+    checkpoints = [load_checkpoint(find_checkpoint(path)) for path in runs]
+    members = [predictor_from_checkpoint(each, source=str(path), device=device) for each, path in zip(checkpoints, runs, strict=True)]
+    try:
+        numbers = [float(part) for part in weights.split(",")] if weights else None
+    except ValueError:
+        raise ConfigError(f"--weights {weights}: write numbers with commas between them, for example 2,1,1") from None
+    predictor: Predictor = Ensemble(members, weights=numbers) if len(members) > 1 else members[0]
+    return (TTA(predictor, views=tta) if tta else predictor), checkpoints[0].config

@@ -1,0 +1,111 @@
+"""The fixed part of preprocessing (MONAI, done once and cached) and the random part (Albumentations, anew each epoch)."""
+
+import random
+from collections.abc import Callable
+
+import albumentations as A
+import cv2
+import numpy as np
+import torch
+from monai.transforms import Compose, EnsureTyped, Resized
+
+from acdc_seg.config import AugmentConfig, ClassesConfig, DataConfig
+from acdc_seg.data.images import check_size, read_image, read_mask
+from acdc_seg.data.records import Record
+
+SHEAR_DEGREES = 16.7
+"""The reference study's shear factor of 0.3 as an angle."""
+
+
+def load_example(record: Record, *, data: DataConfig, classes: ClassesConfig) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Image float32 `(C, H, W)` in 0..1 and mask uint8 `(H, W)` of one record at their size on disk.
+
+    Raises:
+        DataError: A file is unreadable, has other channels or values than configured, or the two differ in size.
+    """
+    image = read_image(record.image, channels=data.channels)
+    if record.mask is None:
+        return torch.from_numpy(image), None
+    mask = read_mask(record.mask, classes)
+    check_size(image, mask, image_path=record.image, mask_path=record.mask)
+    return torch.from_numpy(image), torch.from_numpy(mask)
+
+
+def fixed_transforms(data: DataConfig) -> Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]:
+    """Maps `{"image": (C, H, W), "mask": (1, H, W)}` to `data.size`, as plain tensors without metadata."""
+    keys = ("image", "mask")
+    resize = [Resized(keys, spatial_size=data.size, mode=("bilinear", "nearest-exact"))] if data.size else []
+    return Compose([*resize, EnsureTyped(keys, track_meta=False)])
+
+
+def normalize(images: torch.Tensor, data: DataConfig) -> torch.Tensor:
+    """Brings images `(B, C, H, W)` in 0..1 to the range that networks see; `image` mode accepts any range."""
+    if data.normalize == "none":
+        return images
+    if data.normalize == "fixed":
+        return (images - data.mean) / data.std
+    std, mean = torch.std_mean(images, dim=(1, 2, 3), keepdim=True, correction=0)
+    return (images - mean) / std.clamp_min(1e-6)
+
+
+class Augment:
+    """A random transform whose outcome depends on nothing but the key it is called with."""
+
+    def __init__(self, config: AugmentConfig) -> None:
+        self.pipeline = A.Compose(_PIPELINES[config.preset](config.strength))
+
+    def __call__(self, image: np.ndarray, mask: np.ndarray, *, key: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+        """Transforms image `(C, H, W)` in 0..1 and mask `(H, W)` alike; `key` is, say, (seed, epoch, index)."""
+        generator = np.random.default_rng(key)
+        self.pipeline.set_random_state(generator, random.Random(int(generator.integers(2**63))))
+        result = self.pipeline(image=image.transpose(1, 2, 0), mask=mask)  # (H, W, C)
+        return np.ascontiguousarray(result["image"].transpose(2, 0, 1)), np.ascontiguousarray(result["mask"])  # (C, H, W)
+
+
+def _shift(limit: float, p: float) -> A.Affine:
+    return A.Affine(translate_percent={"x": (-limit, limit), "y": (-limit, limit)}, border_mode=cv2.BORDER_REPLICATE, p=p)
+
+
+def _shear(p: float) -> A.Affine:
+    return A.Affine(shear={"x": (-SHEAR_DEGREES, SHEAR_DEGREES), "y": (-SHEAR_DEGREES, SHEAR_DEGREES)}, p=p)
+
+
+def _mix() -> list[A.BasicTransform | A.BaseCompose]:
+    one_of = A.OneOf([_shear(0.8), _shift(0.1, 0.2)], p=0.3)
+    return [A.HorizontalFlip(p=0.3), A.VerticalFlip(p=0.6), A.RandomRotate90(p=0.2), one_of]
+
+
+def _strong(strength: float) -> list[A.BasicTransform | A.BaseCompose]:
+    """Pose, shape and contrast as they vary between patients and scanners."""
+    s = strength
+    if s == 0:
+        return []
+    return [
+        A.SquareSymmetry(p=0.5),
+        A.Affine(
+            rotate=(-30 * s, 30 * s),
+            scale=(1 - 0.25 * s / (1 + 0.25 * s), 1 + 0.25 * s),
+            translate_percent=(-0.08 * s, 0.08 * s),
+            shear=(-8 * s, 8 * s),
+            border_mode=cv2.BORDER_REFLECT_101,
+            p=0.9,
+        ),
+        A.ElasticTransform(alpha=60 * s, sigma=8, border_mode=cv2.BORDER_REFLECT_101, p=0.4),
+        A.RandomGamma(gamma_limit=(100 / (1 + 0.7 * s), 100 * (1 + 0.7 * s)), p=0.5),
+        A.RandomBrightnessContrast(brightness_limit=0.15 * s, contrast_limit=0.3 * s, p=0.5),
+        A.GaussNoise(std_range=(0, 0.05 * s), p=0.25),
+        A.GaussianBlur(blur_limit=0, sigma_limit=(0.2, 0.2 + 0.8 * s), p=0.2),
+    ]
+
+
+_PIPELINES: dict[str, Callable[[float], list[A.BasicTransform | A.BaseCompose]]] = {
+    "none": lambda strength: [],
+    "horizontal": lambda strength: [A.HorizontalFlip(p=0.5)],
+    "vertical": lambda strength: [A.VerticalFlip(p=0.5)],
+    "rotate90": lambda strength: [A.RandomRotate90(p=0.5)],
+    "shear": lambda strength: [_shear(0.5)],
+    "shift": lambda strength: [_shift(0.1, 0.5)],
+    "reference": lambda strength: [A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.5), A.RandomRotate90(p=0.5), _shift(0.15, 0.2)],
+    "mix": lambda strength: _mix(),
+    "strong": _strong,
+}

@@ -1,0 +1,42 @@
+"""What `auto` means for device and precision on this machine."""
+
+import torch
+
+from acdc_seg.errors import ConfigError
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def resolve_device(name: str) -> torch.device:
+    """The torch device for auto, cpu, cuda or mps.
+
+    Raises:
+        ConfigError: The device is not on this machine.
+    """
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return torch.device(next(device for device, present in available.items() if present))
+    if not available[name]:
+        raise ConfigError(f"train.device: '{name}' is not on this machine; use auto or cpu, or install a build of PyTorch for it")
+    return torch.device(name)
+
+
+def resolve_precision(name: str, device: torch.device) -> str:
+    """fp32, bf16 or fp16; auto takes bf16 where the device computes it natively.
+
+    Raises:
+        ConfigError: fp16 on a CPU.
+    """
+    if name == "fp16" and device.type == "cpu":
+        raise ConfigError("train.precision: fp16 needs a GPU; use bf16 or fp32 on the CPU")
+    if name != "auto":
+        return name
+    return "bf16" if _has_native_bf16(device) else "fp32"
+
+
+def _has_native_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
+    return False

@@ -1,0 +1,31 @@
+"""The errors a user can cause. Each message says what was given, what is allowed and what to do."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class AcdcError(Exception):
+    """Base of all errors that are the input's fault, not the program's; commands print it and exit with 2."""
+
+
+class ConfigError(AcdcError):
+    """A setting is unknown, has a wrong value, or contradicts another one."""
+
+
+class DataError(AcdcError):
+    """An image, mask, folder or table cannot be used as it is."""
+
+
+class CheckpointError(AcdcError):
+    """A checkpoint is missing, damaged, or made for something else."""
+
+
+class TrainingError(AcdcError):
+    """Training cannot go on, for example because the loss is no longer a number."""
+
+
+def did_you_mean(given: str, allowed: Iterable[str]) -> str:
+    """A sentence that names the closest allowed word, or lists them all when none is close."""
+    options = list(allowed)
+    close = get_close_matches(given, options, n=1, cutoff=0.6)
+    return f"did you mean '{close[0]}'?" if close else f"choose from: {', '.join(options)}"

@@ -1,0 +1,1 @@
+"""Encoders that are named after their public checkpoints."""

@@ -1,0 +1,76 @@
+"""The frame of every network: encoder, decoder, head."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from acdc_seg.errors import DataError
+
+MIN_SIZE = 32
+
+
+class SegmentationModel(nn.Module):
+    """A network that gives every pixel of an image a score per class.
+
+    Args:
+        encoder: Maps the image `(B, in_channels, H, W)` to feature maps, the finest first.
+        decoder: Maps those to one feature map.
+        head: Maps that to class scores, at the image's resolution or below it.
+        in_channels: Channels of the image.
+        multiple: Height and width must be multiples of this inside; images of other sizes are padded with zeros, evenly on both
+            sides, and the logits are cropped back.
+        min_size: Height and width inside are at least this.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        head: nn.Module,
+        *,
+        in_channels: int,
+        multiple: int = 1,
+        min_size: int = MIN_SIZE,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+        self.head = head
+        self.in_channels = in_channels
+        self.multiple = multiple
+        self.min_size = min_size
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits `(B, num_classes, H, W)` of images `(B, in_channels, H, W)`, for any H and W from 32.
+
+        Raises:
+            DataError: The images have another number of channels, or are too small.
+        """
+        self._check(images)
+        height, width = images.shape[-2:]
+        top, bottom = self._padding(height)
+        left, right = self._padding(width)
+        if top or bottom or left or right:
+            images = F.pad(images, (left, right, top, bottom))
+        logits = self.head(self.decoder(self.encoder(images)))
+        if logits.shape[-2:] != images.shape[-2:]:
+            logits = F.interpolate(logits, size=images.shape[-2:], mode="bilinear", align_corners=True)
+        return logits[..., top : top + height, left : left + width]
+
+    def _check(self, images: torch.Tensor) -> None:
+        if images.ndim != 4 or images.shape[1] != self.in_channels:
+            raise DataError(
+                f"images have shape {tuple(images.shape)}, this network takes (B, {self.in_channels}, H, W): "
+                f"convert the images to {self.in_channels} channel(s), or build the network with their number of channels"
+            )
+        height, width = images.shape[-2:]
+        if min(height, width) < MIN_SIZE:
+            raise DataError(
+                f"images of height={height}, width={width} are too small, the least is {MIN_SIZE} each: "
+                f"pad or resize them to {max(height, MIN_SIZE)}x{max(width, MIN_SIZE)}"
+            )
+
+    def _padding(self, size: int) -> tuple[int, int]:
+        """Zeros before and after an axis of this size."""
+        padding = max(self.min_size - size, -size % self.multiple)
+        return padding // 2, padding - padding // 2

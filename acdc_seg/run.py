@@ -1,0 +1,115 @@
+"""A run: the folder that holds everything one training produced."""
+
+import json
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from acdc_seg import __version__
+from acdc_seg.config import Config, dump_yaml
+from acdc_seg.errors import ConfigError, DataError
+from acdc_seg.files import write_text
+
+LIBRARIES = ("torch", "monai", "accelerate", "albumentations", "numpy", "opencv-python-headless")
+
+
+@dataclass(frozen=True)
+class Run:
+    """Paths of a run folder; see docs/runs.md for what each file holds."""
+
+    folder: Path
+
+    @property
+    def best(self) -> Path:
+        return self.folder / "best.pt"
+
+    @property
+    def last(self) -> Path:
+        return self.folder / "last.pt"
+
+    def write_config(self, config: Config) -> None:
+        """config.yaml: the whole config, with which `acdc-train --config` repeats the run."""
+        write_text(self.folder / "config.yaml", dump_yaml(config))
+
+    def write_history(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """history.csv: a row per epoch."""
+        header = list(rows[0]) if rows else []
+        lines = [header, *([_number(row[name]) for name in header] for row in rows)]
+        write_text(self.folder / "history.csv", "".join(",".join(line) + "\n" for line in lines))
+
+    def update_json(self, **fields: Any) -> None:
+        """run.json: sets these fields and keeps the others."""
+        write_text(self.folder / "run.json", json.dumps({**self.read_json(), **fields}, indent=2, allow_nan=False) + "\n")
+
+    def read_json(self) -> dict[str, Any]:
+        path = self.folder / "run.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def create_run(config: Config, *, name: str | None) -> Run:
+    """Makes the folder of a new run below `runs_dir`: this name, or the model's with the next free number.
+
+    Raises:
+        ConfigError: The named folder holds a run already.
+        DataError: The folder cannot be made.
+    """
+    base = Path(config.runs_dir)
+    try:
+        if name is None:
+            return Run(_fresh_folder(base, config.model.name))
+        folder = base / name
+        if folder.is_dir() and any(folder.iterdir()):
+            raise ConfigError(f"{folder}: holds a run already; go on with acdc-train --resume {folder}, or choose another --name")
+        folder.mkdir(parents=True, exist_ok=True)
+        return Run(folder)
+    except OSError as error:
+        raise DataError(f"{base}: cannot make a run folder ({error.strerror}); check permissions, or set runs_dir") from None
+
+
+def environment() -> dict[str, Any]:
+    """Versions, host and commit, as run.json records them."""
+    return {
+        "acdc_seg": __version__,
+        "python": platform.python_version(),
+        "libraries": {name: _version(name) for name in LIBRARIES},
+        "host": platform.node(),
+        "platform": platform.platform(),
+        "commit": _commit(),
+    }
+
+
+def _fresh_folder(base: Path, name: str) -> Path:
+    base.mkdir(parents=True, exist_ok=True)
+    for number in count(1):
+        folder = base / (name if number == 1 else f"{name}-{number}")
+        try:
+            folder.mkdir()
+            return folder
+        except FileExistsError:
+            continue
+    raise AssertionError
+
+
+def _number(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """The commit of the checkout that the package is imported from, if it is one."""
+    try:
+        command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+        return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,279 @@
+"""The training loop, top to bottom: seed, train an epoch, validate, save, report."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list, set_seed
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
+from torch.utils.data import DataLoader
+
+from acdc_seg.config import Config, with_overrides
+from acdc_seg.data.images import IGNORE_INDEX
+from acdc_seg.data.loaders import CachedDataset, EpochSampler, cache_examples, make_loader
+from acdc_seg.data.records import Record
+from acdc_seg.data.sources import Source
+from acdc_seg.data.transforms import load_example, normalize
+from acdc_seg.device import resolve_device, resolve_precision
+from acdc_seg.errors import DataError, TrainingError
+from acdc_seg.evaluate import score_image
+from acdc_seg.journal import Journal
+from acdc_seg.losses import build_loss
+from acdc_seg.metrics import ImageScore, summarize
+from acdc_seg.models import build_model
+from acdc_seg.optimizers import build_optimizer, build_schedule
+from acdc_seg.predict import ModelPredictor, batches_of_one_size
+from acdc_seg.run import Run
+
+Example = tuple[Record, torch.Tensor, torch.Tensor]
+Batch = tuple[torch.Tensor, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What a caller listens to. `on_epoch_end(epoch, dice)` may raise to end the training."""
+
+    on_batch: Callable[[int, int, int, float], None] = lambda epoch, done, total, mean_loss: None
+    on_epoch_end: Callable[[int, float], None] = lambda epoch, dice: None
+    should_stop: Callable[[], bool] = lambda: False
+
+
+@dataclass(frozen=True)
+class Result:
+    """Best validation foreground Dice and its epoch (from 1); `stopped` means ended on request, to be resumed."""
+
+    dice: float
+    epoch: int
+    num_epochs: int
+    stopped: bool
+
+
+@dataclass
+class State:
+    """All that changes during training, and so all that `last.pt` holds."""
+
+    model: nn.Module
+    ema: AveragedModel | None
+    optimizer: Any
+    schedule: Any
+    scaler: Any
+    epoch: int = 0
+    batch: int = 0
+    loss_sum: float = 0.0
+    seconds: float = 0.0
+    best_dice: float = -1.0
+    best_epoch: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def kept(self) -> nn.Module:
+        """The network that is validated and kept: the averaged one where there is one."""
+        return self.ema.module if self.ema is not None else self.model
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: part.state_dict() if hasattr(part, "state_dict") else part for name, part in vars(self).items()}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        for name, part in vars(self).items():
+            if hasattr(part, "load_state_dict"):
+                part.load_state_dict(saved[name])
+            else:
+                setattr(self, name, saved[name])
+
+
+def train(config: Config, source: Source, make_run: Callable[[Config], Run], *, watch: Watch | None = None, resume: bool = False) -> Result:
+    """Trains one model and leaves its run folder.
+
+    Args:
+        config: All settings; `auto` device and precision are resolved here.
+        source: Records with a train and a val split.
+        make_run: Gives the run folder; called when all input has proved usable, so that a mistake leaves nothing behind.
+        watch: Listeners for progress, tuning and interruption.
+        resume: Go on from last.pt of the run folder.
+
+    Raises:
+        AcdcError: Unusable data or settings, a checkpoint of another config, or a loss that is no longer a number.
+    """
+    watch = watch or Watch()
+    config, accelerator = _set_up(config)
+    loader, validation = _load_data(config, source)
+    sampler = loader.sampler
+    assert isinstance(sampler, EpochSampler)
+    state, model, loader = _build(config, loader, accelerator)
+    loss_of = build_loss(config.loss, num_classes=len(config.classes.names), ignore_index=_ignore_index(config)).to(accelerator.device)
+    journal = Journal(_shared(accelerator, make_run, config), config, source, active=accelerator.is_main_process)
+    if resume:
+        state.load_state_dict(journal.read_last())
+    journal.start(first_epoch=state.epoch)
+
+    stopped = False
+    while not (stopped or state.epoch >= config.train.epochs or _out_of_patience(state, config)):
+        sampler.start_at(state.epoch, skip=state.batch * loader.total_batch_size)
+        started = time.monotonic() - state.seconds
+        model.train()
+        for images, masks in loader:
+            _seed_batch(config.seed, state.epoch, state.batch, accelerator.process_index)
+            with accelerator.accumulate(model):
+                inputs = normalize(images, config.data).contiguous(memory_format=torch.channels_last)
+                loss = loss_of(model(inputs), masks.long())
+                accelerator.backward(loss)
+                if accelerator.sync_gradients and config.train.clip_norm is not None:
+                    accelerator.clip_grad_norm_(model.parameters(), config.train.clip_norm)
+                state.optimizer.step()
+                state.optimizer.zero_grad()
+            state.batch += 1
+            state.loss_sum += loss.item()
+            state.seconds = time.monotonic() - started
+            watch.on_batch(state.epoch + 1, state.batch, len(loader), state.loss_sum / state.batch)
+            if accelerator.sync_gradients:
+                state.schedule.step()
+                if state.ema is not None:
+                    state.ema.update_parameters(accelerator.unwrap_model(model))
+                if stopped := _any_process(accelerator, watch.should_stop()):
+                    break
+                journal.save_when_due(state.epoch, state.state_dict)
+        else:
+            dice = _shared(accelerator, _finish_epoch, state, validation, loss_of, config, journal, accelerator.device)
+            state.epoch, state.batch, state.loss_sum, state.seconds = state.epoch + 1, 0, 0.0, 0.0
+            journal.save_when_due(state.epoch, state.state_dict)
+            watch.on_epoch_end(state.epoch, dice)
+    journal.close(state.state_dict(), stopped=stopped)
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
+    return Result(state.best_dice, state.best_epoch, state.epoch, stopped)
+
+
+def _set_up(config: Config) -> tuple[Config, Accelerator]:
+    """The config with `auto` resolved, the accelerator, and a seeded generator for the initial weights."""
+    device = resolve_device(config.train.device)
+    precision = resolve_precision(config.train.precision, device)
+    config = with_overrides(config, {"train.precision": precision})
+    set_seed(config.seed)
+    accelerator = Accelerator(
+        mixed_precision={"fp32": "no"}.get(precision, precision),
+        cpu=device.type == "cpu",
+        gradient_accumulation_steps=config.train.accumulate,
+        step_scheduler_with_optimizer=False,
+        rng_types=[],
+    )
+    return config, accelerator
+
+
+def _load_data(config: Config, source: Source) -> tuple[DataLoader[Batch], list[Example]]:
+    """The loader of training batches and the examples to validate on, all files read and checked."""
+    images, masks = cache_examples(source.split("train"), data=config.data, classes=config.classes)
+    dataset = CachedDataset(images, masks, augment=config.augment, seed=config.seed)
+    loader = make_loader(dataset, batch_size=config.train.batch_size, num_workers=config.data.num_workers)
+    validation = []
+    for record in source.split("val"):
+        image, mask = load_example(record, data=config.data, classes=config.classes)
+        if mask is None:
+            raise DataError(f"{record.image}: validation needs a mask for every image")
+        validation.append((record, image, mask))
+    if not validation:
+        raise DataError(f"{source.root}: no images to validate on; two patients are needed at least, or a val folder")
+    return loader, validation
+
+
+def _build(config: Config, loader: Any, accelerator: Accelerator) -> tuple[State, nn.Module, Any]:
+    """The network and all that moves it, on the device."""
+    options = config.model.model_dump()
+    network = build_model(options.pop("name"), config.data.channels, len(config.classes.names), **options)
+    network = network.to(accelerator.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    ema = None
+    if config.train.ema_decay is not None:
+        ema = AveragedModel(network, multi_avg_fn=_ema_average(config.train.ema_decay), use_buffers=True)
+    optimizer = build_optimizer(network.parameters(), config.optimizer)
+    model, optimizer, loader = accelerator.prepare(network, optimizer, loader)
+    num_steps = config.train.epochs * math.ceil(len(loader) / config.train.accumulate)
+    schedule = build_schedule(optimizer.optimizer, config.schedule, num_steps=num_steps)
+    return State(network, ema, optimizer, schedule, accelerator.scaler), model, loader
+
+
+def _ema_average(decay: float) -> Callable[..., None]:
+    """Exponential moving average whose decay rises from 0.1 to `decay`, so that the first random weights are soon forgotten."""
+
+    @torch.no_grad()
+    def update(averaged: list[torch.Tensor], current: list[torch.Tensor], num_averaged: torch.Tensor) -> None:
+        if averaged[0].is_floating_point():
+            count = float(num_averaged)
+            torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + count) / (10 + count)))
+        else:
+            torch._foreach_copy_(averaged, current)
+
+    return update
+
+
+def _seed_batch(seed: int, epoch: int, batch: int, process: int) -> None:
+    """Makes dropout a function of where training stands, so that a resumed run draws what the straight one draws."""
+    torch.manual_seed(hash((seed, epoch, batch, process)) % 2**63)
+
+
+def _finish_epoch(
+    state: State, validation: list[Example], loss_of: nn.Module, config: Config, journal: Journal, device: torch.device
+) -> float:
+    """Validates where due, keeps the weights if they are the best, writes the epoch's row; its Dice, or NaN if not validated."""
+    mean_loss = state.loss_sum / state.batch
+    if not math.isfinite(mean_loss):
+        raise TrainingError(f"epoch {state.epoch + 1}: the loss is {mean_loss}; lower optimizer.lr, or set train.precision=fp32")
+    row: dict[str, Any] = {"epoch": state.epoch + 1, "lr": state.schedule.get_last_lr()[0], "train_loss": mean_loss}
+    last = state.epoch + 1 == config.train.epochs
+    dice = math.nan
+    if last or (state.epoch + 1) % config.train.val_every == 0:
+        val_loss, rows, labels = validate(state.kept, validation, loss_of, config, device)
+        summary = summarize(rows)
+        dice = summary.dice
+        row |= {"val_loss": val_loss, "dice": dice, **{f"dice_{name}": each.dice_mean for name, each in summary.classes.items()}}
+        if config.train.images_every and (last or (state.epoch + 1) % config.train.images_every == 0):
+            journal.draw(state.epoch + 1, validation, labels)
+    row["seconds"] = round(state.seconds, 2)
+    state.history.append(row)
+    if dice > state.best_dice:
+        state.best_dice, state.best_epoch = dice, state.epoch + 1
+        journal.save_best(state.kept, epoch=state.best_epoch, dice=dice)
+    journal.add(state.history)
+    return dice
+
+
+def validate(
+    network: nn.Module, examples: Sequence[Example], loss_of: nn.Module, config: Config, device: torch.device
+) -> tuple[float, list[ImageScore], list[torch.Tensor]]:
+    """Mean loss, the row of every image, and the predicted class indices `(H, W)`, all at the files' size."""
+    predictor = ModelPredictor(network, data=config.data, classes=config.classes, device=device, precision=config.train.precision)
+    loss_sum, rows, predicted = 0.0, [], []
+    for batch in batches_of_one_size(examples, config.train.batch_size, size_of=lambda example: example[1].shape):
+        logits = predictor.logits(torch.stack([image for _, image, _ in batch]))
+        truth = torch.stack([mask for _, _, mask in batch])
+        loss_sum += loss_of(logits, truth.long().to(device)).item() * len(batch)
+        for (record, _, mask), labels in zip(batch, logits.argmax(1).cpu(), strict=True):
+            rows.append(score_image(labels.numpy(), mask.numpy(), record, config.classes))
+            predicted.append(labels)
+    return loss_sum / len(examples), rows, predicted
+
+
+def _out_of_patience(state: State, config: Config) -> bool:
+    return config.train.patience is not None and state.epoch - state.best_epoch >= config.train.patience
+
+
+def _ignore_index(config: Config) -> int | None:
+    return IGNORE_INDEX if config.classes.ignore_value is not None else None
+
+
+def _any_process(accelerator: Accelerator, flag: bool) -> bool:
+    """Whether the flag is set in any process, so that all stop together."""
+    if accelerator.num_processes == 1:
+        return flag
+    return bool(accelerator.reduce(torch.tensor(float(flag), device=accelerator.device), "sum"))
+
+
+def _shared(accelerator: Accelerator, make: Callable[..., Any], *args: Any) -> Any:
+    """The result of `make(*args)`, called in the first process alone and sent to the others."""
+    result = [make(*args) if accelerator.is_main_process else None]
+    if accelerator.num_processes > 1:
+        broadcast_object_list(result)
+    return result[0]

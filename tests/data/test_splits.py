@@ -1,0 +1,92 @@
+import pytest
+
+from acdc_seg.data.splits import check_disjoint, fold_patients, split_patients
+from acdc_seg.errors import ConfigError, DataError
+
+FIVE_GROUPS = {f"patient{number:03d}": group for number, group in enumerate(["NOR", "MINF", "DCM", "HCM", "RV"] * 20, start=1)}
+
+
+def groups_of(patients, groups):
+    return sorted(groups[patient] for patient in patients)
+
+
+def test_every_group_is_divided_in_proportion():
+    train, val = split_patients(FIVE_GROUPS, val_fraction=0.2, seed=0)
+    assert len(train) == 80
+    assert groups_of(val, FIVE_GROUPS) == ["DCM"] * 4 + ["HCM"] * 4 + ["MINF"] * 4 + ["NOR"] * 4 + ["RV"] * 4
+    assert sorted(train + val) == sorted(FIVE_GROUPS)
+    assert train == sorted(train)
+    assert val == sorted(val)
+
+
+def test_order_of_input_has_no_influence_and_the_seed_has():
+    backwards = dict(reversed(FIVE_GROUPS.items()))
+    first = split_patients(FIVE_GROUPS, val_fraction=0.2, seed=3)
+    assert split_patients(backwards, val_fraction=0.2, seed=3) == first
+    assert split_patients(FIVE_GROUPS, val_fraction=0.2, seed=4) != first
+    assert fold_patients(backwards, num_folds=5, seed=3) == fold_patients(FIVE_GROUPS, num_folds=5, seed=3)
+    assert fold_patients(FIVE_GROUPS, num_folds=5, seed=4) != fold_patients(FIVE_GROUPS, num_folds=5, seed=3)
+
+
+@pytest.mark.parametrize("val_fraction", [0.05, 0.9])
+def test_groups_of_two_stand_on_both_sides(val_fraction):
+    groups = {"a": "DCM", "b": "DCM", "c": "RV", "d": "RV"}
+    train, val = split_patients(groups, val_fraction=val_fraction, seed=1)
+    assert groups_of(train, groups) == groups_of(val, groups) == ["DCM", "RV"]
+
+
+def test_shares_are_rounded_so_that_they_sum_up():
+    groups = {f"{group}{number}": group for group in "abcd" for number in range(5)}
+    _, val = split_patients(groups, val_fraction=0.25, seed=0)  # 4 x 1.25 = 5
+    assert len(val) == 5
+    assert set(groups_of(val, groups)) == set("abcd")
+
+
+def test_groups_of_one_are_pooled():
+    train, val = split_patients({"a": "DCM", "b": "RV", "c": "HCM", "d": "NOR"}, val_fraction=0.25, seed=0)
+    assert (len(train), len(val)) == (3, 1)
+
+
+def test_single_patient_trains():
+    assert split_patients({"a": "DCM"}, val_fraction=0.5, seed=0) == (["a"], [])
+    assert split_patients({}, val_fraction=0.5, seed=0) == ([], [])
+
+
+@pytest.mark.parametrize("val_fraction", [0, 1, -0.1, float("nan")])
+def test_fraction_outside_0_to_1(val_fraction):
+    with pytest.raises(ConfigError, match="between 0 and 1"):
+        split_patients(FIVE_GROUPS, val_fraction=val_fraction, seed=0)
+
+
+def test_folds_hold_every_patient_once_and_groups_equally():
+    folds = fold_patients(FIVE_GROUPS, num_folds=5, seed=0)
+    assert sorted(patient for fold in folds for patient in fold) == sorted(FIVE_GROUPS)
+    for fold in folds:
+        assert fold == sorted(fold)
+        assert groups_of(fold, FIVE_GROUPS) == ["DCM"] * 4 + ["HCM"] * 4 + ["MINF"] * 4 + ["NOR"] * 4 + ["RV"] * 4
+
+
+@pytest.mark.filterwarnings("error")
+def test_groups_smaller_than_the_number_of_folds_are_pooled():
+    groups = {"a": "DCM", "b": "DCM", "c": "RV", "d": "HCM", **{f"n{number}": "NOR" for number in range(4)}}
+    folds = fold_patients(groups, num_folds=4, seed=0)
+    assert [sum(groups[patient] == "NOR" for patient in fold) for fold in folds] == [1, 1, 1, 1]
+    assert [len(fold) for fold in folds] == [2, 2, 2, 2]
+
+
+@pytest.mark.filterwarnings("error")
+def test_pool_smaller_than_the_number_of_folds_joins_a_group():
+    groups = {"a": "RV", **{f"n{number}": "NOR" for number in range(5)}}
+    assert sorted(len(fold) for fold in fold_patients(groups, num_folds=3, seed=0)) == [2, 2, 2]
+
+
+@pytest.mark.parametrize("num_folds", [0, 1, 101])
+def test_impossible_number_of_folds(num_folds):
+    with pytest.raises(ConfigError, match=f"num_folds={num_folds} must lie between 2 and the number of patients, 100"):
+        fold_patients(FIVE_GROUPS, num_folds=num_folds, seed=0)
+
+
+def test_patient_in_two_splits_is_named():
+    check_disjoint({"train": ["a", "b", "a"], "val": ["c"]})
+    with pytest.raises(DataError, match="patient 'b' is in train and in test"):
+        check_disjoint({"train": ["a", "b"], "val": ["c"], "test": ["b"]})

@@ -1,0 +1,140 @@
+"""What every registered network owes, and how the factory answers mistakes."""
+
+from functools import cache
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from acdc_seg.config import MODEL_SECTIONS
+from acdc_seg.errors import ConfigError, DataError
+from acdc_seg.models import MODELS, SegmentationModel, build_model
+
+SMALL = {"unet": {"base_channels": 8}}
+LARGE = ("deeplab_drn",)
+
+
+@cache
+def small_model(name: str, in_channels: int) -> SegmentationModel:
+    torch.manual_seed(0)
+    return build_model(name, in_channels, 4, **SMALL.get(name, {})).eval()
+
+
+def test_registry_and_config_know_the_same_networks() -> None:
+    assert set(MODELS) == set(MODEL_SECTIONS)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("in_channels", [1, 3])
+@torch.inference_mode()
+def test_logits_have_the_size_of_the_image(name: str, in_channels: int) -> None:
+    model = small_model(name, in_channels)
+    for height, width in [(96, 96), (97, 97), (100, 100), (128, 128), (32, 75)]:
+        logits = model(torch.randn(1, in_channels, height, width))
+        assert logits.shape == (1, 4, height, width)
+        assert logits.isfinite().all()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_parameter_learns(name: str) -> None:
+    torch.manual_seed(0)
+    model = build_model(name, 1, 4, **SMALL.get(name, {})).train()
+    F.cross_entropy(model(torch.randn(2, 1, 64, 64)), torch.randint(0, 4, (2, 64, 64))).backward()
+    for key, parameter in model.named_parameters():
+        assert parameter.grad is not None, key
+        assert parameter.grad.isfinite().all(), key
+        assert parameter.grad.any(), key
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_trains_on_a_batch_of_one(name: str) -> None:
+    model = build_model(name, 1, 4, **SMALL.get(name, {})).train()
+    logits = model(torch.randn(1, 1, 32, 32))
+    logits.square().mean().backward()
+    assert logits.isfinite().all()
+    assert all(value.isfinite().all() for value in model.state_dict().values())
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in LARGE else ()) for name in MODELS])
+def test_what_it_learns_in_train_mode_it_knows_in_eval_mode(name: str) -> None:
+    torch.manual_seed(0)
+    images, target = rings_and_pools()
+    model = build_model(name, 1, 3, **SMALL.get(name, {}))
+    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.01, total_iters=60)
+    for _ in range(60):
+        optimizer.zero_grad()
+        F.cross_entropy(model.train()(images), target).backward()
+        optimizer.step()
+        schedule.step()
+    for training in (True, False):
+        with torch.inference_mode():
+            prediction = model.train(training)(images).argmax(1)
+        for label in (1, 2):
+            overlap = ((prediction == label) & (target == label)).sum()
+            assert 2 * overlap / ((prediction == label).sum() + (target == label).sum()) > 0.95
+
+
+def rings_and_pools() -> tuple[torch.Tensor, torch.Tensor]:
+    """Noisy images `(3, 1, 48, 48)` of a disc (2) in a ring (1), and their classes `(3, 48, 48)`."""
+    rows, columns = torch.meshgrid(torch.arange(48), torch.arange(48), indexing="ij")
+    squares = torch.stack([(rows - y) ** 2 + (columns - x) ** 2 for y, x in [(18, 18), (30, 20), (22, 30)]])  # (3, 48, 48)
+    target = (squares < 15**2).long() + (squares < 9**2).long()
+    return (target + 0.3 * torch.randn(3, 48, 48))[:, None], target
+
+
+@pytest.mark.parametrize("name", MODELS)
+@torch.inference_mode()
+def test_memory_format_and_batch_do_not_change_the_logits(name: str) -> None:
+    model = small_model(name, 3)
+    images = torch.randn(2, 3, 48, 40)
+    logits = model(images)
+    torch.testing.assert_close(model(images.to(memory_format=torch.channels_last)), logits, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(model(images[1:]), logits[1:], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_state_dict_restores_the_network(name: str) -> None:
+    model = small_model(name, 1)
+    torch.manual_seed(1)
+    other = build_model(name, 1, 4, **SMALL.get(name, {})).eval()
+    images = torch.randn(1, 1, 32, 32)
+    with torch.inference_mode():
+        assert not torch.equal(other(images), model(images))
+        other.load_state_dict(model.state_dict())
+        assert torch.equal(other(images), model(images))
+
+
+@torch.inference_mode()
+def test_pads_with_zeros_evenly_and_crops_back() -> None:
+    model = small_model("unet", 1)  # multiple of 16: 97 -> 112, 7 before and 8 after; 64 stays
+    images = torch.randn(1, 1, 97, 64)
+    assert torch.equal(model(images), model(F.pad(images, (0, 0, 7, 8)))[:, :, 7:104])
+
+
+@torch.inference_mode()
+def test_coarse_logits_are_interpolated_to_the_image() -> None:
+    stride_4 = torch.nn.AvgPool2d(4)
+    model = SegmentationModel(stride_4, torch.nn.Identity(), torch.nn.Identity(), in_channels=1, multiple=4)
+    ramp = torch.arange(32.0).expand(1, 1, 32, 32)
+    # column means 1.5, 5.5, ..., 29.5 are spread over columns 0, 31 / 7, ..., 31
+    assert model(ramp)[0, 0, 0].tolist() == pytest.approx([1.5 + column * 28 / 31 for column in range(32)], abs=1e-5)
+
+
+def test_wrong_images_are_refused_with_the_remedy() -> None:
+    model = small_model("unet", 1)
+    with pytest.raises(DataError, match=r"\(2, 3, 64, 64\).*takes \(B, 1, H, W\).*convert the images to 1 channel"):
+        model(torch.zeros(2, 3, 64, 64))
+    with pytest.raises(DataError, match=r"takes \(B, 1, H, W\)"):
+        model(torch.zeros(1, 64, 64))
+    with pytest.raises(DataError, match="height=31, width=40.*pad or resize them to 32x40"):
+        model(torch.zeros(1, 1, 31, 40))
+
+
+def test_unknown_networks_and_options_are_refused() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'unet'"):
+        build_model("unett", 1, 4)
+    with pytest.raises(ConfigError, match="depht: unknown setting; did you mean 'depth'"):
+        build_model("unet", 1, 4, depht=4)
+    with pytest.raises(ConfigError, match="depth"):
+        build_model("unet", 1, 4, depth=7)
