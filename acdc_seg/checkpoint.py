@@ -1,6 +1,5 @@
 """One self-describing file per checkpoint: config, classes, weights, and for resuming the whole training state."""
 
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from acdc_seg.errors import CheckpointError, ConfigError
 from acdc_seg.files import replacing
 
 FORMAT = 1
+FIELDS = ("weights", "epoch", "dice", "data", "training")
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot read the checkpoint ({error.strerror}); check the path") from None
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError):
+    except Exception:  # a damaged stream can end in any of them
         raise CheckpointError(f"{path}: not a checkpoint, or a damaged one; give a run folder or its best.pt") from None
-    if not isinstance(content, dict) or "format" not in content or "weights" not in content:
+    if not isinstance(content, dict) or not content.keys() >= {"format", "config", *FIELDS}:
         raise CheckpointError(f"{path}: a torch file, but not a checkpoint of acdc_seg; give a run folder or its best.pt")
     if content["format"] != FORMAT:
         raise CheckpointError(
@@ -72,5 +72,5 @@ def load_checkpoint(path: Path) -> Checkpoint:
         config = config_from_tree(content["config"], source=str(path))
     except ConfigError as error:
         raise CheckpointError(f"{path}: its config does not fit this version:\n{error}") from None
-    fields = {name: content[name] for name in ("weights", "epoch", "dice", "data", "training")}
+    fields = {name: content[name] for name in FIELDS}
     return Checkpoint(config=config, **fields)

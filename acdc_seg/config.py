@@ -7,6 +7,7 @@ Values come from, each over the one before: the defaults below, the shipped reci
 from __future__ import annotations
 
 import json
+import re
 import types
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from acdc_seg.errors import ConfigError, did_you_mean
 from acdc_seg.labels import ACDC_LABELS
@@ -59,6 +60,10 @@ class ClassesConfig(Section):
             raise ValueError("at least two classes are needed: the background and one more")
         if len(set(self.values)) < len(self.values) or len(set(self.names)) < len(self.names):
             raise ValueError("names and values must not repeat")
+        if self.masks != "values" and len(set(self.colors)) < len(self.colors):
+            raise ValueError(f"colors must not repeat where masks={self.masks}")
+        if self.ignore_value in self.values:
+            raise ValueError(f"ignore_value {self.ignore_value} is the value of a class; void pixels need a value of their own")
         return self
 
 
@@ -77,7 +82,7 @@ class DataConfig(Section):
     """Mask file stem for an image file stem."""
     extensions: tuple[str, ...] = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
     """File endings that are images; everything else in the folders is left alone."""
-    patients: Literal["auto", "pairs", "each"] | str = "auto"
+    patients: str = "auto"
     """Who an image belongs to: `auto` (records.csv, else patientNNN in the name, else cmrN pairs, else each), `pairs` (2k-1 and 2k),
     `each` image its own, or a regular expression whose first group is the patient."""
     channels: Literal[1, 3] = 1
@@ -97,6 +102,13 @@ class DataConfig(Section):
     num_workers: Annotated[int, Field(ge=0)] = 0
     """Loader processes; 0 loads in the training process, the fastest for small cached images."""
 
+    @field_validator("mask_pattern")
+    @classmethod
+    def _check_pattern(cls, pattern: str) -> str:
+        if pattern.count("{stem}") != 1 or re.search("[{}]", pattern.replace("{stem}", "")):
+            raise ValueError(f"'{pattern}' must have {{stem}} once where the image's name goes, as in {{stem}}_mask")
+        return pattern
+
 
 class PrepareConfig(Section):
     """How slices are cut from volumes; the defaults are the geometry of the 96x96 coursework slices."""
@@ -109,6 +121,8 @@ class PrepareConfig(Section):
     """Centre the crop on the heart's mask, or on the image."""
     slices: Literal["mid", "all"] = "all"
     """All slices of a volume, or the middle one."""
+    interpolation: Literal["linear", "nearest"] = "linear"
+    """How images are resampled; the coursework's own images were sampled nearest. Masks always are."""
     phases: tuple[Literal["ED", "ES"], ...] = ("ED", "ES")
     """Phases of the cardiac cycle to take."""
 
@@ -136,7 +150,7 @@ class UNetConfig(Section):
         if not isinstance(values, Mapping) or "preset" not in values:
             return values
         preset = values["preset"]
-        if preset not in UNET_PRESETS:
+        if str(preset) not in UNET_PRESETS:
             raise ValueError(f"unknown preset '{preset}': {did_you_mean(str(preset), UNET_PRESETS)}")
         return {**UNET_PRESETS[preset], **{key: value for key, value in values.items() if key != "preset"}}
 
@@ -336,8 +350,8 @@ def parse_override(text: str) -> tuple[str, Any]:
         raise ConfigError(f"'{text}' is no override: write section.key=value, for example optimizer.lr=0.001")
     try:
         return key.strip(), yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"'{text}': the value is not YAML ({error})") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"'{text}': the value is not YAML ({' '.join(str(error).split())})") from None
 
 
 def build_model_section(name: str, options: Mapping[str, Any]) -> Any:
@@ -384,12 +398,14 @@ def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[tuple[str, ...], int]]:
         tree = yaml.safe_load(text)
     except OSError as error:
         raise ConfigError(f"{path}: cannot read this config file ({error.strerror}); check the path") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{path}: this is not YAML: {' '.join(str(error).split())}") from None
     if tree is None:
         tree = {}
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: a config file holds 'section:' blocks, this one is a {type(tree).__name__}")
+    sections = {key for key, field in Config.model_fields.items() if isinstance(field.default, Section)}
+    tree = {key: {} if value is None and key in sections else value for key, value in tree.items()}
     return tree, _key_lines(yaml.compose(text, Loader=yaml.SafeLoader))
 
 
@@ -405,9 +421,11 @@ def _key_lines(node: yaml.Node | None, prefix: tuple[str, ...] = ()) -> dict[tup
 
 
 def _merge(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Sets dotted keys in a copy of the tree. Another `model.name` drops the options of the model before it."""
+    """Sets dotted keys in a copy of the tree. Another `model.name` drops the options of the model before it, a preset those it sets."""
     merged = json.loads(json.dumps(tree, default=str))
-    for dotted, value in changes.items():
+    first = [key for key in ("model.name", "model.preset") if key in changes]
+    for dotted in dict.fromkeys([*first, *changes]):
+        value = changes[dotted]
         *parents, last = dotted.split(".")
         node = merged
         for parent in parents:
@@ -416,6 +434,9 @@ def _merge(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
                 raise ConfigError(f"{dotted}: '{parent}' is a value, not a section")
         if dotted == "model.name" and node.get("name", UNetConfig().name) != value:
             node.clear()
+        if dotted == "model.preset":
+            for option in UNET_PRESETS.get(str(value), {}):
+                node.pop(option, None)
         node[last] = value
     return merged
 

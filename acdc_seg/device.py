@@ -2,7 +2,7 @@
 
 import torch
 
-from acdc_seg.errors import ConfigError
+from acdc_seg.errors import ConfigError, did_you_mean
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -11,11 +11,13 @@ def resolve_device(name: str) -> torch.device:
     """The torch device for auto, cpu, cuda or mps.
 
     Raises:
-        ConfigError: The device is not on this machine.
+        ConfigError: Another name, or the device is not on this machine.
     """
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         return torch.device(next(device for device, present in available.items() if present))
+    if name not in available:
+        raise ConfigError(f"device '{name}' is unknown: {did_you_mean(name, ['auto', *available])}")
     if not available[name]:
         raise ConfigError(f"train.device: '{name}' is not on this machine; use auto or cpu, or install a build of PyTorch for it")
     return torch.device(name)
@@ -25,8 +27,10 @@ def resolve_precision(name: str, device: torch.device) -> str:
     """fp32, bf16 or fp16; auto takes bf16 where the device computes it natively.
 
     Raises:
-        ConfigError: fp16 on a CPU.
+        ConfigError: Another name, or fp16 on a CPU.
     """
+    if name not in ("auto", *DTYPES):
+        raise ConfigError(f"precision '{name}' is unknown: {did_you_mean(name, ['auto', *DTYPES])}")
     if name == "fp16" and device.type == "cpu":
         raise ConfigError("train.precision: fp16 needs a GPU; use bf16 or fp32 on the CPU")
     if name != "auto":

@@ -38,8 +38,8 @@ class Run:
 
     def write_history(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """history.csv: a row per epoch."""
-        header = list(rows[0]) if rows else []
-        lines = [header, *([_number(row[name]) for name in header] for row in rows)]
+        header = list(max(rows, key=len, default=()))  # a validated epoch has the most columns
+        lines = [header, *([_number(row.get(name, "")) for name in header] for row in rows)]
         write_text(self.folder / "history.csv", "".join(",".join(line) + "\n" for line in lines))
 
     def update_json(self, **fields: Any) -> None:

@@ -13,6 +13,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
+from acdc_seg.conclude import conclude
 from acdc_seg.config import Config, with_overrides
 from acdc_seg.data.images import IGNORE_INDEX
 from acdc_seg.data.loaders import CachedDataset, EpochSampler, cache_examples, make_loader
@@ -143,6 +144,8 @@ def train(config: Config, source: Source, make_run: Callable[[Config], Run], *, 
             journal.save_when_due(state.epoch, state.state_dict)
             watch.on_epoch_end(state.epoch, dice)
     journal.close(state.state_dict(), stopped=stopped)
+    if accelerator.is_main_process and not stopped:
+        conclude(journal.run, config, source, state.history)
     accelerator.wait_for_everyone()
     accelerator.end_training()
     return Result(state.best_dice, state.best_epoch, state.epoch, stopped)
@@ -257,7 +260,8 @@ def validate(
 
 
 def _out_of_patience(state: State, config: Config) -> bool:
-    return config.train.patience is not None and state.epoch - state.best_epoch >= config.train.patience
+    validated = bool(state.history) and "dice" in state.history[-1]
+    return config.train.patience is not None and validated and state.epoch - state.best_epoch >= config.train.patience
 
 
 def _ignore_index(config: Config) -> int | None:

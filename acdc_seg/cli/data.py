@@ -41,6 +41,9 @@ def prepare(
     spacing: Annotated[str, typer.Option(help="Pixel size in mm, or 'native'.", rich_help_panel="Geometry")] = "1.8",
     size: Annotated[str, typer.Option(help="Pixels of the crop: 96 or 96x128 (height x width).", rich_help_panel="Geometry")] = "96",
     crop: Annotated[str, typer.Option(help="heart (from the masks) or centre.", rich_help_panel="Geometry")] = "heart",
+    interpolation: Annotated[
+        str, typer.Option(help="linear, or nearest like the coursework's images.", rich_help_panel="Geometry")
+    ] = "linear",
     slices: Annotated[str, typer.Option(help="all or mid.", rich_help_panel="What")] = "all",
     phases: Annotated[str, typer.Option(help="ED, ES or both.", rich_help_panel="What")] = "ED,ES",
     splits: Annotated[
@@ -59,6 +62,7 @@ def prepare(
         "prepare.spacing": None if spacing == "native" else spacing,
         "prepare.size": size.lower().split("x") * (1 if "x" in size.lower() else 2),
         "prepare.crop": crop,
+        "prepare.interpolation": interpolation,
         "prepare.slices": slices,
         "prepare.phases": phases.split(","),
         "data.val_fraction": val_fraction,

@@ -122,12 +122,13 @@ def _train(config: "Config", resume: Path | None) -> None:
         result = train_model(with_overrides(config, {"name": None}), source, make_run, watch=watch, resume=resume is not None)
     if not folder:
         return
+    place = escape(str(folder[0]))
     if result.stopped:
-        console.print(f"Stopped; nothing is lost. Go on with: acdc-train --resume {escape(str(folder[0]))}")
+        console.print(f"Stopped; nothing is lost. Go on with: acdc-train --resume {place}")
         raise typer.Exit(130)
     console.print(
-        f"Best validation Dice [bold]{result.dice:.4f}[/] (foreground mean) in epoch {result.epoch}. Wrote {escape(str(folder[0]))}/\n"
-        f"Next: acdc-evaluate {escape(str(folder[0]))}, or acdc-submit --runs {escape(str(folder[0]))} --data DIR --out submission.csv"
+        f"Best validation Dice [bold]{result.dice:.4f}[/] (foreground mean) in epoch {result.epoch}. Wrote {place}/report.html\n"
+        f"Next: acdc-evaluate {place}, or acdc-submit --runs {place} --data DIR --out submission.csv"
     )
 
 

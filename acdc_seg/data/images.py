@@ -20,13 +20,13 @@ def read_image(path: Path, *, channels: int = 1) -> np.ndarray:
     """An 8 or 16-bit image as float32 `(C, H, W)` in 0..1.
 
     Raises:
-        DataError: The file is unreadable or truncated, or has other channels than configured.
+        DataError: The file is unreadable or truncated, not of 8 or 16 bits, or has other channels than configured.
     """
     pixels = _decode(path)
     found = 1 if pixels.ndim == 2 else pixels.shape[2]
     if found != channels:
         raise DataError(f"{path}: the image has {found} channels where {channels} are configured; set data.channels or convert the file")
-    scaled = pixels.astype(np.float32) / _full_scale(pixels, path)
+    scaled = pixels.astype(np.float32) / np.iinfo(pixels.dtype).max
     return scaled[None] if scaled.ndim == 2 else np.ascontiguousarray(scaled.transpose(2, 0, 1))  # (C, H, W)
 
 
@@ -34,7 +34,7 @@ def read_mask(path: Path, classes: ClassesConfig) -> np.ndarray:
     """A mask file as class indices, uint8 `(H, W)`; void pixels are `IGNORE_INDEX`.
 
     Raises:
-        DataError: The file is unreadable, or holds a value or colour that is no class.
+        DataError: The file is unreadable, not of 8 or 16 bits, or holds a value or colour that is no class.
     """
     pixels = _decode(path)
     if classes.masks == "values":
@@ -66,15 +66,11 @@ def _decode(path: Path) -> np.ndarray:
         cv2.utils.logging.setLogLevel(previous)
     if pixels is None:
         raise DataError(f"{path}: not a readable image ({len(data):,} bytes, truncated or damaged); copy it again from its source")
+    if pixels.dtype not in (np.uint8, np.uint16):
+        raise DataError(f"{path}: pixels are {pixels.dtype}, only 8 and 16-bit images are read; convert the file")
     if pixels.ndim == 3 and pixels.shape[2] == 3:
         return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
     return pixels
-
-
-def _full_scale(pixels: np.ndarray, path: Path) -> float:
-    if pixels.dtype not in (np.uint8, np.uint16):
-        raise DataError(f"{path}: pixels are {pixels.dtype}, only 8 and 16-bit images are read; convert the file")
-    return float(np.iinfo(pixels.dtype).max)
 
 
 def _indices_of_values(path: Path, pixels: np.ndarray, classes: ClassesConfig) -> np.ndarray:

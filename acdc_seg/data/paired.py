@@ -75,9 +75,18 @@ def _read_split(folder: Path, split: str, config: DataConfig, details: Mapping[s
 
 
 def _record(stem: str, image: Path, mask: Path | None, split: str, config: DataConfig, detail: Mapping[str, str]) -> Record:
-    spacing = (float(detail["spacing_row"]), float(detail["spacing_col"])) if detail.get("spacing_row") else None
     patient = detail.get("patient") or patient_of(stem, config.patients)
-    return Record(stem, image, mask, patient, split, detail.get("phase", ""), detail.get("group", ""), spacing)
+    return Record(stem, image, mask, patient, split, detail.get("phase") or "", detail.get("group") or "", _spacing(stem, detail))
+
+
+def _spacing(stem: str, detail: Mapping[str, str]) -> tuple[float, float] | None:
+    given = detail.get("spacing_row"), detail.get("spacing_col")
+    if not any(given):
+        return None
+    try:
+        return float(given[0] or ""), float(given[1] or "")
+    except ValueError:
+        raise DataError(f"records.csv: spacing_row and spacing_col of {stem} must both be numbers in mm, or both be empty") from None
 
 
 def patient_of(stem: str, rule: str) -> str:
@@ -120,7 +129,7 @@ def _read_details(path: Path) -> dict[str, dict[str, str]]:
     if not path.is_file():
         return {}
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             return {row["id"]: row for row in csv.DictReader(file)}
     except (KeyError, UnicodeDecodeError, csv.Error):
         raise DataError(f"{path}: not a table with a column 'id'; run acdc-data prepare again or remove the file") from None

@@ -117,7 +117,7 @@ def cut_slice(
     size = np.array(settings.size)
     corner = np.floor((extent / 2 if centre is None else np.array(centre)) / resampled_spacing - size / 2 + 0.5).astype(int)
     margin = size // 6
-    resampled = cv2.resize(np.ascontiguousarray(image, np.float32), pixels[::-1], interpolation=cv2.INTER_LINEAR)
+    resampled = _nearest(image, pixels) if settings.interpolation == "nearest" else _linear(image, pixels)
     stretched = _stretch(_crop(resampled, corner - margin, size + 2 * margin))
     return Cut(
         image=_crop(stretched, margin, size),
@@ -135,10 +135,14 @@ def _resampled_shape(shape: tuple[int, ...], spacing: tuple[float, float], targe
     return rows, columns
 
 
-def _nearest(label: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+def _linear(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    return cv2.resize(np.ascontiguousarray(image, np.float32), shape[::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def _nearest(pixels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Nearest neighbour on half-pixel centres; a tie takes the higher index, which OpenCV's variants do not promise."""
-    rows, columns = (((np.arange(new) + 0.5) * (old / new)).astype(int) for old, new in zip(label.shape, shape, strict=True))
-    return label[np.ix_(rows, columns)]
+    rows, columns = (((np.arange(new) + 0.5) * (old / new)).astype(int) for old, new in zip(pixels.shape, shape, strict=True))
+    return pixels[np.ix_(rows, columns)]
 
 
 def _crop(pixels: np.ndarray, corner: np.ndarray, size: np.ndarray) -> np.ndarray:

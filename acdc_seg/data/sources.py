@@ -15,7 +15,7 @@ from acdc_seg.data.records import Record
 from acdc_seg.data.splits import split_patients
 from acdc_seg.errors import DataError
 
-PHANTOM_PATIENTS = 40
+PHANTOM_PATIENTS = 25
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how many are done, and how many there are."""
 

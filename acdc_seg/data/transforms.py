@@ -1,7 +1,7 @@
 """The fixed part of preprocessing (MONAI, done once and cached) and the random part (Albumentations, anew each epoch)."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import albumentations as A
 import cv2
@@ -52,14 +52,23 @@ class Augment:
     """A random transform whose outcome depends on nothing but the key it is called with."""
 
     def __init__(self, config: AugmentConfig) -> None:
-        self.pipeline = A.Compose(_PIPELINES[config.preset](config.strength))
+        transforms = _PIPELINES[config.preset](config.strength)
+        self.square, self.oblong = A.Compose(transforms), A.Compose(_without_quarter_turns(transforms))
 
     def __call__(self, image: np.ndarray, mask: np.ndarray, *, key: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
         """Transforms image `(C, H, W)` in 0..1 and mask `(H, W)` alike; `key` is, say, (seed, epoch, index)."""
         generator = np.random.default_rng(key)
-        self.pipeline.set_random_state(generator, random.Random(int(generator.integers(2**63))))
-        result = self.pipeline(image=image.transpose(1, 2, 0), mask=mask)  # (H, W, C)
+        pipeline = self.square if mask.shape[0] == mask.shape[1] else self.oblong
+        pipeline.set_random_state(generator, random.Random(int(generator.integers(2**63))))
+        result = pipeline(image=image.transpose(1, 2, 0), mask=mask)  # (H, W, C)
         return np.ascontiguousarray(result["image"].transpose(2, 0, 1)), np.ascontiguousarray(result["mask"])  # (C, H, W)
+
+
+def _without_quarter_turns(transforms: Sequence[A.BasicTransform | A.BaseCompose]) -> list[A.BasicTransform | A.BaseCompose]:
+    """The same for images that are not square, whose size a quarter turn would change: flips alone remain of the symmetries."""
+    kept = [each for each in transforms if not isinstance(each, A.RandomRotate90 | A.SquareSymmetry)]
+    lost_flips = any(isinstance(each, A.SquareSymmetry) for each in transforms)
+    return [A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.5), *kept] if lost_flips else kept
 
 
 def _shift(limit: float, p: float) -> A.Affine:

@@ -3,13 +3,13 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from acdc_seg.models import build_model
+from acdc_seg.models import SegmentationModel, build_model
 from acdc_seg.models.blocks import AtrousConv2d
 from acdc_seg.models.deeplab import ASPP, ImagePooling, PooledBatchNorm2d
 
 
 @pytest.fixture(scope="module")
-def model() -> nn.Module:
+def model() -> SegmentationModel:
     return build_model("deeplab_drn", 3, 4)
 
 
@@ -17,7 +17,7 @@ def count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
 
 
-def test_published_number_of_parameters(model: nn.Module) -> None:
+def test_published_number_of_parameters(model: SegmentationModel) -> None:
     assert count(model) == 40_732_692
     assert count(model.encoder) == 35_296_176
 
@@ -27,7 +27,7 @@ def test_dropout_stands_after_the_aspp_and_the_two_decoder_convolutions() -> Non
     assert [module.p for module in model.modules() if isinstance(module, nn.Dropout)] == [0.3, 0.3, 0.1]
 
 
-def test_aspp_rates(model: nn.Module) -> None:
+def test_aspp_rates(model: SegmentationModel) -> None:
     assert [module.dilation for module in model.decoder.modules() if isinstance(module, AtrousConv2d)] == [(12, 12), (24, 24), (36, 36)]
 
 
@@ -48,10 +48,9 @@ def test_image_pooling_is_one_value_per_channel() -> None:
 
 def test_one_image_alone_is_normalised_by_running_statistics() -> None:
     norm = PooledBatchNorm2d(2).train()
-    norm.running_mean.copy_(torch.tensor([1.0, -1.0]))
-    norm.running_var.copy_(torch.tensor([4.0, 1.0]))
+    norm.load_state_dict({"running_mean": torch.tensor([1.0, -1.0]), "running_var": torch.tensor([4.0, 1.0])}, strict=False)
     single = torch.tensor([3.0, -1.0]).reshape(1, 2, 1, 1)
     assert norm(single).flatten().tolist() == pytest.approx([(3 - 1) / 2, 0.0], abs=1e-4)
-    assert norm.running_mean.tolist() == [1.0, -1.0]
+    assert norm.state_dict()["running_mean"].tolist() == [1.0, -1.0]
     norm(torch.cat([single, -single]))  # two images move the mean a tenth of the way to theirs, zero
-    assert norm.running_mean.tolist() == pytest.approx([0.9, -0.9])
+    assert norm.state_dict()["running_mean"].tolist() == pytest.approx([0.9, -0.9])

@@ -60,6 +60,6 @@ def test_dropout_acts_on_the_deepest_level_alone() -> None:
 
 def test_convolving_before_interpolating_is_the_same_as_after() -> None:
     up = upsampling(6, 3, up="bilinear_conv1x1").double()
-    conv, bilinear = up
+    conv, bilinear = up.children()
     x = torch.randn(2, 6, 5, 7, dtype=torch.float64)
     torch.testing.assert_close(up(x), conv(bilinear(x)), atol=1e-12, rtol=0)

@@ -49,4 +49,4 @@ def test_strides_and_dilations(drn: DRN54) -> None:
 
 
 def test_initialisation_counts_outgoing_connections(drn: DRN54) -> None:
-    assert drn.layer7[0].weight.std().item() == pytest.approx(sqrt(2 / (9 * 512)), rel=0.01)
+    assert drn.state_dict()["layer7.0.weight"].std().item() == pytest.approx(sqrt(2 / (9 * 512)), rel=0.01)

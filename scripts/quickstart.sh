@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# From nothing to a checked submission on synthetic hearts: installs, makes data, trains two models, evaluates, submits.
+# What is done already is not done again, so the script can be stopped and started.
+set -euo pipefail
+source "$(dirname "$0")/install.sh" ""
+work="${1:-runs/quickstart}"
+tree="$work/phantom" slices="$work/slices"
+
+say() { printf '\n== %s\n' "$*"; }
+finished() { [ -e "$1/run.json" ] && grep -q '"status": "finished"' "$1/run.json"; }
+train() { # model, epochs
+    local run="$work/$1"
+    if finished "$run"; then
+        echo "$run is trained already"
+    elif [ -e "$run/last.pt" ]; then
+        acdc-train --resume "$run"
+    else
+        rm -rf "$run"
+        acdc-train --model "$1" --data "$slices" --epochs "$2" --name "$1" runs_dir="$work"
+    fi
+}
+
+say "Synthetic ACDC patients"
+[ -d "$tree" ] || acdc-data synthesize "$tree" --patients 15 --test-patients 5
+say "Slices of 96x96 pixels"
+[ -d "$slices" ] || acdc-data prepare "$tree" --out "$slices"
+acdc-data info "$slices"
+say "U-Net"
+train unet 10
+say "DeepLabV3+-DRN"
+train deeplab_drn 4
+say "Scores on the validation patients"
+acdc-evaluate "$work/unet"
+acdc-evaluate "$work/deeplab_drn"
+acdc-evaluate "$work/unet" "$work/deeplab_drn" --out "$work/ensemble"
+say "Submission of the soft vote"
+acdc-submit --runs "$work/unet" "$work/deeplab_drn" --data "$slices" --out "$work/submission.csv" --masks "$work/masks"
+acdc-submit --check "$work/submission.csv" --truth "$slices/test/mask"
+
+cat <<END
+
+Everything is in $work:
+  phantom/                     synthetic ACDC tree (NIfTI, Info.cfg)
+  slices/                      images and masks cut from it
+  unet/, deeplab_drn/          the runs: report.html, history.csv, best.pt, TensorBoard events
+  ensemble/metrics.csv         scores of the soft vote
+  submission.csv, masks/       predictions for the test patients
+Your own data: acdc-train --model unet --data PATH
+END

@@ -1,0 +1,75 @@
+"""Small synthetic hearts that many tests share."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from acdc_seg.config import Config, load_config
+
+SIZE = 48
+SPLIT_OF_PATIENT = {"patient001": "train", "patient002": "train", "patient003": "val", "patient004": "test"}
+
+Heart = tuple[np.ndarray, np.ndarray]
+
+
+def make_heart(seed: int) -> Heart:
+    """A grey image and its mask, both uint8 (48, 48): a disk (LV) in a ring (myocardium) beside a disk (RV)."""
+    rng = np.random.default_rng(seed)
+    rows, cols = np.mgrid[:SIZE, :SIZE]
+    row, col, radius = rng.integers(20, 28), rng.integers(24, 30), rng.integers(6, 9)
+    from_lv = np.hypot(rows - row, cols - col)
+    from_rv = np.hypot(rows - row, cols - col + 2 * radius + 3)
+    mask = np.select([from_lv < radius, from_lv < radius + 4, from_rv < radius], [3, 2, 1]).astype(np.uint8)
+    grey = np.array([60, 200, 100, 230])[mask] + rng.normal(0, 8, mask.shape)
+    return grey.clip(0, 255).astype(np.uint8), mask
+
+
+@pytest.fixture
+def hearts() -> list[Heart]:
+    return [make_heart(seed) for seed in range(8)]
+
+
+@pytest.fixture
+def write_png() -> Callable[[Path, np.ndarray], Path]:
+    """Writes a grey or RGB array, making the folder."""
+
+    def write(path: Path, pixels: np.ndarray) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        done, encoded = cv2.imencode(path.suffix, pixels if pixels.ndim == 2 else pixels[..., ::-1])
+        assert done
+        path.write_bytes(encoded.tobytes())
+        return path
+
+    return write
+
+
+@pytest.fixture
+def paired_folder(tmp_path: Path, hearts: list[Heart], write_png: Callable[[Path, np.ndarray], Path]) -> Path:
+    """Eight hearts of four patients: four images to train on, two to validate, two to test."""
+    root = tmp_path / "hearts"
+    for number, (image, mask) in enumerate(hearts):
+        patient = list(SPLIT_OF_PATIENT)[number // 2]
+        folder, stem = root / SPLIT_OF_PATIENT[patient], f"{patient}_{number % 2}"
+        write_png(folder / "image" / f"{stem}.png", image)
+        write_png(folder / "mask" / f"{stem}_mask.png", mask)
+    return root
+
+
+@pytest.fixture
+def tiny_config(paired_folder: Path, tmp_path: Path) -> Config:
+    """A tiny U-Net for two epochs of two batches in fp32 on the CPU."""
+    settings = {
+        "data.path": str(paired_folder),
+        "runs_dir": str(tmp_path / "runs"),
+        "model.depth": 2,
+        "model.base_channels": 4,
+        "train.epochs": 2,
+        "train.batch_size": 2,
+        "train.device": "cpu",
+        "train.precision": "fp32",
+        "train.images_every": 0,
+    }
+    return load_config(overrides=[f"{key}={value}" for key, value in settings.items()])
