@@ -76,6 +76,15 @@ class State:
         """The network that is validated and kept: the averaged one where there is one."""
         return self.ema.module if self.ema is not None else self.model
 
+    def finish_epoch(self, row: dict[str, Any]) -> bool:
+        """Takes the epoch's row into the history and goes to the next epoch; whether this one was the best so far."""
+        self.epoch, self.batch, self.loss_sum, self.seconds = row["epoch"], 0, 0.0, 0.0
+        self.history.append(row)
+        if row.get("dice", -1.0) <= self.best_dice:
+            return False
+        self.best_dice, self.best_epoch = row["dice"], row["epoch"]
+        return True
+
     def state_dict(self) -> dict[str, Any]:
         return {name: part.state_dict() if hasattr(part, "state_dict") else part for name, part in vars(self).items()}
 
@@ -134,15 +143,17 @@ def train(config: Config, source: Source, make_run: Callable[[Config], Run], *, 
             if accelerator.sync_gradients:
                 state.schedule.step()
                 if state.ema is not None:
-                    state.ema.update_parameters(accelerator.unwrap_model(model))
+                    state.ema.update_parameters(state.model)
                 if stopped := _any_process(accelerator, watch.should_stop()):
                     break
                 journal.save_when_due(state.epoch, state.state_dict)
         else:
-            dice = _shared(accelerator, _finish_epoch, state, validation, loss_of, config, journal, accelerator.device)
-            state.epoch, state.batch, state.loss_sum, state.seconds = state.epoch + 1, 0, 0.0, 0.0
+            row = _shared(accelerator, _epoch_row, state, validation, loss_of, config, journal, accelerator.device)
+            if state.finish_epoch(row):
+                journal.save_best(state.kept, epoch=state.best_epoch, dice=state.best_dice)
+            journal.add(state.history)
             journal.save_when_due(state.epoch, state.state_dict)
-            watch.on_epoch_end(state.epoch, dice)
+            watch.on_epoch_end(state.epoch, row.get("dice", math.nan))
     journal.close(state.state_dict(), stopped=stopped)
     if accelerator.is_main_process and not stopped:
         conclude(journal.run, config, source, state.history)
@@ -217,30 +228,23 @@ def _seed_batch(seed: int, epoch: int, batch: int, process: int) -> None:
     torch.manual_seed(hash((seed, epoch, batch, process)) % 2**63)
 
 
-def _finish_epoch(
+def _epoch_row(
     state: State, validation: list[Example], loss_of: nn.Module, config: Config, journal: Journal, device: torch.device
-) -> float:
-    """Validates where due, keeps the weights if they are the best, writes the epoch's row; its Dice, or NaN if not validated."""
-    mean_loss = state.loss_sum / state.batch
+) -> dict[str, Any]:
+    """The row of history.csv for the epoch that ends, with validation scores where they are due."""
+    epoch, mean_loss = state.epoch + 1, state.loss_sum / state.batch
     if not math.isfinite(mean_loss):
-        raise TrainingError(f"epoch {state.epoch + 1}: the loss is {mean_loss}; lower optimizer.lr, or set train.precision=fp32")
-    row: dict[str, Any] = {"epoch": state.epoch + 1, "lr": state.schedule.get_last_lr()[0], "train_loss": mean_loss}
-    last = state.epoch + 1 == config.train.epochs
-    dice = math.nan
-    if last or (state.epoch + 1) % config.train.val_every == 0:
-        val_loss, rows, labels = validate(state.kept, validation, loss_of, config, device)
-        summary = summarize(rows)
-        dice = summary.dice
-        row |= {"val_loss": val_loss, "dice": dice, **{f"dice_{name}": each.dice_mean for name, each in summary.classes.items()}}
-        if config.train.images_every and (last or (state.epoch + 1) % config.train.images_every == 0):
-            journal.draw(state.epoch + 1, validation, labels)
-    row["seconds"] = round(state.seconds, 2)
-    state.history.append(row)
-    if dice > state.best_dice:
-        state.best_dice, state.best_epoch = dice, state.epoch + 1
-        journal.save_best(state.kept, epoch=state.best_epoch, dice=dice)
-    journal.add(state.history)
-    return dice
+        raise TrainingError(f"epoch {epoch}: the loss is {mean_loss}; lower optimizer.lr, or set train.precision=fp32")
+    row: dict[str, Any] = {"epoch": epoch, "lr": state.schedule.get_last_lr()[0], "train_loss": mean_loss}
+    is_last = epoch == config.train.epochs
+    if is_last or epoch % config.train.val_every == 0:
+        val_loss, scores, labels = validate(state.kept, validation, loss_of, config, device)
+        summary = summarize(scores)
+        by_class = {f"dice_{name}": each.dice_mean for name, each in summary.classes.items()}
+        row |= {"val_loss": val_loss, "dice": summary.dice, **by_class}
+        if config.train.images_every and (is_last or epoch % config.train.images_every == 0):
+            journal.draw(epoch, validation, labels)
+    return {**row, "seconds": round(state.seconds, 2)}
 
 
 def validate(

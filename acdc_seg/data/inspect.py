@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from acdc_seg.config import ClassesConfig, DataConfig
-from acdc_seg.data.acdc import Patient, read_tree, read_volume
+from acdc_seg.data.acdc import Patient, read_tree
 from acdc_seg.data.images import read_image, read_mask
 from acdc_seg.data.paired import read_paired
 from acdc_seg.data.records import Record
 from acdc_seg.data.sources import Progress, recognize
+from acdc_seg.data.volume import read_volume
 
 
 def describe(path: Path, *, on_progress: Progress = lambda what, done, total: None) -> list[str]:

@@ -18,8 +18,9 @@ import numpy as np
 
 from acdc_seg import __version__
 from acdc_seg.config import PrepareConfig, config_tree
-from acdc_seg.data.acdc import Patient, Volume, read_tree, read_volume
+from acdc_seg.data.acdc import Patient, read_tree
 from acdc_seg.data.splits import check_disjoint, split_patients
+from acdc_seg.data.volume import Volume, read_volume
 from acdc_seg.errors import DataError
 
 SPLITS = ("train", "val", "test")

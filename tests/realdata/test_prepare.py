@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from acdc_seg.config import PrepareConfig
-from acdc_seg.data.acdc import read_tree, read_volume
+from acdc_seg.data.acdc import read_tree
 from acdc_seg.data.prepare import cut_slice, prepare
+from acdc_seg.data.volume import read_volume
 
 # The coursework's pairs (odd ED, even ES) are the patients in sorted order, the last two of each group being val.
 PAIRS = {

@@ -1,0 +1,127 @@
+"""Reads NIfTI volumes: an image and its labels on one grid, checked before any voxel is used."""
+
+import gzip
+import logging
+import math
+import struct
+import zlib
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.imageglobals import logger as nibabel_logger
+from nibabel.nifti1 import Nifti1Image
+from nibabel.spatialimages import HeaderDataError
+
+from acdc_seg.errors import DataError
+from acdc_seg.labels import ACDC_LABELS
+
+LABEL_VALUES = tuple(label.value for label in ACDC_LABELS)
+LARGEST_VOLUME = 2 * 1024**3
+"""Bytes of voxels above which a header is taken for damaged."""
+UNREADABLE = (ImageFileError, HeaderDataError, OSError, EOFError, zlib.error, struct.error, ValueError, OverflowError)
+
+
+@dataclass(frozen=True)
+class Volume:
+    """`image` float32 `(X, Y, Z)`, `label` uint8 `(X, Y, Z)` or None, `spacing` (x, y, z) in mm."""
+
+    image: np.ndarray
+    label: np.ndarray | None
+    spacing: tuple[float, float, float]
+
+
+def read_volume(image_path: Path, label_path: Path | None, *, label_values: Collection[int] = LABEL_VALUES) -> Volume:
+    """Reads an image and, where there is one, its label volume.
+
+    Args:
+        label_values: Values that label voxels may have, in 0..255.
+
+    Raises:
+        DataError: A file is missing, damaged or not three-dimensional, its header claims more than 2 GiB, the image holds
+            NaN or infinity, the two do not cover the same voxels, or a label is none of `label_values`.
+    """
+    nifti, voxels = _load_nifti(image_path)
+    image = voxels.astype(np.float32)
+    if bad := image.size - np.count_nonzero(np.isfinite(image)):
+        raise DataError(f"{image_path}: {bad:,} voxels are NaN or infinite; export the image again")
+    x, y, z = (float(size) for size in nifti.header.get_zooms()[:3])
+    if label_path is None:
+        return Volume(image, None, (x, y, z))
+    label_nifti, label_voxels = _load_nifti(label_path)
+    _check_same_grid(image_path, nifti, label_path, label_nifti)
+    return Volume(image, _checked_label(label_path, label_voxels, label_values), (x, y, z))
+
+
+def _load_nifti(path: Path) -> tuple[Nifti1Image, np.ndarray]:
+    """A NIfTI-1 or -2 file and its voxels `(X, Y, Z)`, checksum verified; the header is judged before any voxel is read."""
+    try:
+        with _quiet_nibabel(), gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            header = nib.load(path)
+            if not isinstance(header, Nifti1Image):
+                raise DataError(f"{path}: this is {type(header).__name__}, not NIfTI; convert the file")
+            _check_header(path, header, type(header).header_class.from_fileobj(file, check=False).get_zooms()[:3])
+            file.seek(0)
+            nifti = type(header).from_bytes(file.read())
+            return nifti, np.asarray(nifti.dataobj).reshape(nifti.shape[:3])
+    except FileNotFoundError:
+        raise DataError(f"{path}: the file is missing; check the path") from None
+    except UNREADABLE as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{path}: not a readable NIfTI file, truncated or damaged ({reason}); copy it again from its source") from None
+
+
+@contextmanager
+def _quiet_nibabel() -> Iterator[None]:
+    """Keeps nibabel from logging the oddities of a header that it mends."""
+    level = nibabel_logger.level
+    nibabel_logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        nibabel_logger.setLevel(level)
+
+
+def _check_header(path: Path, nifti: Nifti1Image, voxel_size: Sequence[float]) -> None:
+    """`voxel_size` is what the file says: nibabel replaces 0 by 1 mm without a word."""
+    shape = nifti.shape
+    if len(shape) < 3 or any(size != 1 for size in shape[3:]) or min(shape) < 1:
+        raise DataError(f"{path}: the volume has shape {shape}, expected (X, Y, Z); give one frame, not a single slice or a cine")
+    if nifti.get_data_dtype().kind not in "iuf":
+        raise DataError(f"{path}: voxels are {nifti.get_data_dtype()}, expected integers or real numbers; export grey values")
+    num_bytes = math.prod(shape) * nifti.get_data_dtype().itemsize
+    if num_bytes > LARGEST_VOLUME:
+        claim = f"{shape} voxels, {num_bytes / 1024**3:.1f} GiB"
+        raise DataError(f"{path}: the header claims {claim}; it is damaged, copy the file again from its source")
+    if not all(0 < size < math.inf for size in voxel_size):
+        size = ", ".join(f"{float(edge):g}" for edge in voxel_size)
+        raise DataError(f"{path}: the voxel size ({size}) mm must be positive; correct pixdim in the header")
+
+
+def _check_same_grid(image_path: Path, image: Nifti1Image, label_path: Path, label: Nifti1Image) -> None:
+    if image.shape[:3] != label.shape[:3]:
+        raise DataError(f"{label_path}: the labels have shape {label.shape}, {image_path.name} has {image.shape}; export both on one grid")
+    size, label_size = (tuple(round(float(edge), 4) for edge in nifti.header.get_zooms()[:3]) for nifti in (image, label))
+    if not np.allclose(size, label_size, rtol=0, atol=1e-3):
+        raise DataError(f"{label_path}: voxels are {label_size} mm, those of {image_path.name} are {size} mm; export both on one grid")
+    if not np.allclose(image.affine, label.affine, rtol=0, atol=1e-2):
+        raise DataError(
+            f"{label_path}: position or orientation (affine) differs from {image_path.name} by up to "
+            f"{np.abs(image.affine - label.affine).max():.3g}; export both on one grid"
+        )
+
+
+def _checked_label(path: Path, voxels: np.ndarray, values: Collection[int]) -> np.ndarray:
+    with np.errstate(invalid="ignore"):
+        label = voxels.astype(np.uint8)
+    allowed = np.isin(np.arange(256), list(values))
+    wrong = (label != voxels) | ~allowed[label]
+    if wrong.any():
+        found, counts = np.unique(voxels[wrong], return_counts=True)
+        listed = ", ".join(f"{value:g} ({count:,} voxels)" for value, count in zip(found[:8], counts, strict=False))
+        raise DataError(f"{path}: label {listed} is no class, the classes are {sorted(values)}; correct or map the labels")
+    return label
