@@ -2,7 +2,7 @@
 
 import torch
 
-from acdc_seg.errors import ConfigError, did_you_mean
+from acdc_seg.errors import ConfigError
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -17,7 +17,7 @@ def resolve_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device(next(device for device, present in available.items() if present))
     if name not in available:
-        raise ConfigError(f"device '{name}' is unknown: {did_you_mean(name, ['auto', *available])}")
+        raise ConfigError(f"device '{name}' is unknown; choose from: auto, {', '.join(available)}")
     if not available[name]:
         raise ConfigError(f"train.device: '{name}' is not on this machine; use auto or cpu, or install a build of PyTorch for it")
     return torch.device(name)
@@ -30,7 +30,7 @@ def resolve_precision(name: str, device: torch.device) -> str:
         ConfigError: Another name, or fp16 on a CPU.
     """
     if name not in ("auto", *DTYPES):
-        raise ConfigError(f"precision '{name}' is unknown: {did_you_mean(name, ['auto', *DTYPES])}")
+        raise ConfigError(f"precision '{name}' is unknown; choose from: auto, {', '.join(DTYPES)}")
     if name == "fp16" and device.type == "cpu":
         raise ConfigError("train.precision: fp16 needs a GPU; use bf16 or fp32 on the CPU")
     if name != "auto":

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list, set_seed
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
@@ -168,6 +169,7 @@ def _set_up(config: Config) -> tuple[Config, Accelerator]:
     precision = resolve_precision(config.train.precision, device)
     config = with_overrides(config, {"train.precision": precision})
     set_seed(config.seed)
+    AcceleratorState._reset_state(reset_partial_state=True)  # it would keep device and precision of an earlier run in this process
     accelerator = Accelerator(
         mixed_precision={"fp32": "no"}.get(precision, precision),
         cpu=device.type == "cpu",

@@ -1,11 +1,15 @@
 import csv
+import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from acdc_seg.checkpoint import load_checkpoint
+from acdc_seg.conclude import conclude
 from acdc_seg.config import load_config, with_overrides
 from acdc_seg.data.sources import open_source
 from acdc_seg.errors import CheckpointError, ConfigError, DataError, TrainingError
@@ -13,14 +17,16 @@ from acdc_seg.evaluate import evaluate
 from acdc_seg.losses import SegmentationLoss
 from acdc_seg.metrics import summarize
 from acdc_seg.predict import load_predictor
-from acdc_seg.run import Run, create_run
+from acdc_seg.run import create_run
 from acdc_seg.train import Watch, train
 
 COLUMNS = ["epoch", "lr", "train_loss", "val_loss", "dice", "dice_rv", "dice_myo", "dice_lv", "seconds"]
 
 
-def run_of(config, name="run"):
-    return Run(create_run(config, name=name).folder)
+@pytest.fixture(autouse=True)
+def without_report(monkeypatch):
+    """The report is slow to draw and has a test of its own."""
+    monkeypatch.setattr("acdc_seg.train.conclude", lambda *args: None)
 
 
 def train_run(config, name="run", *, watch=None, changes=()):
@@ -90,9 +96,9 @@ def test_workers_do_not_change_the_run(tiny_config):
 @pytest.mark.parametrize(
     ("changes", "stops"),
     [
-        ({"train.batch_size": 1, "schedule.name": "one_cycle"}, (4, 5, 6, 7, 8)),
+        ({"train.batch_size": 1, "schedule.name": "one_cycle"}, (5, 8)),
         ({"train.batch_size": 1, "train.accumulate": 2, "schedule.name": "one_cycle", "train.ema_decay": None}, (6,)),
-        ({"train.batch_size": 1, "train.accumulate": 3, "optimizer.name": "sgd", "model.dropout": 0.3, "augment.copies": 2}, (3, 11)),
+        ({"train.batch_size": 1, "train.accumulate": 3, "optimizer.name": "sgd", "model.dropout": 0.3, "augment.copies": 2}, (11,)),
     ],
 )
 def test_stopped_and_resumed_is_the_straight_run_bit_for_bit(tiny_config, changes, stops):
@@ -205,6 +211,14 @@ def test_run_json_tells_what_was_trained(tiny_config):
     assert {"started", "seconds", "host", "python", "commit"} <= facts.keys()
 
 
+def test_a_finished_run_has_a_report_of_its_best_weights(tiny_config, monkeypatch):
+    monkeypatch.setattr("acdc_seg.train.conclude", conclude)
+    result, run = train_run(tiny_config)
+    assert json.loads((run.folder / "metrics.json").read_text())["dice"] == result.dice
+    assert len((run.folder / "metrics.csv").read_text().splitlines()) == 1 + 2
+    assert f"{result.dice:.3f}" in (run.folder / "report.html").read_text()
+
+
 def test_the_written_config_repeats_the_run(tiny_config):
     _, run = train_run(tiny_config, changes={"train.precision": "auto"})
     config = load_config(run.folder / "config.yaml")
@@ -239,7 +253,7 @@ def test_a_loss_that_is_no_number_ends_the_training(tiny_config, monkeypatch):
     monkeypatch.setattr(SegmentationLoss, "forward", lambda self, logits, target: logits.sum() * math.nan)
     with pytest.raises(TrainingError, match=r"epoch 1: the loss is nan; lower optimizer\.lr"):
         train_run(tiny_config)
-    assert not Run(create_run(tiny_config, name="x").folder.parent / "run").best.exists()
+    assert not (Path(tiny_config.runs_dir) / "run" / "best.pt").exists()
 
 
 def test_patience_ends_a_run_that_no_longer_improves(tiny_config):
@@ -291,14 +305,10 @@ def spoil_no_val(folder, write_png):
 
 
 def spoil_mask_value(folder, write_png):
-    import numpy as np
-
     write_png(folder / "val" / "mask" / "patient003_1_mask.png", np.full((48, 48), 4, np.uint8))
 
 
 def spoil_size(folder, write_png):
-    import numpy as np
-
     for kind, stem in (("image", "patient001_0"), ("mask", "patient001_0_mask")):
         write_png(folder / "train" / kind / f"{stem}.png", np.zeros((40, 48), np.uint8))
 

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import albumentations as A
 import cv2
@@ -71,6 +72,25 @@ def _without_quarter_turns(transforms: Sequence[A.BasicTransform | A.BaseCompose
     return [A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.5), *kept] if lost_flips else kept
 
 
+class BiasField(A.ImageOnlyTransform):
+    """Multiplies the image by a smooth random field, as the sensitivity of a surface coil does.
+
+    The field is exp of a 3x3 grid of normal draws with standard deviation `spread`, interpolated over the image.
+    """
+
+    def __init__(self, spread: float, p: float = 0.5) -> None:
+        super().__init__(p=p)
+        self.spread = spread
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        height, width = params["shape"][:2]
+        grid = self.random_generator.normal(0, self.spread, (3, 3)).astype(np.float32)
+        return {"field": np.exp(cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC))[..., None]}  # (H, W, 1)
+
+    def apply(self, img: np.ndarray, field: np.ndarray, **params: Any) -> np.ndarray:
+        return np.clip(img * field, 0, 1)
+
+
 def _shift(limit: float, p: float) -> A.Affine:
     return A.Affine(translate_percent={"x": (-limit, limit), "y": (-limit, limit)}, border_mode=cv2.BORDER_REPLICATE, p=p)
 
@@ -100,6 +120,7 @@ def _strong(strength: float) -> list[A.BasicTransform | A.BaseCompose]:
             p=0.9,
         ),
         A.ElasticTransform(alpha=60 * s, sigma=8, border_mode=cv2.BORDER_REFLECT_101, p=0.4),
+        BiasField(0.4 * s, p=0.5),
         A.RandomGamma(gamma_limit=(100 / (1 + 0.7 * s), 100 * (1 + 0.7 * s)), p=0.5),
         A.RandomBrightnessContrast(brightness_limit=0.15 * s, contrast_limit=0.3 * s, p=0.5),
         A.GaussNoise(std_range=(0, 0.05 * s), p=0.25),

@@ -56,6 +56,7 @@ def test_trains_on_a_batch_of_one(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in LARGE else ()) for name in MODELS])
+@pytest.mark.timeout(1200)
 def test_what_it_learns_in_train_mode_it_knows_in_eval_mode(name: str) -> None:
     torch.manual_seed(0)
     images, target = rings_and_pools()

@@ -1,0 +1,294 @@
+from typing import get_args
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from acdc_seg.config import (
+    MODEL_SECTIONS,
+    ClassesConfig,
+    Config,
+    DataConfig,
+    DeepLabDRNConfig,
+    OptimizerConfig,
+    TrainConfig,
+    UNetConfig,
+    build_model_section,
+    config_from_tree,
+    config_tree,
+    configs_dir,
+    default_yaml,
+    dump_yaml,
+    load_config,
+    parse_override,
+    with_overrides,
+)
+from acdc_seg.errors import ConfigError
+
+SHIPPED = sorted(configs_dir().rglob("*.yaml"))
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write_yaml(text):
+        path = tmp_path / "größe 1.yaml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write_yaml
+
+
+def message_of(path=None, **options):
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, **options)
+    return str(caught.value)
+
+
+def test_default_yaml_is_the_defaults():
+    text = (configs_dir() / "default.yaml").read_text(encoding="utf-8")
+    assert text == default_yaml()
+    assert load_config(configs_dir() / "default.yaml") == load_config() == Config()
+
+
+def test_every_setting_is_explained():
+    sections = [Config, *MODEL_SECTIONS.values()]
+    sections += [type(field.default) for field in Config.model_fields.values() if hasattr(field.default, "model_fields")]
+    lacking = [f"{section.__name__}.{name}" for section in sections for name, field in section.model_fields.items() if name != "name"]
+    lacking = [name for name in lacking if name.split(".")[1] not in default_yaml() and name.split(".")[0] == "Config"]
+    assert lacking == []
+    for section in sections:
+        for name, field in section.model_fields.items():
+            is_section = hasattr(field.default, "model_fields")
+            assert field.description or is_section or (name == "name" and len(get_args(field.annotation)) == 1), (
+                f"{section.__name__}.{name}"
+            )
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_shipped_files_are_read(path):
+    assert isinstance(load_config(path), Config)
+
+
+@pytest.mark.parametrize("model", MODEL_SECTIONS)
+def test_every_model_loads_by_name(model):
+    assert load_config(model=model).model.name == model
+
+
+@pytest.mark.parametrize(
+    ("section", "given", "meant"),
+    [
+        ("data", "chanels", "channels"),
+        ("prepare", "spacin", "spacing"),
+        ("classes", "colours", "colors"),
+        ("augment", "strenght", "strength"),
+        ("loss", "class_weight", "class_weights"),
+        ("optimizer", "weigth_decay", "weight_decay"),
+        ("schedule", "warm_up", "warmup"),
+        ("train", "epoch", "epochs"),
+        ("model", "base_chanels", "base_channels"),
+        ("model", "pre_set", "preset"),
+    ],
+)
+def test_unknown_keys_name_the_nearest_one(write, section, given, meant):
+    path = write(f"seed: 1\n{section}:\n  {given}: 1\n")
+    assert message_of(path) == f"{path}, line 3: {section}.{given}: unknown setting; did you mean '{meant}'?"
+    assert message_of(overrides=[f"{section}.{given}=1"]) == f"{section}.{given}: unknown setting; did you mean '{meant}'?"
+
+
+def test_unknown_sections_name_the_nearest_one(write):
+    path = write("# comment\n\noptimiser:\n  lr: 1\n")
+    assert message_of(path) == f"{path}, line 3: optimiser: unknown setting; did you mean 'optimizer'?"
+
+
+def test_options_of_another_model_are_refused_by_name(write):
+    path = write("model:\n  name: deeplab_drn\n  depth: 4\n")
+    assert message_of(path) == f"{path}, line 3: model.depth: unknown setting; choose from: name, dropout"
+
+
+def test_unknown_models_name_the_nearest_one(write):
+    path = write("model:\n  name: unett\n")
+    assert message_of(path) == f"{path}, line 1: model: model 'unett' is unknown: did you mean 'unet'?"
+    assert message_of(model="deeplab") == "model 'deeplab' is unknown: did you mean 'deeplab_drn'?"
+    with pytest.raises(ConfigError, match="model 'x' is unknown: choose from: unet, deeplab_drn"):
+        build_model_section("x", {})
+
+
+def test_all_mistakes_are_told_at_once_each_with_its_line(write):
+    path = write("seed: -1\ntrain:\n  epochs: 0\n  precision: fp8\n\noptimizer: {lr: fast}\nmodel:\n  depth: 7\n  deph: 3\n")
+    assert set(message_of(path).splitlines()) == {
+        f"{path}, line 1: seed: got -1; input should be greater than or equal to 0",
+        f"{path}, line 3: train.epochs: got 0; input should be greater than or equal to 1",
+        f"{path}, line 4: train.precision: got 'fp8'; did you mean 'fp16'?",
+        f"{path}, line 6: optimizer.lr: got 'fast'; input should be a valid number, unable to parse string as a number",
+        f"{path}, line 8: model.depth: got 7; input should be less than or equal to 6",
+        f"{path}, line 9: model.deph: unknown setting; did you mean 'depth'?",
+    }
+
+
+def test_a_bare_no_is_explained(write):
+    message = message_of(write("train:\n  precision: no\n"))
+    assert (
+        "line 2: train.precision: got False (YAML reads a bare yes, no, on and off as true and false: put quotes around words)" in message
+    )
+
+
+def test_numbers_are_read_as_people_write_them(write):
+    assert load_config(write("optimizer:\n  lr: 3e-4\n")).optimizer.lr == 3e-4
+    assert load_config(write("optimizer:\n  lr: 3.0e-4\n")).optimizer.lr == 3e-4
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("- a\n- b\n", "a config file holds 'section:' blocks, this one is a list"),
+        ("train: [", "this is not YAML: while parsing"),
+        ("name: 2020-13-45\n", "this is not YAML: month must be in 1..12"),
+        ("a: !!python/object/apply:os.system ['true']\n", "this is not YAML: could not determine a constructor"),
+    ],
+)
+def test_what_is_no_config_is_refused(write, text, message):
+    path = write(text)
+    assert message_of(path).startswith(f"{path}: {message}")
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path):
+    assert (
+        message_of(tmp_path / "gone.yaml")
+        == f"{tmp_path}/gone.yaml: cannot read this config file (No such file or directory); check the path"
+    )
+    assert "cannot read this config file (Is a directory)" in message_of(tmp_path)
+    (tmp_path / "latin.yaml").write_bytes(b"name: gr\xf6\xdfe\n")
+    assert "this is not YAML" in message_of(tmp_path / "latin.yaml")
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "train:\nmodel:\n"])
+def test_empty_files_and_sections_are_the_defaults(write, text):
+    assert load_config(write(text)) == Config()
+    assert load_config(write(text), overrides=["train.epochs=3"]).train.epochs == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("optimizer.lr=3.0e-4", ("optimizer.lr", 3.0e-4)),
+        ("name=a=b", ("name", "a=b")),
+        (" data.size = [96, 128]", ("data.size", [96, 128])),
+        ("data.path=null", ("data.path", None)),
+        ("train.precision='no'", ("train.precision", "no")),
+    ],
+)
+def test_overrides_are_read_as_yaml(text, expected):
+    assert parse_override(text) == expected
+
+
+@pytest.mark.parametrize("text", ["optimizer.lr", "=3", "", "train.epochs=[1", "name=2020-13-45"])
+def test_ill_overrides_are_refused(text):
+    with pytest.raises(ConfigError, match=f"^'{text}'".replace("[", r"\[")):
+        parse_override(text)
+
+
+def test_overrides_win_over_the_file_and_are_checked(write):
+    path = write("train:\n  epochs: 7\n  batch_size: 3\n")
+    config = load_config(path, overrides=["train.epochs=9", "data.size=[64, 96]"])
+    assert (config.train.epochs, config.train.batch_size, config.data.size) == (9, 3, (64, 96))
+    assert (
+        message_of(path, overrides=["train.epochs=0"]) == f"{path}, line 2: train.epochs: got 0; input should be greater than or equal to 1"
+    )
+    assert message_of(path, overrides=["seed.x=0"]) == f"{path}: seed: got {{'x': 0}}; input should be a valid integer"
+    assert message_of(write("seed: 3\n"), overrides=["seed.x=0"]) == "seed.x: 'seed' is a value, not a section"
+
+
+def test_changed_copies_are_checked_again():
+    config = with_overrides(Config(), {"train.epochs": 5, "model.depth": 3})
+    assert (config.train.epochs, config.model.depth) == (5, 3)
+    assert Config().train.epochs == 100
+    with pytest.raises(ConfigError, match=r"train\.epochs: got -1"):
+        with_overrides(config, {"train.epochs": -1})
+    with pytest.raises(ConfigError, match=r"train\.epochz: unknown setting; did you mean 'epochs'"):
+        with_overrides(config, {"train.epochz": 1})
+
+
+def test_another_model_drops_the_options_of_the_one_before(write):
+    path = write("model:\n  name: unet\n  depth: 3\n  base_channels: 8\n")
+    assert load_config(path, overrides=["model.name=deeplab_drn"]).model == DeepLabDRNConfig()
+    assert load_config(path, model="deeplab_drn").model == DeepLabDRNConfig()
+    assert load_config(path, model="unet").model == UNetConfig(depth=3, base_channels=8)
+    assert with_overrides(load_config(path), {"model.name": "deeplab_drn", "model.dropout": 0.1}).model == DeepLabDRNConfig(dropout=0.1)
+
+
+@pytest.mark.parametrize("overrides", [["model.name=unet", "model.depth=3"], ["model.depth=3", "model.name=unet"]])
+def test_the_order_of_overrides_does_not_matter(write, overrides):
+    assert load_config(write("model:\n  name: deeplab_drn\n"), overrides=overrides).model == UNetConfig(depth=3)
+
+
+def test_presets_are_starting_points(write):
+    pets = UNetConfig(base_channels=64, up="bilinear_conv1x1", conv_bias=True)
+    assert load_config(overrides=["model.preset=pets"]).model == pets
+    assert load_config(write("model:\n  preset: pets\n  depth: 3\n")).model == pets.model_copy(update={"depth": 3})
+    assert load_config(overrides=["model.depth=3", "model.preset=pets"]).model == pets.model_copy(update={"depth": 3})
+    assert with_overrides(Config(), {"model.preset": "pets"}).model == pets
+    assert build_model_section("unet", {"preset": "cityscapes"}) == UNetConfig(base_channels=32)
+
+
+@pytest.mark.parametrize("preset", ["pest", [1], 3])
+def test_unknown_presets_are_refused(preset):
+    with pytest.raises(ConfigError, match="unknown preset"):
+        build_model_section("unet", {"preset": preset})
+
+
+def test_trees_and_yaml_lead_back():
+    config = load_config(model="deeplab_drn", overrides=["data.size=[64, 96]", "classes.ignore_value=255", "name=größe"])
+    assert config_from_tree(config_tree(config)) == config
+    assert config_from_tree(yaml.safe_load(dump_yaml(config))) == config
+    with pytest.raises(ConfigError, match=r"^here\.pt: train\.epochs: got 0"):
+        config_from_tree({"train": {"epochs": 0}}, source="here.pt")
+
+
+def test_sections_are_frozen():
+    with pytest.raises(ValidationError, match="frozen"):
+        Config().train.epochs = 3
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"names": ("a", "b")}, "one entry for each class, got 2, 4 and 4"),
+        ({"names": ("a",), "values": (0,), "colors": ((0, 0, 0),)}, "at least two classes"),
+        ({"values": (0, 1, 1, 3)}, "must not repeat"),
+        ({"names": ("a", "b", "b", "c")}, "must not repeat"),
+        ({"masks": "colors", "colors": ((0, 0, 0),) * 4}, "colors must not repeat"),
+        ({"ignore_value": 3}, "ignore_value 3 is the value of a class"),
+        ({"colors": ((0, 0, 256),) * 4}, "less than or equal to 255"),
+    ],
+)
+def test_classes_must_be_told_apart(options, message):
+    with pytest.raises(ValidationError, match=message):
+        ClassesConfig(**options)
+
+
+@pytest.mark.parametrize("pattern", ["mask", "{stem}{stem}", "{name}", "{stem}_{}"])
+def test_mask_patterns_hold_the_stem_once(pattern):
+    with pytest.raises(ValidationError, match="must have {stem} once"):
+        DataConfig(mask_pattern=pattern)
+
+
+@pytest.mark.parametrize(
+    ("section", "options"),
+    [
+        (OptimizerConfig, {"lr": 0}),
+        (OptimizerConfig, {"lr": float("inf")}),
+        (OptimizerConfig, {"lr": float("nan")}),
+        (TrainConfig, {"batch_size": 1.5}),
+        (TrainConfig, {"ema_decay": 1}),
+        (TrainConfig, {"clip_norm": 0}),
+        (DataConfig, {"channels": 2}),
+        (DataConfig, {"val_fraction": 1}),
+        (DataConfig, {"size": (96,)}),
+        (Config, {"name": "../escape"}),
+        (Config, {"name": ".hidden"}),
+        (Config, {"name": ""}),
+    ],
+)
+def test_values_out_of_range_are_refused(section, options):
+    with pytest.raises(ValidationError):
+        section(**options)
