@@ -179,7 +179,9 @@ class AugmentConfig(Section):
     preset: Literal["none", "horizontal", "vertical", "rotate90", "shear", "shift", "reference", "mix", "strong"] = "strong"
     """Pipeline; `reference`, `mix` and the single ones are the reference study's, `strong` is ours."""
     strength: Annotated[float, Field(ge=0, le=2)] = 1.0
-    """Scales the ranges of `strong`; 0 turns them off, 1 is as tuned."""
+    """Scales the ranges of `strong` and how often it flips and turns; 0 turns it off, 1 is as tuned for U-Net."""
+    bias_field: NotNegative = 0.0
+    """Part of `strong`: standard deviation of the logarithm of a smooth random shading, as of a surface coil; 0 leaves it out."""
     copies: Annotated[int, Field(ge=1)] = 1
     """How often each image is seen in an epoch, augmented differently each time."""
 
@@ -239,7 +241,7 @@ class TrainConfig(Section):
     batch_size: Count = 16
     """Images in one batch of one process."""
     accumulate: Count = 1
-    """Batches whose gradients are summed before a step."""
+    """Batches whose gradients are averaged for one step."""
     clip_norm: Positive | None = 5.0
     """Largest norm of the gradient; null does not clip."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
@@ -312,7 +314,7 @@ def load_config(path: str | Path | None = None, *, model: str | None = None, ove
     changes = dict(parse_override(text) for text in overrides)
     if model is not None:
         changes = {"model.name": model, **changes}
-    return _validate(_merge(tree, changes), source=str(path) if path is not None else "", lines=lines)
+    return _validate(_merge(tree, changes), source=str(path) if path is not None else "", lines=lines, overridden=changes)
 
 
 def with_overrides(config: Config, changes: Mapping[str, Any]) -> Config:
@@ -441,14 +443,16 @@ def _merge(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
     return merged
 
 
-def _validate(tree: Mapping[str, Any], *, source: str = "", lines: Mapping[tuple[str, ...], int] | None = None) -> Config:
+def _validate(
+    tree: Mapping[str, Any], *, source: str = "", lines: Mapping[tuple[str, ...], int] | None = None, overridden: Iterable[str] = ()
+) -> Config:
     model = tree.get("model")
     if isinstance(model, Mapping) and "name" not in model:
         tree = {**tree, "model": {"name": UNetConfig().name, **model}}
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError(_describe(error, source=source, lines=lines or {})) from None
+        raise ConfigError(_describe(error, source=source, lines=lines or {}, overridden=overridden)) from None
 
 
 def _describe(
@@ -456,9 +460,11 @@ def _describe(
     *,
     source: str = "",
     lines: Mapping[tuple[str, ...], int] = types.MappingProxyType({}),
+    overridden: Iterable[str] = (),
     prefix: Sequence[str] = (),
 ) -> str:
-    """One line per mistake: where, what was given, what is allowed."""
+    """One line per mistake: where, what was given, what is allowed. An overridden key is not the file's mistake."""
+    elsewhere = [tuple(key.split(".")) for key in overridden]
     described = []
     for item in error.errors():
         where = tuple(str(part) for part in (*prefix, *item["loc"]))
@@ -468,6 +474,8 @@ def _describe(
             model = None
         line = next((lines[where[:n]] for n in range(len(where), 0, -1) if where[:n] in lines), None)
         place = f"{source}, line {line}: " if source and line else (f"{source}: " if source else "")
+        if any(where[: len(key)] == key or (line is None and key[: len(where)] == where) for key in elsewhere):
+            place = ""
         described.append(f"{place}{'.'.join(where) or 'config'}: {_explain(item, where, model)}")
     return "\n".join(dict.fromkeys(described))
 

@@ -84,14 +84,15 @@ class Journal:
         """The training state of last.pt.
 
         Raises:
-            CheckpointError: No such file, or it belongs to another config.
+            CheckpointError: No such file, it belongs to another config, or holds no such state.
         """
         if not self.run.last.is_file():
             raise CheckpointError(f"{self.run.folder}: no last.pt to resume from; start the run anew without --resume")
         checkpoint = load_checkpoint(self.run.last)
         if checkpoint.config != self.config:
             raise CheckpointError(f"{self.run.last}: the checkpoint was written with other settings; resume with the run's own config.yaml")
-        assert checkpoint.training is not None
+        if checkpoint.training is None:
+            raise CheckpointError(f"{self.run.last}: holds weights alone, no state of training; start the run anew without --resume")
         return dict(checkpoint.training)
 
     def close(self, state: dict[str, Any], *, stopped: bool) -> None:

@@ -64,7 +64,8 @@ def create_run(config: Config, *, name: str | None) -> Run:
             return Run(_fresh_folder(base, config.model.name))
         folder = base / name
         if folder.is_dir() and any(folder.iterdir()):
-            raise ConfigError(f"{folder}: holds a run already; go on with acdc-train --resume {folder}, or choose another --name")
+            resume = f"go on with acdc-train --resume {folder}" if (folder / "last.pt").is_file() else "remove the folder"
+            raise ConfigError(f"{folder}: holds a run already; {resume}, or choose another --name")
         folder.mkdir(parents=True, exist_ok=True)
         return Run(folder)
     except OSError as error:

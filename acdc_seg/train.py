@@ -28,6 +28,7 @@ from acdc_seg.journal import Journal
 from acdc_seg.losses import build_loss
 from acdc_seg.metrics import ImageScore, summarize
 from acdc_seg.models import build_model
+from acdc_seg.models.base import MIN_SIZE
 from acdc_seg.optimizers import build_optimizer, build_schedule
 from acdc_seg.predict import ModelPredictor, batches_of_one_size
 from acdc_seg.run import Run
@@ -183,6 +184,10 @@ def _set_up(config: Config) -> tuple[Config, Accelerator]:
 def _load_data(config: Config, source: Source) -> tuple[DataLoader[Batch], list[Example]]:
     """The loader of training batches and the examples to validate on, all files read and checked."""
     images, masks = cache_examples(source.split("train"), data=config.data, classes=config.classes)
+    if min(images.shape[-2:]) < MIN_SIZE:
+        raise DataError(
+            f"{source.root}: images of {images.shape[-2]}x{images.shape[-1]} are too small, {MIN_SIZE} is the least; set data.size"
+        )
     dataset = CachedDataset(images, masks, augment=config.augment, seed=config.seed)
     loader = make_loader(dataset, batch_size=config.train.batch_size, num_workers=config.data.num_workers)
     validation = []

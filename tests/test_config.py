@@ -1,5 +1,3 @@
-from typing import get_args
-
 import pytest
 import yaml
 from pydantic import ValidationError
@@ -11,6 +9,7 @@ from acdc_seg.config import (
     DataConfig,
     DeepLabDRNConfig,
     OptimizerConfig,
+    Section,
     TrainConfig,
     UNetConfig,
     build_model_section,
@@ -51,17 +50,11 @@ def test_default_yaml_is_the_defaults():
 
 
 def test_every_setting_is_explained():
-    sections = [Config, *MODEL_SECTIONS.values()]
-    sections += [type(field.default) for field in Config.model_fields.values() if hasattr(field.default, "model_fields")]
-    lacking = [f"{section.__name__}.{name}" for section in sections for name, field in section.model_fields.items() if name != "name"]
-    lacking = [name for name in lacking if name.split(".")[1] not in default_yaml() and name.split(".")[0] == "Config"]
-    assert lacking == []
-    for section in sections:
+    sections = [type(field.default) for field in Config.model_fields.values() if isinstance(field.default, Section)]
+    for section in [Config, *sections, *MODEL_SECTIONS.values()]:
         for name, field in section.model_fields.items():
-            is_section = hasattr(field.default, "model_fields")
-            assert field.description or is_section or (name == "name" and len(get_args(field.annotation)) == 1), (
-                f"{section.__name__}.{name}"
-            )
+            is_model_name = name == "name" and section in MODEL_SECTIONS.values()
+            assert field.description or is_model_name or isinstance(field.default, Section), f"{section.__name__}.{name}"
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
@@ -102,14 +95,14 @@ def test_unknown_sections_name_the_nearest_one(write):
 
 def test_options_of_another_model_are_refused_by_name(write):
     path = write("model:\n  name: deeplab_drn\n  depth: 4\n")
-    assert message_of(path) == f"{path}, line 3: model.depth: unknown setting; choose from: name, dropout"
+    assert message_of(path) == f"{path}, line 3: model.depth: unknown setting; choose from: {', '.join(DeepLabDRNConfig.model_fields)}"
 
 
 def test_unknown_models_name_the_nearest_one(write):
     path = write("model:\n  name: unett\n")
     assert message_of(path) == f"{path}, line 1: model: model 'unett' is unknown: did you mean 'unet'?"
-    assert message_of(model="deeplab") == "model 'deeplab' is unknown: did you mean 'deeplab_drn'?"
-    with pytest.raises(ConfigError, match="model 'x' is unknown: choose from: unet, deeplab_drn"):
+    assert message_of(model="deeplab_drm") == "model 'deeplab_drm' is unknown: did you mean 'deeplab_drn'?"
+    with pytest.raises(ConfigError, match=f"model 'x' is unknown: choose from: {', '.join(MODEL_SECTIONS)}$"):
         build_model_section("x", {})
 
 
@@ -118,7 +111,7 @@ def test_all_mistakes_are_told_at_once_each_with_its_line(write):
     assert set(message_of(path).splitlines()) == {
         f"{path}, line 1: seed: got -1; input should be greater than or equal to 0",
         f"{path}, line 3: train.epochs: got 0; input should be greater than or equal to 1",
-        f"{path}, line 4: train.precision: got 'fp8'; did you mean 'fp16'?",
+        f"{path}, line 4: train.precision: got 'fp8'; choose from: auto, fp32, bf16, fp16",
         f"{path}, line 6: optimizer.lr: got 'fast'; input should be a valid number, unable to parse string as a number",
         f"{path}, line 8: model.depth: got 7; input should be less than or equal to 6",
         f"{path}, line 9: model.deph: unknown setting; did you mean 'depth'?",
@@ -191,10 +184,10 @@ def test_overrides_win_over_the_file_and_are_checked(write):
     path = write("train:\n  epochs: 7\n  batch_size: 3\n")
     config = load_config(path, overrides=["train.epochs=9", "data.size=[64, 96]"])
     assert (config.train.epochs, config.train.batch_size, config.data.size) == (9, 3, (64, 96))
-    assert (
-        message_of(path, overrides=["train.epochs=0"]) == f"{path}, line 2: train.epochs: got 0; input should be greater than or equal to 1"
-    )
-    assert message_of(path, overrides=["seed.x=0"]) == f"{path}: seed: got {{'x': 0}}; input should be a valid integer"
+    assert message_of(path, overrides=["train.epochs=0"]) == "train.epochs: got 0; input should be greater than or equal to 1"
+    assert message_of(path, overrides=["train.epocs=3"]) == "train.epocs: unknown setting; did you mean 'epochs'?"
+    assert message_of(path, overrides=["trian.epochs=3"]) == "trian: unknown setting; did you mean 'train'?"
+    assert message_of(path, overrides=["seed.x=0"]) == "seed: got {'x': 0}; input should be a valid integer"
     assert message_of(write("seed: 3\n"), overrides=["seed.x=0"]) == "seed.x: 'seed' is a value, not a section"
 
 
@@ -268,7 +261,7 @@ def test_classes_must_be_told_apart(options, message):
 
 @pytest.mark.parametrize("pattern", ["mask", "{stem}{stem}", "{name}", "{stem}_{}"])
 def test_mask_patterns_hold_the_stem_once(pattern):
-    with pytest.raises(ValidationError, match="must have {stem} once"):
+    with pytest.raises(ValidationError, match=r"must have \{stem\} once"):
         DataConfig(mask_pattern=pattern)
 
 

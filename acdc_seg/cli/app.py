@@ -1,9 +1,11 @@
 """What all commands share: their frame, error handling, progress bars and common options."""
 
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,8 +17,8 @@ from acdc_seg import __version__
 from acdc_seg.errors import AcdcError
 
 _is_first = os.environ.get("RANK", "0") == "0"
-console = Console(highlight=False, soft_wrap=True, quiet=not _is_first)
-errors = Console(stderr=True, highlight=False, soft_wrap=True, quiet=not _is_first)
+console = Console(highlight=False, emoji=False, soft_wrap=True, quiet=not _is_first)
+errors = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True, quiet=not _is_first)
 _debug = False
 
 
@@ -37,6 +39,10 @@ Version = Annotated[
     bool, typer.Option("--version", callback=_print_version, is_eager=True, rich_help_panel="Other", help="Print the version and exit.")
 ]
 Device = Annotated[str, typer.Option(rich_help_panel="Computing", help="auto, cpu, cuda or mps.")]
+Precision = Annotated[
+    str,
+    typer.Option(rich_help_panel="Computing", help="auto, fp32, bf16 or fp16; auto takes fp32 for a run trained in it, else the fastest."),
+]
 BatchSize = Annotated[int, typer.Option(min=1, rich_help_panel="Computing", help="Images predicted at a time.")]
 
 
@@ -59,6 +65,11 @@ def run(app: typer.Typer) -> None:
             raise
         errors.print(f"[bold red]Error:[/] {escape(str(error))}")
         sys.exit(2)
+
+
+def quoted(path: Path) -> str:
+    """A path as it can be pasted into a shell, ready to print."""
+    return escape(shlex.quote(str(path)))
 
 
 @contextmanager

@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
-from acdc_seg.cli.app import Debug, Version, console, make_app, progress_bar, run
+from acdc_seg.cli.app import Debug, Version, console, make_app, progress_bar, quoted, run
 
 app = make_app()
 
@@ -31,7 +30,7 @@ def synthesize(
     with progress_bar() as report:
         on_patient = lambda done, total: report("patients", done, total)  # noqa: E731
         write_tree(out, num_patients=patients, num_test_patients=test_patients, seed=seed, cine=cine, on_patient=on_patient)
-    console.print(f"Wrote {escape(str(out))}: {patients + test_patients} patients. Next: acdc-data prepare {escape(str(out))}")
+    console.print(f"Wrote {quoted(out)}: {patients + test_patients} patients. Next: acdc-data prepare {quoted(out)}")
 
 
 @app.command()
@@ -45,7 +44,7 @@ def prepare(
         str, typer.Option(help="linear, or nearest like the coursework's images.", rich_help_panel="Geometry")
     ] = "linear",
     slices: Annotated[str, typer.Option(help="all or mid.", rich_help_panel="What")] = "all",
-    phases: Annotated[str, typer.Option(help="ED, ES or both.", rich_help_panel="What")] = "ED,ES",
+    phases: Annotated[str, typer.Option(help="ED, ES or ED,ES.", rich_help_panel="What")] = "ED,ES",
     splits: Annotated[
         Path | None,
         typer.Option(help="JSON of patient lists: train, val, test.", rich_help_panel="Split", show_default="testing/, --val-fraction"),
@@ -55,16 +54,17 @@ def prepare(
 ) -> None:
     """Cut the slices of an ACDC tree to PNG images and masks. The defaults are the geometry of the 96x96 coursework slices."""
     from acdc_seg.config import load_config
+    from acdc_seg.data.prepare import SPLITS
     from acdc_seg.data.prepare import prepare as cut
     from acdc_seg.data.splits import read_splits
 
     changes = {
-        "prepare.spacing": None if spacing == "native" else spacing,
-        "prepare.size": size.lower().split("x") * (1 if "x" in size.lower() else 2),
+        "prepare.spacing": _parse_spacing(spacing),
+        "prepare.size": _parse_size(size),
         "prepare.crop": crop,
         "prepare.interpolation": interpolation,
         "prepare.slices": slices,
-        "prepare.phases": phases.split(","),
+        "prepare.phases": [phase.strip() for phase in phases.split(",")],
         "data.val_fraction": val_fraction,
         "data.split_seed": split_seed,
     }
@@ -79,20 +79,47 @@ def prepare(
             split_seed=split_seed,
             on_volume=lambda done, total: report("volumes", done, total),
         )
-    for split, count in summary.num_images.items():
-        console.print(f"{split:<5} {count:>5} images of {summary.num_patients[split]} patients")
+    for split in SPLITS:
+        console.print(f"{split:<5} {summary.num_images.get(split, 0):>5} images of {summary.num_patients.get(split, 0)} patients")
     if summary.num_left_out:
         console.print(f"{summary.num_left_out} patients are in no split and were left out")
-    console.print(f"Wrote {escape(str(out))}. Next: acdc-train --model unet --data {escape(str(out))}")
+    console.print(f"Wrote {quoted(out)}. Next: acdc-train --model unet --data {quoted(out)}")
+
+
+def _parse_spacing(text: str) -> float | None:
+    from acdc_seg.errors import ConfigError
+
+    try:
+        return None if text == "native" else float(text)
+    except ValueError:
+        raise ConfigError(f"--spacing {text}: write a pixel size in mm, for example 1.8, or native") from None
+
+
+def _parse_size(text: str) -> list[int]:
+    """Height and width; one number stands for both."""
+    from acdc_seg.errors import ConfigError
+
+    edges = text.lower().split("x")
+    if len(edges) > 2 or not all(edge.isdecimal() for edge in edges):
+        raise ConfigError(f"--size {text}: write pixels as 96, or as 96x128 (height x width)")
+    return [int(edges[0]), int(edges[-1])]
 
 
 @app.command()
-def info(path: Annotated[Path, typer.Argument(help="ACDC tree or paired folders.", show_default=False)]) -> None:
+def info(
+    path: Annotated[Path, typer.Argument(help="ACDC tree or paired folders.", show_default=False)],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="SECTION.KEY=VALUE", help="Settings of data and classes, for example data.channels=3.", show_default=False),
+    ] = None,
+) -> None:
     """Say what a folder holds: images, patients, groups, sizes and the share of each class."""
+    from acdc_seg.config import load_config
     from acdc_seg.data.inspect import describe
 
+    config = load_config(overrides=[*(overrides or []), f"data.path={json.dumps(str(path))}"])
     with progress_bar() as report:
-        lines = describe(path, on_progress=report)
+        lines = describe(config.data, config.classes, on_progress=report)
     for line in lines:
         console.print(line, markup=False)
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from acdc_seg.config import Config
     from acdc_seg.predict import Predictor
 
-Members = typer.Argument(help="Run folders or checkpoints; several are averaged.", show_default=False)
+Members = typer.Argument(metavar="RUN", help="Run folders or checkpoints; several are averaged.", show_default=False)
 Tta = Annotated[
     str | None,
     typer.Option("--tta", help="Average over views of the image: flips (4) or dihedral (8).", rich_help_panel="What", show_default="none"),
@@ -20,7 +20,7 @@ Weights = Annotated[
 ]
 
 
-def load_members(runs: Sequence[Path], *, tta: str | None, weights: str | None, device: str) -> "tuple[Predictor, Config]":
+def load_members(runs: Sequence[Path], *, tta: str | None, weights: str | None, device: str, precision: str) -> "tuple[Predictor, Config]":
     """The predictor that the options describe, and the config of the first run.
 
     Raises:
@@ -30,11 +30,17 @@ def load_members(runs: Sequence[Path], *, tta: str | None, weights: str | None, 
     from acdc_seg.errors import ConfigError
     from acdc_seg.predict import TTA, Ensemble, Predictor, find_checkpoint, predictor_from_checkpoint
 
-    checkpoints = [load_checkpoint(find_checkpoint(path)) for path in runs]
-    members = [predictor_from_checkpoint(each, source=str(path), device=device) for each, path in zip(checkpoints, runs, strict=True)]
     try:
         numbers = [float(part) for part in weights.split(",")] if weights else None
     except ValueError:
         raise ConfigError(f"--weights {weights}: write numbers with commas between them, for example 2,1,1") from None
-    predictor: Predictor = Ensemble(members, weights=numbers) if len(members) > 1 else members[0]
+    checkpoints = [load_checkpoint(find_checkpoint(path)) for path in runs]
+    members = []
+    for path, each in zip(runs, checkpoints, strict=True):
+        chosen = "fp32" if precision == "auto" and each.config.train.precision == "fp32" else precision
+        members.append(predictor_from_checkpoint(each, source=str(path), device=device, precision=chosen))
+    try:
+        predictor: Predictor = Ensemble(members, weights=numbers) if len(members) > 1 or numbers else members[0]
+    except ConfigError as error:
+        raise ConfigError(f"{', '.join(map(str, runs))}: {error}") from None
     return (TTA(predictor, views=tta) if tta else predictor), checkpoints[0].config

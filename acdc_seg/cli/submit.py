@@ -6,20 +6,30 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from acdc_seg.cli.app import BatchSize, Debug, Device, Version, console, make_app, progress_bar, run
+from acdc_seg.cli.app import BatchSize, Debug, Device, Precision, Version, console, make_app, progress_bar, quoted, run
 from acdc_seg.cli.members import Tta, Weights, load_members
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from acdc_seg.config import DataConfig
+    from acdc_seg.predict import Predictor
+
 app = make_app()
+TAKES = {
+    "runs": {"runs", "more_runs", "data", "tta", "weights", "out", "template", "masks", "device", "precision", "batch_size"},
+    "from_masks": {"from_masks", "out", "template"},
+    "check": {"check", "truth"},
+}
+"""The options of each way to use the command."""
 
 
 @app.command(
     epilog="Three ways: --runs RUN [RUN ...] --data DIR predicts; --from-masks DIR encodes mask images; --check CSV validates a submission."
 )
 def submit(
-    more_runs: Annotated[list[Path] | None, typer.Argument(metavar="[RUN]...", help="More runs.", show_default=False)] = None,
+    context: typer.Context,
+    more_runs: Annotated[list[Path] | None, typer.Argument(metavar="RUN", help="More runs.", show_default=False)] = None,
     runs: Annotated[
         list[Path] | None,
         typer.Option(help="Run folders or checkpoints, averaged.", rich_help_panel="What", show_default="none"),
@@ -43,6 +53,7 @@ def submit(
         Path | None, typer.Option(help="Folder to write the predicted masks to as PNGs.", rich_help_panel="Output", show_default="none")
     ] = None,
     device: Device = "auto",
+    precision: Precision = "auto",
     batch_size: BatchSize = 16,
     debug: Debug = False,
     version: Version = False,
@@ -51,8 +62,10 @@ def submit(
     from acdc_seg.errors import ConfigError
 
     members = [*(runs or []), *(more_runs or [])]
-    if sum([bool(members), from_masks is not None, check is not None]) != 1:
+    ways = {"runs": bool(members), "from_masks": from_masks is not None, "check": check is not None}
+    if sum(ways.values()) != 1:
         raise ConfigError("give one of --runs RUN [RUN ...] --data DIR, --from-masks DIR, or --check CSV")
+    _refuse_others(context, next(way for way, chosen in ways.items() if chosen))
     if check is not None:
         _check(check, truth)
     elif from_masks is not None:
@@ -60,21 +73,32 @@ def submit(
     elif data is None:
         raise ConfigError("--runs needs --data DIR, the folder of the images to predict")
     else:
-        predicted, num_classes = _predict(members, data, tta, weights, device, batch_size, masks)
-        _write(predicted, num_classes, out, template)
+        predictor, config = load_members(members, tta=tta, weights=weights, device=device, precision=precision)
+        labels = _predict(predictor, data, config.data, batch_size)
+        _write(labels, len(predictor.classes.names), out, template, masks)
 
 
-def _predict(
-    members: list[Path], data: Path, tta: str | None, weights: str | None, device: str, batch_size: int, masks: Path | None
-) -> "tuple[dict[str, np.ndarray], int]":
-    """Class indices by image stem, and the number of classes."""
+def _refuse_others(context: typer.Context, way: str) -> None:
+    """Raises ConfigError for an option that would have no effect."""
+    from acdc_seg.errors import ConfigError
+
+    given = [name for name in set.union(*TAKES.values()) if str(context.get_parameter_source(name)).endswith("COMMANDLINE")]
+    if extra := [_flag(name) for name in sorted(given) if name not in TAKES[way]]:
+        taken = ", ".join(_flag(name) for name in sorted(TAKES[way] - {way, "more_runs"}))
+        raise ConfigError(f"{', '.join(extra)} has no effect with {_flag(way)}, which takes {taken}; leave it out")
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _predict(predictor: "Predictor", folder: Path, data: "DataConfig", batch_size: int) -> "dict[str, np.ndarray]":
+    """Class indices by image stem."""
     from acdc_seg.data.images import read_image
     from acdc_seg.data.paired import find_images
     from acdc_seg.predict import predict_labels
-    from acdc_seg.submit import write_masks
 
-    predictor, config = load_members(members, tta=tta, weights=weights, device=device)
-    images = find_images(data, config.data)
+    images = find_images(folder, data)
     with progress_bar() as report:
         stream = predict_labels(
             predictor,
@@ -82,10 +106,7 @@ def _predict(
             batch_size=batch_size,
             on_image=lambda done: report("images", done, len(images)),
         )
-        predicted = dict(zip(images, stream, strict=True))
-    if masks is not None:
-        write_masks(masks, predicted)
-    return predicted, len(predictor.classes.names)
+        return dict(zip(images, stream, strict=True))
 
 
 def _encode(folder: Path, out: Path, template: Path | None) -> None:
@@ -95,12 +116,15 @@ def _encode(folder: Path, out: Path, template: Path | None) -> None:
     _write(masks_from_folder(folder), len(ClassesConfig().names), out, template)
 
 
-def _write(masks: "dict[str, np.ndarray]", num_classes: int, out: Path, template: Path | None) -> None:
-    from acdc_seg.submit import apply_template, submission_rows, write_submission
+def _write(labels: "dict[str, np.ndarray]", num_classes: int, out: Path, template: Path | None, masks: Path | None = None) -> None:
+    from acdc_seg.submit import apply_template, submission_rows, write_masks, write_submission
 
-    rows = submission_rows(masks, num_classes=num_classes)
+    rows = submission_rows(labels, num_classes=num_classes)
     write_submission(out, apply_template(rows, template) if template else rows)
-    console.print(f"Wrote {escape(str(out))}: {len(rows)} rows of {len(masks)} images. Next: acdc-submit --check {escape(str(out))}")
+    if masks is not None:
+        write_masks(masks, labels)
+    place = quoted(out)
+    console.print(f"Wrote {place}: {len(rows)} rows of {len(labels)} images. Next: acdc-submit --check {place}")
 
 
 def _check(path: Path, truth: Path | None) -> None:

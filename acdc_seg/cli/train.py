@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from acdc_seg.cli.app import Debug, Version, console, errors, make_app, progress_bar, run
+from acdc_seg.cli.app import Debug, Version, console, errors, make_app, progress_bar, quoted, run
 
 if TYPE_CHECKING:
     from acdc_seg.config import Config
 
 app = make_app()
+DEFAULT_MODEL = "unet"
 RECIPE = "the model's recipe"
 FLAG_KEYS = {
     "data": "data.path",
@@ -43,9 +43,9 @@ def _option(help: str, panel: str, default: str = RECIPE) -> Any:
 )
 def train(
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[SECTION.KEY=VALUE]...", help="Settings over those of the recipe.", show_default=False)
+        list[str] | None, typer.Argument(metavar="SECTION.KEY=VALUE", help="Settings over those of the recipe.", show_default=False)
     ] = None,
-    model: Annotated[str | None, _option("Network: unet, deeplab_drn.", "What", "unet")] = None,
+    model: Annotated[str | None, _option("Network: unet, deeplab_drn.", "What", DEFAULT_MODEL)] = None,
     data: Annotated[Path | None, _option("ACDC tree or folder of image/mask pairs.", "What", "the built-in phantom")] = None,
     config: Annotated[Path | None, _option("YAML file of settings; runs/NAME/config.yaml repeats a run.", "What", RECIPE)] = None,
     name: Annotated[str | None, _option("Name of the run folder below runs/.", "What", "the model's, numbered")] = None,
@@ -74,13 +74,15 @@ def train(
 
 
 def _settings(resume: Path | None, model: str | None, config: Path | None, given: dict[str, Any], overrides: list[str]) -> "Config":
-    from acdc_seg.config import load_config
+    from acdc_seg.config import load_config, parse_override
     from acdc_seg.errors import CheckpointError, ConfigError
 
     if resume is None:
         if "data" in given:
             given["data"] = str(given["data"].resolve())
         flags = [f"{FLAG_KEYS[flag]}={json.dumps(value)}" for flag, value in given.items()]
+        if model is None and config is None:
+            model = str(dict(map(parse_override, overrides)).get("model.name", DEFAULT_MODEL))
         return load_config(config, model=model, overrides=[*flags, *overrides])
     if given or overrides or model or config:
         raise ConfigError("--resume goes on with the run's own settings; leave out all other options")
@@ -109,20 +111,21 @@ def _train(config: "Config", resume: Path | None) -> None:
 
     def make_run(resolved: "Config") -> Run:
         made = Run(resume) if resume else create_run(resolved, name=config.name)
+        monitor.best = made.read_json().get("best_dice", 0.0)
         folder.append(made.folder)
         counts = ", ".join(f"{len(source.split(split))} {split}" for split in ("train", "val"))
         console.print(
-            f"[bold]{escape(str(made.folder))}[/]: {resolved.model.name} on {source.kind} ({counts} images, {resolved.train.precision})"
+            f"[bold]{quoted(made.folder)}[/]: {resolved.model.name} on {source.kind} ({counts} images, {resolved.train.precision})"
         )
-        stop.listen()
         return made
 
     watch = Watch(on_batch=monitor.on_batch, on_epoch_end=monitor.on_epoch_end, should_stop=lambda: stop.requested)
+    stop.listen()
     with monitor.progress:
         result = train_model(with_overrides(config, {"name": None}), source, make_run, watch=watch, resume=resume is not None)
     if not folder:
         return
-    place = escape(str(folder[0]))
+    place = quoted(folder[0])
     if result.stopped:
         console.print(f"Stopped; nothing is lost. Go on with: acdc-train --resume {place}")
         raise typer.Exit(130)

@@ -60,6 +60,8 @@ def read_tree(path: Path) -> list[Patient]:
     Raises:
         DataError: No patients, one patient twice, an Info.cfg that is missing or wrong, or a frame file that it names is absent.
     """
+    if not path.is_dir():
+        raise DataError(f"{path}: no such folder; give the one that holds training/ and testing/, or patient001, patient002, ...")
     folders = _patient_folders(path)
     if not folders:
         raise DataError(f"{path}: no folders patient001, patient002, ... here or in training/, testing/; give the folder that holds them")

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from acdc_seg.config import DataConfig, PrepareConfig, config_tree
 from acdc_seg.data.acdc import is_acdc_tree
-from acdc_seg.data.paired import is_paired, read_paired
+from acdc_seg.data.paired import SPLITS, is_paired, read_paired
 from acdc_seg.data.phantom import synthesize
 from acdc_seg.data.prepare import prepare
 from acdc_seg.data.records import Record
-from acdc_seg.data.splits import split_patients
+from acdc_seg.data.splits import check_disjoint, split_patients
 from acdc_seg.errors import DataError
 
 PHANTOM_PATIENTS = 25
@@ -58,8 +58,9 @@ def open_source(
     root = Path(data.path) if data.path else _phantom(work_dir, on_progress)
     if kind != "paired":
         root = _prepared(root, data, prepare_settings, work_dir, on_progress)
-    records = read_paired(root, data)
-    return Source(kind, root, tuple(_with_validation(records, data)))
+    records = tuple(_with_validation(read_paired(root, data), data))
+    _check_patients(root, records)
+    return Source(kind, root, records)
 
 
 def recognize(data: DataConfig) -> str:
@@ -115,3 +116,10 @@ def _with_validation(records: Sequence[Record], data: DataConfig) -> list[Record
     groups = {record.patient: record.group for record in named if record.split == "train"}
     _, val = split_patients(groups, val_fraction=data.val_fraction, seed=data.split_seed)
     return [replace(record, split="val") if record.split == "train" and record.patient in val else record for record in named]
+
+
+def _check_patients(root: Path, records: Sequence[Record]) -> None:
+    try:
+        check_disjoint({split: {record.patient for record in records if record.split == split} for split in SPLITS})
+    except DataError as error:
+        raise DataError(f"{root}: {error}; if these are different people, say how to tell them apart with data.patients") from None

@@ -53,7 +53,7 @@ class Augment:
     """A random transform whose outcome depends on nothing but the key it is called with."""
 
     def __init__(self, config: AugmentConfig) -> None:
-        transforms = _PIPELINES[config.preset](config.strength)
+        transforms = _PIPELINES[config.preset](config)
         self.square, self.oblong = A.Compose(transforms), A.Compose(_without_quarter_turns(transforms))
 
     def __call__(self, image: np.ndarray, mask: np.ndarray, *, key: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -67,9 +67,9 @@ class Augment:
 
 def _without_quarter_turns(transforms: Sequence[A.BasicTransform | A.BaseCompose]) -> list[A.BasicTransform | A.BaseCompose]:
     """The same for images that are not square, whose size a quarter turn would change: flips alone remain of the symmetries."""
+    symmetries = [each for each in transforms if isinstance(each, A.SquareSymmetry)]
     kept = [each for each in transforms if not isinstance(each, A.RandomRotate90 | A.SquareSymmetry)]
-    lost_flips = any(isinstance(each, A.SquareSymmetry) for each in transforms)
-    return [A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.5), *kept] if lost_flips else kept
+    return [*(flip(p=each.p) for each in symmetries for flip in (A.HorizontalFlip, A.VerticalFlip)), *kept]
 
 
 class BiasField(A.ImageOnlyTransform):
@@ -104,13 +104,14 @@ def _mix() -> list[A.BasicTransform | A.BaseCompose]:
     return [A.HorizontalFlip(p=0.3), A.VerticalFlip(p=0.6), A.RandomRotate90(p=0.2), one_of]
 
 
-def _strong(strength: float) -> list[A.BasicTransform | A.BaseCompose]:
+def _strong(config: AugmentConfig) -> list[A.BasicTransform | A.BaseCompose]:
     """Pose, shape and contrast as they vary between patients and scanners."""
-    s = strength
+    s = config.strength
+    shading = [BiasField(config.bias_field, p=0.5)] if config.bias_field else []
     if s == 0:
-        return []
+        return [*shading]
     return [
-        A.SquareSymmetry(p=0.5),
+        A.SquareSymmetry(p=min(1, 0.5 * s)),
         A.Affine(
             rotate=(-30 * s, 30 * s),
             scale=(1 - 0.25 * s / (1 + 0.25 * s), 1 + 0.25 * s),
@@ -120,7 +121,7 @@ def _strong(strength: float) -> list[A.BasicTransform | A.BaseCompose]:
             p=0.9,
         ),
         A.ElasticTransform(alpha=60 * s, sigma=8, border_mode=cv2.BORDER_REFLECT_101, p=0.4),
-        BiasField(0.4 * s, p=0.5),
+        *shading,
         A.RandomGamma(gamma_limit=(100 / (1 + 0.7 * s), 100 * (1 + 0.7 * s)), p=0.5),
         A.RandomBrightnessContrast(brightness_limit=0.15 * s, contrast_limit=0.3 * s, p=0.5),
         A.GaussNoise(std_range=(0, 0.05 * s), p=0.25),
@@ -128,14 +129,14 @@ def _strong(strength: float) -> list[A.BasicTransform | A.BaseCompose]:
     ]
 
 
-_PIPELINES: dict[str, Callable[[float], list[A.BasicTransform | A.BaseCompose]]] = {
-    "none": lambda strength: [],
-    "horizontal": lambda strength: [A.HorizontalFlip(p=0.5)],
-    "vertical": lambda strength: [A.VerticalFlip(p=0.5)],
-    "rotate90": lambda strength: [A.RandomRotate90(p=0.5)],
-    "shear": lambda strength: [_shear(0.5)],
-    "shift": lambda strength: [_shift(0.1, 0.5)],
-    "reference": lambda strength: [A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.5), A.RandomRotate90(p=0.5), _shift(0.15, 0.2)],
-    "mix": lambda strength: _mix(),
+_PIPELINES: dict[str, Callable[[AugmentConfig], list[A.BasicTransform | A.BaseCompose]]] = {
+    "none": lambda config: [],
+    "horizontal": lambda config: [A.HorizontalFlip(p=0.5)],
+    "vertical": lambda config: [A.VerticalFlip(p=0.5)],
+    "rotate90": lambda config: [A.RandomRotate90(p=0.5)],
+    "shear": lambda config: [_shear(0.5)],
+    "shift": lambda config: [_shift(0.1, 0.5)],
+    "reference": lambda config: [A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.5), A.RandomRotate90(p=0.5), _shift(0.15, 0.2)],
+    "mix": lambda config: _mix(),
     "strong": _strong,
 }

@@ -1,0 +1,85 @@
+"""Runs the commands in this process, through their entry points and in a working directory of their own."""
+
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from acdc_seg.cli import app, data, evaluate, submit, train
+from acdc_seg.data.phantom import synthesize
+
+MAIN = {"train": train.main, "evaluate": evaluate.main, "submit": submit.main, "data": data.main}
+TINY = (
+    *("--epochs", "2", "--batch-size", "2", "--device", "cpu", "--precision", "fp32"),
+    *("model.depth=2", "model.base_channels=4", "train.images_every=0"),
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Exit code and both output streams of a command."""
+
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Outcome]
+
+
+@pytest.fixture(autouse=True)
+def _own_process_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A fresh working directory and wide terminal; what a command leaves in the process is undone."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(app, "_debug", False)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    def call(name: str, *arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", [f"acdc-{name}", *map(str, arguments)])
+        code = 0
+        try:
+            MAIN[name]()
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else 0
+        streams = capsys.readouterr()
+        return Outcome(code, streams.out, streams.err)
+
+    return call
+
+
+@pytest.fixture
+def tiny() -> tuple[str, ...]:
+    """Arguments that make a training take a moment."""
+    return TINY
+
+
+@pytest.fixture(scope="session")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("shelf")
+
+
+@pytest.fixture
+def trained(shelf: Path, paired_folder: Path, tmp_path: Path, command: Command) -> Path:
+    """runs/unet: a copy of a run of two epochs, trained once on the eight hearts."""
+    if not (shelf / "runs" / "unet").is_dir():
+        hearts = shutil.copytree(paired_folder, shelf / "hearts", dirs_exist_ok=True)
+        assert command("train", "--data", hearts, *TINY, f"runs_dir={shelf / 'runs'}").code == 0
+    return shutil.copytree(shelf / "runs" / "unet", tmp_path / "runs" / "unet")
+
+
+@pytest.fixture(scope="session")
+def tree(shelf: Path) -> Path:
+    """An ACDC tree of three training patients and one testing patient."""
+    synthesize(shelf / "tree", num_patients=3, num_test_patients=1, seed=1)
+    return shelf / "tree"

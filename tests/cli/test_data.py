@@ -1,0 +1,73 @@
+import json
+from pathlib import Path
+
+from acdc_seg.data.prepare import SPLITS
+
+
+def prepared_sizes(command, folder: Path) -> str:
+    (line,) = [line for line in command("data", "info", folder).out.splitlines() if line.startswith("size")]
+    return line
+
+
+def test_synthesize_writes_a_tree_that_the_seed_fixes(command, tree):
+    outcome = command("data", "synthesize", "hearts one", "--patients", 1, "--test-patients", 0, "--seed", 1)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out == "Wrote 'hearts one': 1 patients. Next: acdc-data prepare 'hearts one'\n"
+    files = sorted(path.relative_to("hearts one") for path in Path("hearts one").rglob("*") if path.is_file())
+    assert len(files) == 5
+    assert all((Path("hearts one") / file).read_bytes() == (tree / file).read_bytes() for file in files)
+
+
+def test_prepare(command, tree):
+    outcome = command("data", "prepare", tree, "--slices", "mid", "--size", 64)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.splitlines() == [
+        "train     4 images of 2 patients",
+        "val       2 images of 1 patients",
+        "test      2 images of 1 patients",
+        "Wrote data/slices. Next: acdc-train --model unet --data data/slices",
+    ]
+    assert prepared_sizes(command, Path("data/slices")) == "size 64 x 64"
+
+
+def test_prepare_with_every_option(command, tree):
+    splits = {"train": ["patient001"], "val": ["patient002"], "test": []}
+    Path("splits.json").write_text(json.dumps(splits))
+    geometry = ("--spacing", "native", "--size", "64X48", "--crop", "centre", "--interpolation", "nearest")
+    outcome = command("data", "prepare", tree, "--out", "cut", *geometry, "--phases", "ES", "--splits", "splits.json")
+    assert outcome.code == 0
+    assert "2 patients are in no split and were left out" in outcome.out
+    assert prepared_sizes(command, Path("cut")) == "size 64 x 48"
+    settings = json.loads(Path("cut/prepare.json").read_text())["settings"]
+    assert settings == {
+        "spacing": None,
+        "size": [64, 48],
+        "crop": "centre",
+        "slices": "all",
+        "interpolation": "nearest",
+        "phases": ["ES"],
+    }
+    assert json.loads(Path("cut/splits.json").read_text()) == splits
+    assert {path.name.split("_")[1] for split in SPLITS for path in Path("cut").glob(f"{split}/image/*.png")} == {"ES"}
+
+
+def test_phases_may_have_spaces(command, tree):
+    assert command("data", "prepare", tree, "--slices", "mid", "--phases", "ES, ED").code == 0
+    assert json.loads(Path("data/slices/prepare.json").read_text())["settings"]["phases"] == ["ES", "ED"]
+
+
+def test_info_of_a_tree(command, tree):
+    outcome = command("data", "info", tree)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.startswith(f"{tree}: ACDC tree, 4 patients, 8 volumes, ")
+    assert "folders: testing 1, training 3" in outcome.out
+
+
+def test_info_takes_settings(command, hearts, write_png):
+    image, mask = hearts[0]
+    write_png(Path("scaled/image/a.png"), image)
+    write_png(Path("scaled/mask/a_mask.png"), mask * 85)
+    assert command("data", "info", "scaled").code == 2
+    outcome = command("data", "info", "scaled", "classes.values=[0,85,170,255]")
+    assert outcome.code == 0
+    assert f"rv {(mask == 1).mean():.1%}" in outcome.out

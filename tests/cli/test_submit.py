@@ -1,0 +1,97 @@
+import csv
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from acdc_seg.config import ClassesConfig
+from acdc_seg.data.images import read_image, read_mask
+from acdc_seg.predict import TTA, load_predictor
+from acdc_seg.rle import decode_rle
+
+IDS = [f"patient004_{image}_mask{index}" for image in (0, 1) for index in (1, 2, 3)]
+
+
+def read_rows(path: Path) -> dict[str, str]:
+    with path.open(newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header == ["id", "encoding"]
+    return dict(rows)
+
+
+def score_in(text: str) -> float:
+    match = re.search(r"Score (\d\.\d{5}) ", text)
+    assert match is not None
+    return float(match[1])
+
+
+@pytest.fixture
+def submission(command, trained, paired_folder) -> Path:
+    assert command("submit", "--runs", trained, "--data", paired_folder).code == 0
+    return Path("submission.csv")
+
+
+def test_rows_are_the_predictions(command, trained, paired_folder):
+    outcome = command("submit", "--runs", trained, "--data", paired_folder, "--tta", "dihedral", "--out", "s.csv", "--masks", "masks")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out == "Wrote s.csv: 6 rows of 2 images. Next: acdc-submit --check s.csv\n"
+    rows = read_rows(Path("s.csv"))
+    assert list(rows) == IDS
+    predictor = TTA(load_predictor(trained, device="cpu", precision="fp32"), views="dihedral")
+    for stem in ("patient004_0", "patient004_1"):
+        labels = predictor(read_image(paired_folder / "test/image" / f"{stem}.png")).argmax(0)
+        assert (read_mask(Path(f"masks/{stem}_mask.png"), ClassesConfig()) == labels).all()
+        for index in (1, 2, 3):
+            assert (decode_rle(rows[f"{stem}_mask{index}"], labels.shape) == (labels == index)).all()
+
+
+@pytest.mark.parametrize("where", ["test/image", ""])
+def test_second_run_gives_the_same_bytes_from_folder_or_images(command, trained, paired_folder, submission, where):
+    assert command("submit", trained, "--data", paired_folder / where, "--out", "again.csv", "--batch-size", 1).code == 0
+    assert Path("again.csv").read_bytes() == submission.read_bytes()
+
+
+def test_weights_of_several_runs(command, trained, paired_folder, submission):
+    pair = ("--runs", trained, trained / "last.pt", "--data", paired_folder)
+    assert command("submit", *pair, "--weights", "1,0", "--out", "first.csv").code == 0
+    assert command("submit", *pair, "--weights", "0,1", "--out", "second.csv").code == 0
+    assert Path("first.csv").read_bytes() == submission.read_bytes()
+    assert Path("second.csv").read_bytes() != submission.read_bytes()
+
+
+def test_template_orders_the_rows(command, trained, paired_folder, submission):
+    Path("template.csv").write_text("id,encoding\n" + "".join(f"{id},1 1\n" for id in reversed(IDS)))
+    assert command("submit", trained, "--data", paired_folder, "--template", "template.csv", "--out", "sorted.csv").code == 0
+    assert list(read_rows(Path("sorted.csv"))) == IDS[::-1]
+    assert read_rows(Path("sorted.csv")) == read_rows(submission)
+
+
+def test_check_scores_like_evaluate(command, trained, paired_folder, submission):
+    outcome = command("submit", "--check", submission, "--truth", paired_folder / "test/mask")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.endswith("submission.csv: 6 rows of 2 images, no problems\n")
+    assert command("evaluate", trained, "--split", "test").code == 0
+    assert score_in(outcome.out) == pytest.approx(json.loads((trained / "test/metrics.json").read_text())["dice"], abs=6e-6)
+
+
+def test_true_masks_score_one(command, paired_folder):
+    truth = paired_folder / "test/mask"
+    assert command("submit", "--from-masks", truth, "--out", "truth.csv").out.startswith("Wrote truth.csv: 6 rows of 2 images.")
+    assert score_in(command("submit", "--check", "truth.csv", "--truth", truth).out) == 1
+
+
+def test_predicted_masks_encode_to_the_same_bytes(command, trained, paired_folder, submission):
+    assert command("submit", trained, "--data", paired_folder, "--out", "s.csv", "--masks", "masks").code == 0
+    assert command("submit", "--from-masks", "masks", "--out", "encoded.csv").code == 0
+    assert Path("encoded.csv").read_bytes() == submission.read_bytes()
+
+
+def test_check_lists_all_problems(command):
+    Path("s.csv").write_text("id,encoding\nfoo_mask1,1 2 3\nfoo_mask2,0 1\nfoo_mask3,\nother,\n")
+    outcome = command("submit", "--check", "s.csv")
+    assert outcome.code == 2
+    *problems, last = outcome.out.splitlines()
+    assert len(problems) == 3
+    assert all(line.startswith("problem ") for line in problems)
+    assert last == "s.csv: 3 problems in 4 rows"

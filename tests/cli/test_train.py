@@ -1,0 +1,152 @@
+import csv
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from acdc_seg.checkpoint import load_checkpoint
+from acdc_seg.config import load_config
+from acdc_seg.data import sources
+
+RUN_FILES = {"config.yaml", "run.json", "history.csv", "metrics.csv", "metrics.json", "best.pt", "last.pt", "report.html"}
+
+
+def read_history(run: Path) -> list[dict[str, str]]:
+    """Rows of history.csv without the clock's column."""
+    with (run / "history.csv").open(newline="") as file:
+        return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(file)]
+
+
+def read_json(run: Path) -> dict:
+    return json.loads((run / "run.json").read_text())
+
+
+def test_run_folder_and_what_is_said(command, paired_folder, tiny):
+    outcome = command("train", "--model", "unet", "--data", paired_folder, *tiny)
+    assert (outcome.code, outcome.err) == (0, "")
+    files = {path.name for path in Path("runs/unet").iterdir()}
+    assert files >= RUN_FILES
+    assert any(name.startswith("events.out.tfevents") for name in files)
+    first, *epochs, best, following = outcome.out.splitlines()
+    assert first == "runs/unet: unet on paired (4 train, 2 val images, fp32)"
+    assert [line.split()[1] for line in epochs] == ["1/2", "2/2"]
+    assert best.startswith("Best validation Dice 0.")
+    assert best.endswith("Wrote runs/unet/report.html")
+    assert following == "Next: acdc-evaluate runs/unet, or acdc-submit --runs runs/unet --data DIR --out submission.csv"
+    said = read_json(Path("runs/unet"))
+    assert (said["status"], said["data"], said["epochs"]) == ("finished", "paired", 2)
+    assert said["num_images"] == {"train": 4, "val": 2}
+
+
+def test_config_file_of_a_run_repeats_it(command, trained):
+    assert command("train", "--config", trained / "config.yaml", "--name", "again", "runs_dir=runs").code == 0
+    assert read_history(Path("runs/again")) == read_history(trained)
+    assert Path("runs/again/metrics.csv").read_bytes() == (trained / "metrics.csv").read_bytes()
+
+
+def test_names_are_numbered_and_quoted_where_they_must_be(command, trained, tiny, paired_folder):
+    once = ("--data", paired_folder, *tiny, "--epochs", 1)
+    assert command("train", *once).out.startswith("runs/unet-2: ")
+    outcome = command("train", *once, "--name", "first try")
+    assert "Next: acdc-evaluate 'runs/first try', or" in outcome.out
+    assert Path("runs/first try/best.pt").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        ((), "unet"),
+        (("model.depth=2",), "unet"),
+        (("--model", "deeplab_drn"), "deeplab_drn"),
+        (("model.name=deeplab_drn",), "deeplab_drn"),
+    ],
+)
+def test_without_model_or_config_the_recipe_is_taken(command, monkeypatch, arguments, name):
+    given = []
+    monkeypatch.setattr("acdc_seg.cli.train._train", lambda config, resume: given.append(config))
+    assert command("train", *arguments, "--seed", 3).code == 0
+    recipe = load_config(model=name)
+    assert given[0].model.name == name
+    assert given[0].optimizer == recipe.optimizer
+    assert given[0].train == recipe.train
+    assert given[0].seed == 3
+
+
+def test_flags_are_names_of_settings_and_overrides_win(command, monkeypatch):
+    given = []
+    monkeypatch.setattr("acdc_seg.cli.train._train", lambda config, resume: given.append(config))
+    flags = ("--epochs", 7, "--batch-size", 3, "--lr", 2e-5, "--weight-decay", 0, "--loss", "focal", "--optimizer", "sgd")
+    flags += ("--device", "cpu", "--precision", "bf16", "--name", "flags", "--data", "somewhere")
+    assert command("train", *flags, "train.epochs=9", "data.size=[32,40]").code == 0
+    (config,) = given
+    assert (config.train.epochs, config.train.batch_size, config.train.device, config.train.precision) == (9, 3, "cpu", "bf16")
+    assert (config.optimizer.name, config.optimizer.lr, config.optimizer.weight_decay) == ("sgd", 2e-5, 0)
+    assert (config.loss.name, config.name, config.data.size) == ("focal", "flags", (32, 40))
+    assert config.data.path == str(Path("somewhere").resolve())
+
+
+def test_without_data_it_says_that_it_trains_on_the_phantom(command, tiny, monkeypatch):
+    monkeypatch.setattr(sources, "PHANTOM_PATIENTS", 5)
+    settings = ("prepare.slices=mid", "prepare.size=[32,32]", "augment.preset=none", "--epochs", 1)
+    outcome = command("train", *tiny, *settings)
+    assert outcome.code == 0
+    assert "No --data given: training on the built-in synthetic phantom. Its scores say nothing about real hearts." in outcome.out
+    assert "unet on phantom (" in outcome.out
+    assert read_json(Path("runs/unet"))["data"] == "phantom"
+    assert "synthetic phantom" in Path("runs/unet/report.html").read_text()
+
+
+def test_volumes_are_cut_on_the_way(command, tiny, tree):
+    outcome = command("train", "--data", tree, *tiny, "prepare.slices=mid", "prepare.size=[32,32]", "--epochs", 1)
+    assert outcome.code == 0
+    assert "unet on acdc (4 train, 2 val images" in outcome.out
+    assert read_json(Path("runs/unet"))["data_path"] == str(tree)
+
+
+def test_ctrl_c_stops_with_a_checkpoint_and_resuming_ends_like_the_undisturbed_run(command, tiny, paired_folder):
+    arguments = ("--data", str(paired_folder), *tiny, "--epochs", "12")
+    code = "from acdc_seg.cli.train import main; main()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, *arguments, "--name", "broken off"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "200"},
+    ) as process:
+        assert process.stdout is not None
+        next(line for line in process.stdout if line.startswith("epoch"))
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "Stopping after this step to write the checkpoint; press Ctrl-C again to quit at once." in err
+    assert "Traceback" not in err
+
+    run = Path("runs/broken off")
+    assert read_json(run)["status"] == "stopped"
+    checkpoint = load_checkpoint(run / "last.pt")
+    assert checkpoint.training is not None
+    assert 1 <= checkpoint.training["epoch"] < 12
+
+    said = "Stopped; nothing is lost. Go on with: "
+    (line,) = [line for line in out.splitlines() if line.startswith(said)]
+    program, *resume = shlex.split(line.removeprefix(said))
+    assert program == "acdc-train"
+    resumed = command("train", *resume)
+    assert resumed.code == 0
+    assert (run / "report.html").is_file()
+    assert read_json(run)["status"] == "finished"
+
+    assert command("train", *arguments, "--name", "straight").code == 0
+    assert len(read_history(run)) == 12
+    assert read_history(run) == read_history(Path("runs/straight"))
+
+
+def test_only_the_first_process_prints():
+    code = "from acdc_seg.cli.app import console, errors; console.print('out'); errors.print('err')"
+    outcome = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "RANK": "1"}, check=True)
+    assert (outcome.stdout, outcome.stderr) == ("", "")

@@ -1,0 +1,170 @@
+import cv2
+import numpy as np
+import pytest
+
+from acdc_seg.config import ClassesConfig
+from acdc_seg.data.images import IGNORE_INDEX, check_size, read_image, read_mask
+from acdc_seg.errors import DataError
+
+CLASSES = ClassesConfig()
+GREY = np.array([[0, 51, 102], [153, 204, 255]], np.uint8)
+RGB = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [10, 20, 30]]], np.uint8)
+PALETTE = ClassesConfig(names=("ground", "red", "green", "blue"), colors=((0, 0, 0), (255, 0, 0), (0, 255, 0), (0, 0, 255)), masks="colors")
+
+
+@pytest.mark.parametrize("pixels", [GREY, GREY.astype(np.uint16) * 257])
+@pytest.mark.parametrize("ending", [".png", ".tif"])
+def test_both_depths_are_read_to_the_same_unit_range(tmp_path, write_png, pixels, ending):
+    image = read_image(write_png(tmp_path / f"a{ending}", pixels))
+    assert (image.dtype, image.shape) == (np.float32, (1, 2, 3))
+    np.testing.assert_allclose(image[0], [[0, 0.2, 0.4], [0.6, 0.8, 1]], rtol=1e-6)
+
+
+def test_colors_come_as_red_green_blue(tmp_path, write_png):
+    image = read_image(write_png(tmp_path / "a.png", RGB), channels=3)
+    assert image.shape == (3, 2, 2)
+    assert image.flags.c_contiguous
+    np.testing.assert_allclose(image[:, 1, 1] * 255, [10, 20, 30], rtol=1e-6)
+    np.testing.assert_array_equal(image[:, 0, 0], [1, 0, 0])
+
+
+@pytest.mark.parametrize(("pixels", "found", "configured"), [(GREY, 1, 3), (RGB, 3, 1)])
+def test_other_channels_than_configured_are_refused(tmp_path, write_png, pixels, found, configured):
+    path = write_png(tmp_path / "a.png", pixels)
+    with pytest.raises(DataError, match=rf"a\.png: the image has {found} channels where {configured} are configured; set data\.channels"):
+        read_image(path, channels=configured)
+
+
+def test_an_image_with_transparency_is_refused(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((2, 2, 4), np.uint8))
+    with pytest.raises(DataError, match="has 4 channels where 3 are configured"):
+        read_image(tmp_path / "a.png", channels=3)
+
+
+@pytest.mark.parametrize("ending", [".png", ".jpg", ".tif", ".bmp"])
+@pytest.mark.parametrize("part", [0.3, 0.7, 0.95])
+def test_truncated_files_are_refused(tmp_path, write_png, hearts, ending, part):
+    path = write_png(tmp_path / f"a{ending}", hearts[0][0])
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * part)])
+    with pytest.raises(DataError, match=rf"a\{ending}: not a readable image \([\d,]+ bytes, truncated or damaged\)"):
+        read_image(path)
+
+
+@pytest.mark.parametrize(("content", "size"), [(b"", "0"), (b"hello\n", "6"), (b"\0" * 2000, "2,000")])
+def test_what_is_no_image_is_refused(tmp_path, content, size):
+    (tmp_path / "a.png").write_bytes(content)
+    for read in (read_image, lambda path: read_mask(path, CLASSES)):
+        with pytest.raises(DataError, match=rf"a\.png: not a readable image \({size} bytes"):
+            read(tmp_path / "a.png")
+
+
+def test_absent_files_and_folders_are_named(tmp_path):
+    with pytest.raises(DataError, match=r"gone\.png: cannot read the file \(No such file"):
+        read_image(tmp_path / "gone.png")
+    (tmp_path / "a.png").mkdir()
+    with pytest.raises(DataError, match=r"a\.png: cannot read the file \(Is a directory\)"):
+        read_image(tmp_path / "a.png")
+
+
+def test_paths_may_hold_spaces_and_any_letters(tmp_path, write_png):
+    path = write_png(tmp_path / "größe 1" / "心臓 ä.png", GREY)
+    np.testing.assert_array_equal(read_image(path)[0] * 255, GREY)
+
+
+@pytest.mark.parametrize("value", [1.5, np.nan, 2.0])
+def test_float_files_are_refused(tmp_path, value):
+    cv2.imwrite(str(tmp_path / "a.tif"), np.full((2, 2), value, np.float32))
+    for read in (read_image, lambda path: read_mask(path, CLASSES)):
+        with pytest.raises(DataError, match=r"a\.tif: pixels are float32, only 8 and 16-bit"):
+            read(tmp_path / "a.tif")
+
+
+def test_mask_values_become_class_indices(tmp_path, write_png):
+    path = write_png(tmp_path / "m.png", np.array([[0, 1], [3, 2]], np.uint8))
+    mask = read_mask(path, CLASSES)
+    assert mask.dtype == np.uint8
+    assert mask.tolist() == [[0, 1], [3, 2]]
+    assert read_mask(path, ClassesConfig(values=(3, 2, 1, 0))).tolist() == [[3, 2], [0, 1]]
+
+
+def test_masks_of_sixteen_bits_are_read(tmp_path, write_png):
+    path = write_png(tmp_path / "m.png", np.array([[0, 1000], [2000, 3000]], np.uint16))
+    assert read_mask(path, ClassesConfig(values=(0, 1000, 2000, 3000))).tolist() == [[0, 1], [2, 3]]
+
+
+def test_values_of_no_class_are_told_with_their_counts(tmp_path, write_png):
+    mask = np.zeros((40, 50), np.uint8)
+    mask[:30, :40], mask[39, 48:] = 4, 9
+    with pytest.raises(DataError) as caught:
+        read_mask(write_png(tmp_path / "m.png", mask), CLASSES)
+    assert str(caught.value) == (
+        f"{tmp_path}/m.png: mask value 4 (1,200 pixels), 9 (2 pixels) is no class, the classes are [0, 1, 2, 3]; "
+        "correct the mask, or set classes.values"
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "num_classes", "offer"),
+    [
+        ((0, 255), 2, "class numbers stretched to 0..255: set classes.values=[0, 255] if"),
+        ((0, 85, 170, 255), 4, "class numbers stretched to 0..255: set classes.values=[0, 85, 170, 255] if"),
+        ((0, 170, 255), 4, "class numbers stretched to 0..255: set classes.values=[0, 85, 170, 255] if"),
+        ((0, 128, 255), 3, "class numbers stretched to 0..255: set classes.values=[0, 128, 255] if"),
+        ((0, 127, 255), 4, "3 classes stretched to 0..255: set classes.values=[0, 127, 255] and as many classes.names"),
+        ((0, 85, 170, 255), 2, "4 classes stretched to 0..255: set classes.values=[0, 85, 170, 255] and as many classes.names"),
+        ((0, 90, 255), 4, "correct the mask, or set classes.values"),
+    ],
+)
+def test_stretched_masks_are_recognised_and_offered(tmp_path, write_png, values, num_classes, offer):
+    path = write_png(tmp_path / "m.png", np.array([values], np.uint8))
+    classes = ClassesConfig(names=CLASSES.names[:num_classes], values=CLASSES.values[:num_classes], colors=CLASSES.colors[:num_classes])
+    with pytest.raises(DataError) as caught:
+        read_mask(path, classes)
+    assert offer in str(caught.value)
+
+
+def test_offered_values_read_the_mask(tmp_path, write_png):
+    path = write_png(tmp_path / "m.png", np.array([[0, 85, 170, 255]], np.uint8))
+    assert read_mask(path, ClassesConfig(values=(0, 85, 170, 255))).tolist() == [[0, 1, 2, 3]]
+
+
+@pytest.mark.parametrize("void", [9, 255])
+def test_void_pixels_become_the_ignore_index(tmp_path, write_png, void):
+    path = write_png(tmp_path / "m.png", np.array([[0, void], [3, 1]], np.uint8))
+    assert read_mask(path, ClassesConfig(ignore_value=void)).tolist() == [[0, IGNORE_INDEX], [3, 1]]
+    with pytest.raises(DataError, match=rf"mask value {void} \(1 pixels\)"):
+        read_mask(path, CLASSES)
+
+
+def test_color_masks_are_matched_exactly(tmp_path, write_png):
+    colors = np.array(PALETTE.colors, np.uint8)
+    path = write_png(tmp_path / "m.png", colors[[[1, 2, 3], [0, 0, 1]]])
+    assert read_mask(path, PALETTE).tolist() == [[1, 2, 3], [0, 0, 1]]
+
+
+def test_a_color_of_no_class_is_named(tmp_path, write_png):
+    path = write_png(tmp_path / "m.png", RGB)
+    with pytest.raises(DataError, match=r"m\.png: colour \(10, 20, 30\) is no class; .* set classes\.masks=nearest_color"):
+        read_mask(path, PALETTE)
+
+
+def test_the_nearest_color_is_taken_where_asked(tmp_path, write_png):
+    path = write_png(tmp_path / "m.png", np.array([[[250, 9, 3], [30, 200, 90]], [[1, 60, 130], [20, 20, 20]]], np.uint8))
+    assert read_mask(path, PALETTE.model_copy(update={"masks": "nearest_color"})).tolist() == [[1, 2], [3, 0]]
+
+
+def test_the_kind_of_mask_must_be_as_configured(tmp_path, write_png):
+    with pytest.raises(
+        DataError, match=r"c\.png: the mask is a colour image where class numbers are configured; set classes\.masks=colors"
+    ):
+        read_mask(write_png(tmp_path / "c.png", RGB), CLASSES)
+    with pytest.raises(DataError, match=r"g\.png: the mask is not an RGB image, but classes\.masks=colors; set classes\.masks=values"):
+        read_mask(write_png(tmp_path / "g.png", GREY), PALETTE)
+
+
+def test_image_and_mask_must_be_of_one_size(tmp_path):
+    paths = {"image_path": tmp_path / "a.png", "mask_path": tmp_path / "m.png"}
+    check_size(np.zeros((3, 4, 5)), np.zeros((4, 5)), **paths)
+    with pytest.raises(DataError, match=r"m\.png: the mask is 5x4, its image a\.png is 4x5 pixels"):
+        check_size(np.zeros((1, 4, 5)), np.zeros((5, 4)), **paths)

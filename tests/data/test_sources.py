@@ -1,0 +1,123 @@
+from functools import partial
+
+import numpy as np
+import pytest
+
+from acdc_seg.config import DataConfig, PrepareConfig
+from acdc_seg.data.phantom import synthesize
+from acdc_seg.data.sources import open_source
+from acdc_seg.errors import DataError
+
+PIXELS = np.zeros((4, 4), np.uint8)
+
+
+def open_folder(path, **settings):
+    return open_source(DataConfig(path=str(path), **settings), prepare_settings=PrepareConfig())
+
+
+@pytest.fixture
+def flat_folder(tmp_path, write_png):
+    """Twelve images of six patients, two each, without split folders."""
+    for number in range(12):
+        stem = f"patient{number // 2:03d}_{number % 2}"
+        write_png(tmp_path / "flat" / "image" / f"{stem}.png", PIXELS)
+        write_png(tmp_path / "flat" / "mask" / f"{stem}_mask.png", PIXELS)
+    return tmp_path / "flat"
+
+
+def patients(source, split):
+    return {record.patient for record in source.split(split)}
+
+
+def test_split_folders_stay_as_they_are(paired_folder):
+    source = open_folder(paired_folder)
+    assert (source.kind, source.root) == ("paired", paired_folder)
+    assert [len(source.split(split)) for split in ("train", "val", "test")] == [4, 2, 2]
+    assert patients(source, "val") == {"patient003"}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_without_a_val_folder_whole_patients_validate(flat_folder, seed):
+    source = open_folder(flat_folder, val_fraction=0.34, split_seed=seed)
+    assert len(patients(source, "val")) == 2
+    assert len(source.split("val")) == 4
+    assert patients(source, "train").isdisjoint(patients(source, "val"))
+    assert len(source.records) == 12
+
+
+def test_the_split_depends_on_its_seed_alone(flat_folder):
+    found = [patients(open_folder(flat_folder, split_seed=seed), "val") for seed in (0, 0, 1, 2, 3, 4)]
+    assert found[0] == found[1]
+    assert len({frozenset(each) for each in found}) > 1
+
+
+def test_test_patients_never_validate(paired_folder):
+    for path in (paired_folder / "val").rglob("*.png"):
+        path.rename(str(path).replace("/val/", "/train/"))
+    source = open_folder(paired_folder, val_fraction=0.4)
+    assert patients(source, "test") == {"patient004"}
+    assert len(patients(source, "val")) == 1
+    assert patients(source, "train") | patients(source, "val") == {"patient001", "patient002", "patient003"}
+
+
+def test_test_folders_alone_are_a_source(paired_folder):
+    source = open_folder(paired_folder / "test")
+    assert source.split("test") == []
+    for path in paired_folder.glob("*/*/*.png"):
+        if path.parts[-3] != "test":
+            path.unlink()
+    assert len(open_folder(paired_folder).split("test")) == 2
+
+
+def test_the_digest_is_that_of_content_and_split(paired_folder, write_png):
+    before = open_folder(paired_folder).digest()
+    assert open_folder(paired_folder).digest() == before
+    path = paired_folder / "train" / "mask" / "patient001_0_mask.png"
+    write_png(path, np.zeros((48, 48), np.uint8))
+    changed = open_folder(paired_folder).digest()
+    for kind, end in (("image", ""), ("mask", "_mask")):
+        name = f"{kind}/patient002_1{end}.png"
+        (paired_folder / "train" / name).rename(paired_folder / "val" / name)
+    assert len({before, changed, open_folder(paired_folder).digest()}) == 3
+
+
+def test_what_is_not_recognised_is_refused(tmp_path):
+    with pytest.raises(DataError, match="gone: no such folder"):
+        open_folder(tmp_path / "gone")
+    with pytest.raises(DataError, match=r"neither an ACDC tree .* nor paired folders \(image/ and mask/"):
+        open_folder(tmp_path)
+    with pytest.raises(DataError, match="no images in image/"):
+        open_folder(tmp_path, source="paired")
+
+
+def test_without_a_path_a_phantom_is_made_once(tmp_path, monkeypatch):
+    monkeypatch.setattr("acdc_seg.data.sources.PHANTOM_PATIENTS", 3)
+    monkeypatch.setattr("acdc_seg.data.sources.synthesize", partial(synthesize, num_test_patients=1))
+    settings, done = PrepareConfig(slices="mid"), []
+
+    def open_phantom():
+        return open_source(
+            DataConfig(),
+            prepare_settings=settings,
+            work_dir=tmp_path,
+            on_progress=lambda what, count, total: done.append((what, count, total)),
+        )
+
+    source = open_phantom()
+    assert source.kind == "phantom"
+    assert len(source.records) == (3 + 1) * 2
+    assert patients(source, "train").isdisjoint(patients(source, "val"))
+    assert {record.phase for record in source.records} == {"ED", "ES"}
+    assert all(record.spacing == pytest.approx((1.8, 1.8), abs=0.05) for record in source.records)
+    assert patients(source, "test").isdisjoint(patients(source, "train") | patients(source, "val"))
+    assert "phantom patients" in {what for what, _, _ in done}
+    done.clear()
+    assert open_phantom().digest() == source.digest()
+    assert done == []
+
+
+def test_one_patient_in_two_splits_is_refused(paired_folder):
+    for kind, name in (("image", "patient001_0.png"), ("mask", "patient001_0_mask.png")):
+        (paired_folder / "train" / kind / name).rename(paired_folder / "val" / kind / name)
+    with pytest.raises(DataError, match=r"'patient001' is in train and in val.*data\.patients"):
+        open_folder(paired_folder)
