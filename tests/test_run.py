@@ -38,6 +38,9 @@ def test_a_named_run_takes_its_name(config):
 def test_a_used_folder_is_refused(config):
     run = create_run(config, name="a")
     run.write_config(config)
+    with pytest.raises(ConfigError, match="runs/a: holds a run already; remove the folder, or choose another --name"):
+        create_run(config, name="a")
+    run.last.touch()
     with pytest.raises(
         ConfigError, match=r"runs/a: holds a run already; go on with acdc-train --resume .*runs/a, or choose another --name"
     ):

@@ -75,8 +75,8 @@ def test_the_digest_is_that_of_content_and_split(paired_folder, write_png):
     path = paired_folder / "train" / "mask" / "patient001_0_mask.png"
     write_png(path, np.zeros((48, 48), np.uint8))
     changed = open_folder(paired_folder).digest()
-    for kind, end in (("image", ""), ("mask", "_mask")):
-        name = f"{kind}/patient002_1{end}.png"
+    for kind, end, number in [(kind, end, number) for kind, end in (("image", ""), ("mask", "_mask")) for number in (0, 1)]:
+        name = f"{kind}/patient002_{number}{end}.png"
         (paired_folder / "train" / name).rename(paired_folder / "val" / name)
     assert len({before, changed, open_folder(paired_folder).digest()}) == 3
 
