@@ -58,7 +58,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
+    except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
         raise CheckpointError(f"{path}: cannot read the checkpoint ({error.strerror}); check the path") from None
     except Exception:  # a damaged stream can end in any of them
         raise CheckpointError(f"{path}: not a checkpoint, or a damaged one; give a run folder or its best.pt") from None

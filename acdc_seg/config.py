@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import json
 import re
-import types
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args
+from typing import Annotated, Any, ClassVar, Literal, Union, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
+from acdc_seg.config_errors import describe, key_lines
 from acdc_seg.errors import ConfigError, did_you_mean
 from acdc_seg.labels import ACDC_LABELS
 
@@ -130,6 +130,7 @@ class PrepareConfig(Section):
 class UNetConfig(Section):
     """U-Net (Ronneberger 2015)."""
 
+    shorthands: ClassVar[tuple[str, ...]] = ("preset",)
     name: Literal["unet"] = "unet"
     depth: Annotated[int, Field(ge=1, le=6)] = 5
     """Number of resolution levels; 5 means four times halved."""
@@ -367,7 +368,7 @@ def build_model_section(name: str, options: Mapping[str, Any]) -> Any:
     try:
         return _model_adapter().validate_python({**options, "name": name})
     except ValidationError as error:
-        raise ConfigError(_describe(error, prefix=("model",))) from None
+        raise ConfigError(describe(error, root=Config, models=MODEL_SECTIONS, prefix=("model",))) from None
 
 
 def default_yaml() -> str:
@@ -408,18 +409,7 @@ def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[tuple[str, ...], int]]:
         raise ConfigError(f"{path}: a config file holds 'section:' blocks, this one is a {type(tree).__name__}")
     sections = {key for key, field in Config.model_fields.items() if isinstance(field.default, Section)}
     tree = {key: {} if value is None and key in sections else value for key, value in tree.items()}
-    return tree, _key_lines(yaml.compose(text, Loader=yaml.SafeLoader))
-
-
-def _key_lines(node: yaml.Node | None, prefix: tuple[str, ...] = ()) -> dict[tuple[str, ...], int]:
-    """Line number, from 1, of every key of a YAML document."""
-    found: dict[tuple[str, ...], int] = {}
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            path = (*prefix, str(key.value))
-            found[path] = key.start_mark.line + 1
-            found |= _key_lines(value, path)
-    return found
+    return tree, key_lines(yaml.compose(text, Loader=yaml.SafeLoader))
 
 
 def _merge(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -452,60 +442,6 @@ def _validate(
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError(_describe(error, source=source, lines=lines or {}, overridden=overridden)) from None
-
-
-def _describe(
-    error: ValidationError,
-    *,
-    source: str = "",
-    lines: Mapping[tuple[str, ...], int] = types.MappingProxyType({}),
-    overridden: Iterable[str] = (),
-    prefix: Sequence[str] = (),
-) -> str:
-    """One line per mistake: where, what was given, what is allowed. An overridden key is not the file's mistake."""
-    elsewhere = [tuple(key.split(".")) for key in overridden]
-    described = []
-    for item in error.errors():
-        where = tuple(str(part) for part in (*prefix, *item["loc"]))
-        if len(where) > 1 and where[0] == "model" and where[1] in MODEL_SECTIONS:
-            model, where = where[1], (where[0], *where[2:])
-        else:
-            model = None
-        line = next((lines[where[:n]] for n in range(len(where), 0, -1) if where[:n] in lines), None)
-        place = f"{source}, line {line}: " if source and line else (f"{source}: " if source else "")
-        if any(where[: len(key)] == key or (line is None and key[: len(where)] == where) for key in elsewhere):
-            place = ""
-        described.append(f"{place}{'.'.join(where) or 'config'}: {_explain(item, where, model)}")
-    return "\n".join(dict.fromkeys(described))
-
-
-def _explain(item: Any, where: tuple[str, ...], model: str | None) -> str:
-    if item["type"] == "extra_forbidden":
-        return f"unknown setting; {did_you_mean(where[-1], _siblings(where, model))}"
-    if item["type"] == "union_tag_invalid":
-        given = item["ctx"]["tag"]
-        return f"model '{given}' is unknown: {did_you_mean(given, MODEL_SECTIONS)}"
-    message = item["msg"].removeprefix("Value error, ")
-    if item["type"] == "value_error":
-        return message
-    given = f"got {item['input']!r}"
-    if item["type"] == "literal_error" and isinstance(item["input"], str):
-        allowed = [word.strip("' ") for word in item["ctx"]["expected"].replace(" or ", ", ").split(",")]
-        return f"{given}; {did_you_mean(item['input'], allowed)}"
-    if isinstance(item["input"], bool):
-        given += " (YAML reads a bare yes, no, on and off as true and false: put quotes around words)"
-    return f"{given}; {message[0].lower()}{message[1:]}"
-
-
-def _siblings(where: tuple[str, ...], model: str | None) -> list[str]:
-    """Keys that are allowed where an unknown one stood."""
-    if model is not None:
-        return [*MODEL_SECTIONS[model].model_fields, *(["preset"] if model == "unet" else [])]
-    section: type[BaseModel] = Config
-    for part in where[:-1]:
-        field = section.model_fields.get(part)
-        if field is None or not isinstance(field.default, BaseModel):
-            break
-        section = type(field.default)
-    return list(section.model_fields)
+        raise ConfigError(
+            describe(error, root=Config, models=MODEL_SECTIONS, source=source, lines=lines or {}, overridden=overridden)
+        ) from None

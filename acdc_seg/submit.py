@@ -249,6 +249,8 @@ def _find_file_problems(path: Path) -> list[str]:
 def _find_image_problems(keys: Iterable[Key], shapes: Mapping[str, Shape] | None, num_classes: int) -> list[str]:
     """Missing and unknown images, missing classes, wrong order."""
     given = dict.fromkeys(keys)
+    if not given:
+        return ["the file has no rows"]
     stems = dict.fromkeys(stem for stem, _ in given)
     wanted = _natural(stems if shapes is None else shapes)
     problems = [f"{stem}: no such image" for stem in stems if shapes is not None and stem not in shapes]

@@ -11,6 +11,7 @@ import acdc_seg
 
 LAYERS = (
     ("errors", "labels"),
+    ("config_errors",),
     ("config",),
     ("files",),
     ("data", "models", "losses", "optimizers", "device", "metrics", "rle", "checkpoint", "report", "run"),

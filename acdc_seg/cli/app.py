@@ -3,9 +3,10 @@
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated
 
 import typer
@@ -56,15 +57,37 @@ def make_app() -> typer.Typer:
     )
 
 
-def run(app: typer.Typer) -> None:
-    """Runs a command; what the user can mend is one message and exit code 2."""
+def run(app: typer.Typer, *, lists: Collection[str] = (), bare: Mapping[str, str] = MappingProxyType({})) -> None:
+    """Runs a command; what the user can mend is one message and exit code 2. See `expand` for `lists` and `bare`."""
     try:
-        app()
+        app(args=expand(sys.argv[1:], lists=lists, bare=bare))
     except AcdcError as error:
         if _debug:
             raise
         errors.print(f"[bold red]Error:[/] {escape(str(error))}")
         sys.exit(2)
+
+
+def expand(args: Sequence[str], *, lists: Collection[str], bare: Mapping[str, str]) -> list[str]:
+    """Arguments as the parser wants them.
+
+    Args:
+        lists: Options that take all words up to the next option: `--runs A B` becomes `--runs A --runs B`.
+        bare: Options with the value that they have where none follows: `--tta` becomes `--tta dihedral`.
+    """
+    expanded: list[str] = []
+    option, num_values = "", 0
+    for arg in [*args, "-"]:
+        if arg.startswith("-"):
+            if option in bare and not num_values:
+                expanded.append(bare[option])
+            option, num_values = arg, 0
+        else:
+            if option in lists and num_values:
+                expanded.append(option)
+            num_values += 1
+        expanded.append(arg)
+    return expanded[:-1]
 
 
 def quoted(path: Path) -> str:

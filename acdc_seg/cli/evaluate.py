@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from acdc_seg.cli.app import BatchSize, Debug, Device, Precision, Version, console, make_app, progress_bar, quoted, run
-from acdc_seg.cli.members import Members, Tta, Weights, load_members
+from acdc_seg.cli.members import BARE, Members, Tta, Weights, load_members
 
 app = make_app()
 
@@ -64,4 +64,4 @@ def evaluate(
 
 def main() -> None:
     """Entry point of acdc-evaluate."""
-    run(app)
+    run(app, lists=("--weights",), bare=BARE)

@@ -13,14 +13,23 @@ if TYPE_CHECKING:
 Members = typer.Argument(metavar="RUN", help="Run folders or checkpoints; several are averaged.", show_default=False)
 Tta = Annotated[
     str | None,
-    typer.Option("--tta", help="Average over views of the image: flips (4) or dihedral (8).", rich_help_panel="What", show_default="none"),
+    typer.Option(
+        "--tta",
+        help="Average over views of the image: dihedral (8, also without a word) or flips (4).",
+        rich_help_panel="What",
+        show_default="none",
+    ),
 ]
 Weights = Annotated[
-    str | None, typer.Option(help="Weight of each run, for example 2,1,1.", rich_help_panel="What", show_default="equal weights")
+    list[str] | None, typer.Option(help="Weight of each run, for example 2 1 1.", rich_help_panel="What", show_default="equal weights")
 ]
+BARE = {"--tta": "dihedral"}
+"""For `app.run`: what an option means without a word after it."""
 
 
-def load_members(runs: Sequence[Path], *, tta: str | None, weights: str | None, device: str, precision: str) -> "tuple[Predictor, Config]":
+def load_members(
+    runs: Sequence[Path], *, tta: str | None, weights: Sequence[str] | None, device: str, precision: str
+) -> "tuple[Predictor, Config]":
     """The predictor that the options describe, and the config of the first run.
 
     Raises:
@@ -31,9 +40,9 @@ def load_members(runs: Sequence[Path], *, tta: str | None, weights: str | None, 
     from acdc_seg.predict import TTA, Ensemble, Predictor, find_checkpoint, predictor_from_checkpoint
 
     try:
-        numbers = [float(part) for part in weights.split(",")] if weights else None
+        numbers = [float(part) for part in ",".join(weights).split(",")] if weights else None
     except ValueError:
-        raise ConfigError(f"--weights {weights}: write numbers with commas between them, for example 2,1,1") from None
+        raise ConfigError(f"--weights {' '.join(weights or ())}: write a number for each run, for example 2 1 1") from None
     checkpoints = [load_checkpoint(find_checkpoint(path)) for path in runs]
     members = []
     for path, each in zip(runs, checkpoints, strict=True):

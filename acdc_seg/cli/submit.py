@@ -7,7 +7,7 @@ import typer
 from rich.markup import escape
 
 from acdc_seg.cli.app import BatchSize, Debug, Device, Precision, Version, console, make_app, progress_bar, quoted, run
-from acdc_seg.cli.members import Tta, Weights, load_members
+from acdc_seg.cli.members import BARE, Tta, Weights, load_members
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 app = make_app()
 TAKES = {
-    "runs": {"runs", "more_runs", "data", "tta", "weights", "out", "template", "masks", "device", "precision", "batch_size"},
+    "runs": {"runs", "data", "tta", "weights", "out", "template", "masks", "device", "precision", "batch_size"},
     "from_masks": {"from_masks", "out", "template"},
     "check": {"check", "truth"},
 }
@@ -29,7 +29,6 @@ TAKES = {
 )
 def submit(
     context: typer.Context,
-    more_runs: Annotated[list[Path] | None, typer.Argument(metavar="RUN", help="More runs.", show_default=False)] = None,
     runs: Annotated[
         list[Path] | None,
         typer.Option(help="Run folders or checkpoints, averaged.", rich_help_panel="What", show_default="none"),
@@ -61,8 +60,7 @@ def submit(
     """Write a Kaggle submission, or check one."""
     from acdc_seg.errors import ConfigError
 
-    members = [*(runs or []), *(more_runs or [])]
-    ways = {"runs": bool(members), "from_masks": from_masks is not None, "check": check is not None}
+    ways = {"runs": bool(runs), "from_masks": from_masks is not None, "check": check is not None}
     if sum(ways.values()) != 1:
         raise ConfigError("give one of --runs RUN [RUN ...] --data DIR, --from-masks DIR, or --check CSV")
     _refuse_others(context, next(way for way, chosen in ways.items() if chosen))
@@ -70,10 +68,10 @@ def submit(
         _check(check, truth)
     elif from_masks is not None:
         _encode(from_masks, out, template)
-    elif data is None:
+    elif data is None or not runs:
         raise ConfigError("--runs needs --data DIR, the folder of the images to predict")
     else:
-        predictor, config = load_members(members, tta=tta, weights=weights, device=device, precision=precision)
+        predictor, config = load_members(runs, tta=tta, weights=weights, device=device, precision=precision)
         labels = _predict(predictor, data, config.data, batch_size)
         _write(labels, len(predictor.classes.names), out, template, masks)
 
@@ -84,7 +82,7 @@ def _refuse_others(context: typer.Context, way: str) -> None:
 
     given = [name for name in set.union(*TAKES.values()) if str(context.get_parameter_source(name)).endswith("COMMANDLINE")]
     if extra := [_flag(name) for name in sorted(given) if name not in TAKES[way]]:
-        taken = ", ".join(_flag(name) for name in sorted(TAKES[way] - {way, "more_runs"}))
+        taken = ", ".join(_flag(name) for name in sorted(TAKES[way] - {way}))
         raise ConfigError(f"{', '.join(extra)} has no effect with {_flag(way)}, which takes {taken}; leave it out")
 
 
@@ -144,4 +142,4 @@ def _check(path: Path, truth: Path | None) -> None:
 
 def main() -> None:
     """Entry point of acdc-submit."""
-    run(app)
+    run(app, lists=("--runs", "--weights"), bare=BARE)

@@ -205,7 +205,8 @@ class TestRuns:
     def predict(self, request, refused, paired_folder):
         """A command that loads runs, told where to write."""
         ending = {"evaluate": ["--out", "scores"], "submit": ["--data", paired_folder, "--out", "s.csv", "--masks", "masks"]}[request.param]
-        return lambda *arguments: refused(request.param, *arguments, *ending)
+        start = [request.param, "--runs"] if request.param == "submit" else [request.param]
+        return lambda *arguments: refused(*start, *arguments, *ending)
 
     @pytest.fixture
     def other(self, trained):
@@ -235,7 +236,7 @@ class TestRuns:
     @pytest.mark.parametrize(
         ("weights", "message"),
         [
-            ("2;1", "--weights 2;1: write numbers with commas between them, for example 2,1,1"),
+            ("2;1", "--weights 2;1: write a number for each run, for example 2 1 1"),
             ("2,1,1", "3 weights for 2 members; give one weight each"),
             ("2", "1 weights for 2 members; give one weight each"),
             ("1,-1", "weights [1.0, -1.0] must be numbers from 0 up, not all 0"),
@@ -273,7 +274,9 @@ class TestEvaluate:
 
 
 class TestSubmit:
-    @pytest.mark.parametrize("arguments", [[], ["--data", "hearts"], ["--from-masks", "a", "--check", "b"], ["runs/unet", "--check", "b"]])
+    @pytest.mark.parametrize(
+        "arguments", [[], ["--data", "hearts"], ["--from-masks", "a", "--check", "b"], ["--runs", "runs/unet", "--check", "b"]]
+    )
     def test_one_of_three_ways(self, refused, arguments):
         assert refused("submit", *arguments) == "give one of --runs RUN [RUN ...] --data DIR, --from-masks DIR, or --check CSV"
 

@@ -48,13 +48,13 @@ def test_rows_are_the_predictions(command, trained, paired_folder):
 
 @pytest.mark.parametrize("where", ["test/image", ""])
 def test_second_run_gives_the_same_bytes_from_folder_or_images(command, trained, paired_folder, submission, where):
-    assert command("submit", trained, "--data", paired_folder / where, "--out", "again.csv", "--batch-size", 1).code == 0
+    assert command("submit", "--runs", trained, "--data", paired_folder / where, "--out", "again.csv", "--batch-size", 1).code == 0
     assert Path("again.csv").read_bytes() == submission.read_bytes()
 
 
 def test_weights_of_several_runs(command, trained, paired_folder, submission):
     pair = ("--runs", trained, trained / "last.pt", "--data", paired_folder)
-    assert command("submit", *pair, "--weights", "1,0", "--out", "first.csv").code == 0
+    assert command("submit", *pair, "--weights", 1, 0, "--out", "first.csv").code == 0
     assert command("submit", *pair, "--weights", "0,1", "--out", "second.csv").code == 0
     assert Path("first.csv").read_bytes() == submission.read_bytes()
     assert Path("second.csv").read_bytes() != submission.read_bytes()
@@ -62,7 +62,7 @@ def test_weights_of_several_runs(command, trained, paired_folder, submission):
 
 def test_template_orders_the_rows(command, trained, paired_folder, submission):
     Path("template.csv").write_text("id,encoding\n" + "".join(f"{id},1 1\n" for id in reversed(IDS)))
-    assert command("submit", trained, "--data", paired_folder, "--template", "template.csv", "--out", "sorted.csv").code == 0
+    assert command("submit", "--runs", trained, "--data", paired_folder, "--template", "template.csv", "--out", "sorted.csv").code == 0
     assert list(read_rows(Path("sorted.csv"))) == IDS[::-1]
     assert read_rows(Path("sorted.csv")) == read_rows(submission)
 
@@ -82,7 +82,7 @@ def test_true_masks_score_one(command, paired_folder):
 
 
 def test_predicted_masks_encode_to_the_same_bytes(command, trained, paired_folder, submission):
-    assert command("submit", trained, "--data", paired_folder, "--out", "s.csv", "--masks", "masks").code == 0
+    assert command("submit", "--runs", trained, "--data", paired_folder, "--out", "s.csv", "--masks", "masks").code == 0
     assert command("submit", "--from-masks", "masks", "--out", "encoded.csv").code == 0
     assert Path("encoded.csv").read_bytes() == submission.read_bytes()
 
@@ -95,3 +95,17 @@ def test_check_lists_all_problems(command):
     assert len(problems) == 3
     assert all(line.startswith("problem ") for line in problems)
     assert last == "s.csv: 3 problems in 4 rows"
+
+
+def test_tta_without_a_word_is_dihedral(command, trained, paired_folder):
+    way = ("submit", "--runs", trained, "--data", paired_folder)
+    assert command(*way, "--tta", "--out", "bare.csv").code == 0
+    assert command(*way, "--out", "named.csv", "--tta", "dihedral").code == 0
+    assert command(*way, "--out", "last.csv", "--tta").code == 0
+    assert Path("bare.csv").read_bytes() == Path("named.csv").read_bytes() == Path("last.csv").read_bytes()
+
+
+def test_a_submission_without_rows_is_a_problem(command):
+    Path("empty.csv").write_text("id,encoding\n")
+    outcome = command("submit", "--check", "empty.csv")
+    assert (outcome.code, outcome.out.splitlines()[0]) == (2, "problem the file has no rows")

@@ -1,0 +1,20 @@
+import pytest
+
+from acdc_seg.cli.app import expand
+
+
+@pytest.mark.parametrize(
+    ("given", "expanded"),
+    [
+        ("--runs a b --data d", "--runs a --runs b --data d"),
+        ("--data d --runs a b c", "--data d --runs a --runs b --runs c"),
+        ("--runs a --runs b", "--runs a --runs b"),
+        ("--tta", "--tta both"),
+        ("--tta --data d", "--tta both --data d"),
+        ("--data d --tta flips --runs a b", "--data d --tta flips --runs a --runs b"),
+        ("a b --data d", "a b --data d"),
+        ("", ""),
+    ],
+)
+def test_lists_and_bare_options(given, expanded):
+    assert expand(given.split(), lists=("--runs",), bare={"--tta": "both"}) == expanded.split()
