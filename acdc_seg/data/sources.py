@@ -92,8 +92,9 @@ def _phantom(work_dir: Path, on_progress: Progress) -> Path:
 
 
 def _prepared(tree: Path, data: DataConfig, settings: PrepareConfig, work_dir: Path, on_progress: Progress) -> Path:
-    """The folder of slices cut from `tree` with these settings, made when it is not there yet."""
-    rule = [str(tree.resolve()), config_tree(settings), data.val_fraction, data.split_seed]
+    """The folder of slices cut from these files with these settings, made when it is not there yet."""
+    files = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(tree.resolve().rglob("*.*"))]
+    rule = [files, config_tree(settings), data.val_fraction, data.split_seed]
     digest = hashlib.sha256(json.dumps(rule).encode()).hexdigest()[:8]
     out = work_dir / "prepared" / f"{tree.resolve().name}-{digest}"
     if not out.is_dir():

@@ -121,3 +121,22 @@ def test_one_patient_in_two_splits_is_refused(paired_folder):
         (paired_folder / "train" / kind / name).rename(paired_folder / "val" / kind / name)
     with pytest.raises(DataError, match=r"'patient001' is in train and in val.*data\.patients"):
         open_folder(paired_folder)
+
+
+def test_a_changed_tree_is_cut_again(tmp_path):
+    synthesize(tmp_path / "tree", num_patients=2, num_test_patients=0)
+    config = DataConfig(path=str(tmp_path / "tree"))
+    done = []
+
+    def open_tree():
+        done.clear()
+        note = lambda what, count, total: done.append(what)  # noqa: E731
+        return open_source(config, prepare_settings=PrepareConfig(slices="mid"), work_dir=tmp_path / "work", on_progress=note)
+
+    before = open_tree()
+    assert open_tree().root == before.root
+    assert done == []
+    info = tmp_path / "tree/training/patient001/Info.cfg"
+    info.write_text(info.read_text().replace("NOR", "RV"))
+    assert open_tree().root != before.root
+    assert set(done) == {"volumes cut to slices"}
