@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -27,7 +27,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     except OSError as error:
         raise DataError(f"{path}: cannot write this file ({error.strerror}); check the folder, its permissions and free space") from None
     finally:
-        if partial.parent.is_dir() and os.access(partial.parent, os.W_OK):
+        with suppress(OSError):
             partial.unlink(missing_ok=True)
 
 

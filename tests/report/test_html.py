@@ -97,6 +97,7 @@ def test_a_run_without_scores_and_history_has_a_page(tmp_path):
     assert DISCLAIMER in page
 
 
-def test_a_folder_that_is_absent_is_named(tmp_path):
+def test_a_page_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "gone").touch()
     with pytest.raises(DataError, match=r"report\.html: cannot write"):
         write_report(tmp_path / "gone" / "report.html", **PAGE)
