@@ -26,9 +26,9 @@ say "Slices of 96x96 pixels"
 [ -d "$slices" ] || acdc-data prepare "$tree" --out "$slices"
 acdc-data info "$slices"
 say "U-Net"
-train unet 10
+train unet 8
 say "DeepLabV3+-DRN"
-train deeplab_drn 4
+train deeplab_drn 2
 say "Scores on the validation patients"
 acdc-evaluate "$work/unet"
 acdc-evaluate "$work/deeplab_drn"
