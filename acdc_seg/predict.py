@@ -16,7 +16,7 @@ from acdc_seg.config import ClassesConfig, DataConfig
 from acdc_seg.data.transforms import normalize
 from acdc_seg.device import DTYPES, resolve_device, resolve_precision
 from acdc_seg.errors import CheckpointError, ConfigError, DataError
-from acdc_seg.models import build_model
+from acdc_seg.models import model_of
 
 T = TypeVar("T")
 
@@ -151,8 +151,7 @@ def find_checkpoint(path: Path) -> Path:
 def predictor_from_checkpoint(checkpoint: Checkpoint, *, source: str, device: str = "auto", precision: str = "auto") -> ModelPredictor:
     """A predictor with the checkpoint's weights; `source` names it in errors."""
     config = checkpoint.config
-    options = config.model.model_dump()
-    model = build_model(options.pop("name"), config.data.channels, len(config.classes.names), **options)
+    model = model_of(config.model, config.data.channels, len(config.classes.names))
     try:
         model.load_state_dict(checkpoint.weights)
     except RuntimeError as error:

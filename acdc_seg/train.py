@@ -27,7 +27,7 @@ from acdc_seg.evaluate import score_image
 from acdc_seg.journal import Journal
 from acdc_seg.losses import build_loss
 from acdc_seg.metrics import ImageScore, summarize
-from acdc_seg.models import build_model
+from acdc_seg.models import model_of
 from acdc_seg.models.base import MIN_SIZE
 from acdc_seg.optimizers import build_optimizer, build_schedule
 from acdc_seg.predict import ModelPredictor, batches_of_one_size
@@ -203,8 +203,7 @@ def _load_data(config: Config, source: Source) -> tuple[DataLoader[Batch], list[
 
 def _build(config: Config, loader: Any, accelerator: Accelerator) -> tuple[State, nn.Module, Any]:
     """The network and all that moves it, on the device."""
-    options = config.model.model_dump()
-    network = build_model(options.pop("name"), config.data.channels, len(config.classes.names), **options)
+    network: nn.Module = model_of(config.model, config.data.channels, len(config.classes.names))
     network = network.to(accelerator.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     ema = None
     if config.train.ema_decay is not None:

@@ -95,11 +95,16 @@ def quoted(path: Path) -> str:
     return escape(shlex.quote(str(path)))
 
 
+def make_progress(where: Console) -> Progress:
+    """Bars with counts and time left, which vanish when done; nothing where there is no terminal."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=where, transient=True, disable=not where.is_terminal)
+
+
 @contextmanager
 def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
     """Yields `report(what, done, total)`, which draws a bar on a terminal and nothing elsewhere."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as progress:
+    with make_progress(errors) as progress:
         tasks = {}
 
         def report(what: str, done: int, total: int) -> None:

@@ -54,7 +54,7 @@ def prepare(
 ) -> None:
     """Cut the slices of an ACDC tree to PNG images and masks. The defaults are the geometry of the 96x96 coursework slices."""
     from acdc_seg.config import load_config
-    from acdc_seg.data.prepare import SPLITS
+    from acdc_seg.data.paired import SPLITS
     from acdc_seg.data.prepare import prepare as cut
     from acdc_seg.data.splits import read_splits
 

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from acdc_seg.cli.app import Debug, Version, console, errors, make_app, progress_bar, quoted, run
+from acdc_seg.cli.app import Debug, Version, console, errors, make_app, make_progress, progress_bar, quoted, run
 
 if TYPE_CHECKING:
     from acdc_seg.config import Config
@@ -155,8 +154,7 @@ class Monitor:
     """A progress bar with loss, Dice and time left on a terminal, and a line per validated epoch everywhere."""
 
     def __init__(self, num_epochs: int) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self.progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self.progress = make_progress(console)
         self.task = self.progress.add_task("epochs", total=num_epochs)
         self.num_epochs, self.loss, self.best, self.started = num_epochs, math.nan, 0.0, time.monotonic()
 

@@ -19,11 +19,11 @@ import numpy as np
 from acdc_seg import __version__
 from acdc_seg.config import PrepareConfig, config_tree
 from acdc_seg.data.acdc import Patient, read_tree
+from acdc_seg.data.paired import SPLITS
 from acdc_seg.data.splits import check_disjoint, split_patients
 from acdc_seg.data.volume import Volume, read_volume
 from acdc_seg.errors import DataError
 
-SPLITS = ("train", "val", "test")
 COLUMNS = ("id", "split", "patient", "phase", "group", "slice", "spacing_row", "spacing_col", "crop_row", "crop_col")
 STRETCH_PERCENTILES = (1, 99)
 """Grey values that become 0 and 255."""

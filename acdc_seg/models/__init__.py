@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from acdc_seg.config import build_model_section
+from acdc_seg.config import Section, build_model_section
 from acdc_seg.models.base import SegmentationModel
 from acdc_seg.models.deeplab import DeepLabDRN
 from acdc_seg.models.unet import UNet
@@ -26,5 +26,10 @@ def build_model(name: str, in_channels: int, num_classes: int, **options: Any) -
     Raises:
         ConfigError: Unknown network or option, or a value out of range.
     """
-    section = build_model_section(name, options)
-    return MODELS[name](in_channels, num_classes, **section.model_dump(exclude={"name"}))
+    return model_of(build_model_section(name, options), in_channels, num_classes)
+
+
+def model_of(section: Section, in_channels: int, num_classes: int) -> SegmentationModel:
+    """The network of a config's `model` section; see `build_model`."""
+    options = section.model_dump()
+    return MODELS[options.pop("name")](in_channels, num_classes, **options)
