@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import broadcast_object_list, set_seed
+from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list, set_seed
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
 from acdc_seg.conclude import conclude
-from acdc_seg.config import Config, with_overrides
+from acdc_seg.config import Config, EncoderConfig, with_overrides
 from acdc_seg.data.images import IGNORE_INDEX
 from acdc_seg.data.loaders import CachedDataset, EpochSampler, cache_examples, make_loader
 from acdc_seg.data.records import Record
@@ -28,7 +28,8 @@ from acdc_seg.journal import Journal
 from acdc_seg.losses import build_loss
 from acdc_seg.metrics import ImageScore, summarize
 from acdc_seg.models import model_of
-from acdc_seg.models.base import MIN_SIZE
+from acdc_seg.models.base import MIN_SIZE, SegmentationModel
+from acdc_seg.models.pretrained import load_pretrained
 from acdc_seg.optimizers import build_optimizer, build_schedule
 from acdc_seg.predict import ModelPredictor, batches_of_one_size
 from acdc_seg.run import Run
@@ -60,7 +61,7 @@ class Result:
 class State:
     """All that changes during training, and so all that `last.pt` holds."""
 
-    model: nn.Module
+    model: SegmentationModel
     ema: AveragedModel | None
     optimizer: Any
     schedule: Any
@@ -116,7 +117,7 @@ def train(config: Config, source: Source, make_run: Callable[[Config], Run], *, 
     loader, validation = _load_data(config, source)
     sampler = loader.sampler
     assert isinstance(sampler, EpochSampler)
-    state, model, loader = _build(config, loader, accelerator)
+    state, model, loader = _build(config, loader, accelerator, pretrained=not resume)
     loss_of = build_loss(config.loss, num_classes=len(config.classes.names), ignore_index=_ignore_index(config)).to(accelerator.device)
     journal = Journal(_shared(accelerator, make_run, config), config, source, active=accelerator.is_main_process)
     if resume:
@@ -127,6 +128,7 @@ def train(config: Config, source: Source, make_run: Callable[[Config], Run], *, 
     while not (stopped or state.epoch >= config.train.epochs or _out_of_patience(state, config)):
         sampler.start_at(state.epoch, skip=state.batch * loader.total_batch_size)
         started = time.monotonic() - state.seconds
+        state.model.freeze_encoder(isinstance(config.model, EncoderConfig) and config.model.is_frozen(state.epoch))
         model.train()
         for images, masks in loader:
             _seed_batch(config.seed, state.epoch, state.batch, accelerator.process_index)
@@ -177,6 +179,7 @@ def _set_up(config: Config) -> tuple[Config, Accelerator]:
         gradient_accumulation_steps=config.train.accumulate,
         step_scheduler_with_optimizer=False,
         rng_types=[],
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=_has_frozen_epochs(config))],
     )
     return config, accelerator
 
@@ -201,9 +204,11 @@ def _load_data(config: Config, source: Source) -> tuple[DataLoader[Batch], list[
     return loader, validation
 
 
-def _build(config: Config, loader: Any, accelerator: Accelerator) -> tuple[State, nn.Module, Any]:
+def _build(config: Config, loader: Any, accelerator: Accelerator, *, pretrained: bool) -> tuple[State, nn.Module, Any]:
     """The network and all that moves it, on the device."""
-    network: nn.Module = model_of(config.model, config.data.channels, len(config.classes.names))
+    network = model_of(config.model, config.data.channels, len(config.classes.names))
+    if pretrained and isinstance(config.model, EncoderConfig) and config.model.pretrained is not None:
+        load_pretrained(network.encoder, config.model.pretrained)
     network = network.to(accelerator.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     ema = None
     if config.train.ema_decay is not None:
@@ -213,6 +218,10 @@ def _build(config: Config, loader: Any, accelerator: Accelerator) -> tuple[State
     num_steps = config.train.epochs * math.ceil(len(loader) / config.train.accumulate)
     schedule = build_schedule(optimizer.optimizer, config.schedule, num_steps=num_steps)
     return State(network, ema, optimizer, schedule, accelerator.scaler), model, loader
+
+
+def _has_frozen_epochs(config: Config) -> bool:
+    return isinstance(config.model, EncoderConfig) and config.model.is_frozen(0)
 
 
 def _ema_average(decay: float) -> Callable[..., None]:

@@ -11,7 +11,6 @@ import acdc_seg
 
 LAYERS = (
     ("errors", "labels"),
-    ("config_errors",),
     ("config",),
     ("files",),
     ("data", "models", "losses", "optimizers", "device", "metrics", "rle", "checkpoint", "report", "run"),

@@ -111,7 +111,7 @@ def _strong(config: AugmentConfig) -> list[A.BasicTransform | A.BaseCompose]:
     if s == 0:
         return [*shading]
     return [
-        A.SquareSymmetry(p=min(1, 0.5 * s)),
+        A.SquareSymmetry(p=min(1, config.turns * s)),
         A.Affine(
             rotate=(-30 * s, 30 * s),
             scale=(1 - 0.25 * s / (1 + 0.25 * s), 1 + 0.25 * s),

@@ -1,5 +1,7 @@
 """The frame of every network: encoder, decoder, head."""
 
+from typing import Self
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -39,6 +41,24 @@ class SegmentationModel(nn.Module):
         self.in_channels = in_channels
         self.multiple = multiple
         self.min_size = min_size
+        self._encoder_frozen = False
+
+    def freeze_encoder(self, frozen: bool) -> None:
+        """Makes the encoder stand still, or lets it learn again; `requires_grad` stays as it is.
+
+        A frozen encoder is in eval mode whatever `train` says, so that BatchNorm's statistics stand still and nothing is dropped. It
+        runs without gradients: its parameters have none, so that optimizers pass them over, weight decay included.
+        """
+        self._encoder_frozen = frozen
+        self.encoder.train(self.training and not frozen)
+        if frozen:
+            self.encoder.zero_grad(set_to_none=True)
+
+    def train(self, mode: bool = True) -> Self:
+        """Sets train or eval mode; a frozen encoder stays in eval mode."""
+        super().train(mode)
+        self.encoder.train(mode and not self._encoder_frozen)
+        return self
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits `(B, num_classes, H, W)` of images `(B, in_channels, H, W)`, for any H and W from 32.
@@ -52,7 +72,9 @@ class SegmentationModel(nn.Module):
         left, right = self._padding(width)
         if top or bottom or left or right:
             images = F.pad(images, (left, right, top, bottom))
-        logits = self.head(self.decoder(self.encoder(images)))
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self._encoder_frozen):
+            features = self.encoder(images)
+        logits = self.head(self.decoder(features))
         if logits.shape[-2:] != images.shape[-2:]:
             logits = F.interpolate(logits, size=images.shape[-2:], mode="bilinear", align_corners=True)
         return logits[..., top : top + height, left : left + width]

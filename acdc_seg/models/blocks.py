@@ -50,6 +50,38 @@ def conv_norm_relu(
     return nn.Sequential(*layers, nn.ReLU(inplace=True))
 
 
+class Bottleneck(nn.Module):
+    """Residual block (He 2016): 1x1 to `channels`, 3x3, 1x1 to four times `channels`."""
+
+    expansion = 4
+
+    def __init__(self, in_channels: int, channels: int, *, stride: int, dilation: int) -> None:
+        super().__init__()
+        out_channels = channels * self.expansion
+        self.conv1 = nn.Conv2d(in_channels, channels, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = AtrousConv2d(channels, channels, dilation=dilation, stride=stride, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.conv3 = nn.Conv2d(channels, out_channels, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(out_channels)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = None
+        if stride != 1 or in_channels != out_channels:
+            self.downsample = projection(in_channels, out_channels, stride=stride)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Maps `(B, in_channels, H, W)` to `(B, 4 * channels, H / stride, W / stride)`."""
+        shortcut = x if self.downsample is None else self.downsample(x)
+        x = self.relu(self.bn1(self.conv1(x)))
+        x = self.relu(self.bn2(self.conv2(x)))
+        return self.relu(self.bn3(self.conv3(x)) + shortcut)
+
+
+def projection(in_channels: int, out_channels: int, *, stride: int, bias: bool = False) -> nn.Sequential:
+    """Shortcut of a residual block that changes the shape: 1x1 convolution and BatchNorm."""
+    return nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=bias), nn.BatchNorm2d(out_channels))
+
+
 def init_kaiming(module: nn.Module) -> None:
     """Kaiming-normal weights and zero biases (He 2015) for a convolution; other layers keep theirs. For `Module.apply`."""
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):

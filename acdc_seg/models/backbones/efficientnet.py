@@ -1,0 +1,162 @@
+"""EfficientNet: Tan and Le, "EfficientNet: rethinking model scaling for convolutional neural networks", ICML 2019.
+
+The layers are MONAI's; parameter names are those of the public `efficientnet-b0` to `efficientnet-b7` checkpoints. MONAI is imported
+where an encoder is built: that takes seconds, which other networks need not wait for.
+"""
+
+from math import prod, sqrt
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+Variant = Literal["b0", "b1", "b2", "b3", "b4", "b5", "b6", "b7"]
+
+
+class Stage(NamedTuple):
+    """One row of the architecture's table, before scaling."""
+
+    blocks: int
+    kernel_size: int
+    stride: int
+    expansion: int
+    in_channels: int
+    channels: int
+
+
+class Scaling(NamedTuple):
+    """What a variant multiplies the table's channels and blocks by."""
+
+    width: float
+    depth: float
+
+
+B0 = (
+    Stage(blocks=1, kernel_size=3, stride=1, expansion=1, in_channels=32, channels=16),
+    Stage(blocks=2, kernel_size=3, stride=2, expansion=6, in_channels=16, channels=24),
+    Stage(blocks=2, kernel_size=5, stride=2, expansion=6, in_channels=24, channels=40),
+    Stage(blocks=3, kernel_size=3, stride=2, expansion=6, in_channels=40, channels=80),
+    Stage(blocks=3, kernel_size=5, stride=1, expansion=6, in_channels=80, channels=112),
+    Stage(blocks=4, kernel_size=5, stride=2, expansion=6, in_channels=112, channels=192),
+    Stage(blocks=1, kernel_size=3, stride=1, expansion=6, in_channels=192, channels=320),
+)
+
+SCALING: dict[Variant, Scaling] = {
+    "b0": Scaling(width=1.0, depth=1.0),
+    "b1": Scaling(width=1.0, depth=1.1),
+    "b2": Scaling(width=1.1, depth=1.2),
+    "b3": Scaling(width=1.2, depth=1.4),
+    "b4": Scaling(width=1.4, depth=1.8),
+    "b5": Scaling(width=1.6, depth=2.2),
+    "b6": Scaling(width=1.8, depth=2.6),
+    "b7": Scaling(width=2.0, depth=3.1),
+}
+
+STRIDE = 32
+SQUEEZE_RATIO = 0.25
+NORM = ("batch", {"eps": 1e-3, "momentum": 0.1})  # the published momentum, 0.01, is for millions of steps
+
+
+class EfficientNetEncoder(nn.Module):
+    """EfficientNet without its classifier; output stride 32.
+
+    Args:
+        in_channels: Channels of the image.
+        variant: Row of the scaling table.
+        drop_connect: What the probability that an image skips a residual block in train mode rises to, linearly from zero.
+    """
+
+    def __init__(self, in_channels: int, *, variant: Variant, drop_connect: float) -> None:
+        from monai.networks.nets.efficientnet import EfficientNet, MBConvBlock
+
+        super().__init__()
+        network = EfficientNet(
+            [_notation(stage) for stage in B0],
+            in_channels=in_channels,
+            num_classes=1,
+            width_coefficient=SCALING[variant].width,
+            depth_coefficient=SCALING[variant].depth,
+            image_size=STRIDE,  # padding is fixed here, and is the same for every multiple of the stride
+            norm=NORM,
+            drop_connect_rate=drop_connect,
+        )
+        self.public_weights = f"efficientnet-{variant}"
+        self._conv_stem_padding = network._conv_stem_padding
+        self._conv_stem = network._conv_stem
+        self._bn0 = network._bn0
+        self._swish = nn.SiLU(inplace=True)
+        blocks = [module for module in network._blocks.modules() if isinstance(module, MBConvBlock)]
+        for block in blocks:
+            conv = block._depthwise_conv
+            block._depthwise_conv = DepthwiseConv2d(conv.in_channels, conv.kernel_size[0], stride=block.stride)
+            block._depthwise_conv_padding = nn.Identity()
+        self._blocks = nn.ModuleList(blocks)
+        self.out_channels = [in_channels, *(block.in_channels for block in blocks if block.stride == 2), blocks[-1].out_channels]
+        self.apply(_init)
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """The image `(B, in_channels, H, W)` itself and the last map of strides 2, 4, 8, 16 and 32.
+
+        H and W are multiples of 32; the maps have `out_channels` channels.
+        """
+        features = [x]
+        x = self._swish(self._bn0(self._conv_stem(self._conv_stem_padding(x))))
+        for block in self._blocks:
+            if block.stride == 2:
+                features.append(x)
+            x = block(x)
+        return [*features, x]
+
+
+class DepthwiseConv2d(nn.Conv2d):
+    """A depthwise convolution of stride 1 or 2 on maps of even height and width, padded as in the public checkpoints.
+
+    On the CPU the library's gradients are up to a hundred times slower for strides, and for kernels of more than three columns. So
+    a stride takes every other position of stride 1, and columns are convolved by threes and summed. Parameters are those of
+    `nn.Conv2d`.
+    """
+
+    def __init__(self, channels: int, kernel_size: int, *, stride: int) -> None:
+        super().__init__(channels, channels, kernel_size, stride=stride, padding=kernel_size // 2, groups=channels, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Maps `(B, channels, H, W)` to `(B, channels, H / stride, W / stride)`."""
+        return self._convolve_on_cpu(x) if x.is_cpu else self._convolve(x)
+
+    def _convolve(self, x: torch.Tensor) -> torch.Tensor:
+        after = self.kernel_size[0] // 2
+        before = after - (self.stride[0] - 1)
+        return F.conv2d(F.pad(x, (before, after, before, after)), self.weight, stride=self.stride, groups=self.groups)
+
+    def _convolve_on_cpu(self, x: torch.Tensor) -> torch.Tensor:
+        margin = self.kernel_size[0] // 2
+        parts = []
+        for first in range(0, self.kernel_size[1], 3):
+            weight = self.weight[..., first : first + 3]  # (channels, 1, kernel_size, 1 to 3)
+            left, right = margin - first, first + weight.shape[-1] - 1 - margin
+            parts.append(F.conv2d(F.pad(x, (left, right, margin, margin)), weight, groups=self.groups))
+        y = sum(parts[1:], parts[0])
+        return y if self.stride == (1, 1) else y[..., 1::2, 1::2]
+
+
+def _notation(stage: Stage) -> str:
+    """A row of the table as MONAI writes it."""
+    from monai.networks.nets.efficientnet import BlockArgs
+
+    return BlockArgs(
+        num_repeat=stage.blocks,
+        kernel_size=stage.kernel_size,
+        stride=stage.stride,
+        expand_ratio=stage.expansion,
+        input_filters=stage.in_channels,
+        output_filters=stage.channels,
+        id_skip=True,
+        se_ratio=SQUEEZE_RATIO,
+    ).to_string()
+
+
+def _init(module: nn.Module) -> None:
+    """The published initialisation; a depthwise convolution has one output per input channel, which MONAI's does not know."""
+    if isinstance(module, nn.Conv2d):
+        nn.init.normal_(module.weight, 0.0, sqrt(2 * module.groups / (prod(module.kernel_size) * module.out_channels)))

@@ -1,0 +1,211 @@
+"""ENet: Paszke, Chaurasia, Kim and Culurciello, "ENet: a deep neural network architecture for real-time semantic segmentation", 2016."""
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from acdc_seg.errors import ConfigError
+from acdc_seg.models.base import SegmentationModel
+from acdc_seg.models.blocks import AtrousConv2d
+
+Activation = Callable[[], nn.Module]
+
+
+class Conv(NamedTuple):
+    """The main convolution of a bottleneck: a 3x3 with dilation `size`, or a `size` x 1 followed by a 1 x `size`."""
+
+    kind: Literal["dilated", "asymmetric"]
+    size: int
+
+
+class Stage(NamedTuple):
+    """One row of the architecture's table: a bottleneck that resamples to `channels`, then one per convolution."""
+
+    channels: int
+    dropout: float
+    convs: tuple[Conv, ...]
+
+
+REGULAR, ASYMMETRIC = Conv("dilated", 1), Conv("asymmetric", 5)
+CONTEXT = (REGULAR, Conv("dilated", 2), ASYMMETRIC, Conv("dilated", 4), REGULAR, Conv("dilated", 8), ASYMMETRIC, Conv("dilated", 16))
+
+INITIAL_CHANNELS = 16
+ENCODER = (
+    Stage(64, dropout=0.01, convs=4 * (REGULAR,)),
+    Stage(128, dropout=0.1, convs=2 * CONTEXT),  # stages 2 and 3 of the paper
+)
+DECODER = (
+    Stage(64, dropout=0.1, convs=2 * (REGULAR,)),
+    Stage(16, dropout=0.1, convs=(REGULAR,)),
+)
+REDUCTION = 4
+
+
+class ENet(SegmentationModel):
+    """ENet: most of its bottlenecks work at an eighth of the resolution, and max-pooling indices lead back up.
+
+    Args:
+        in_channels: Channels of the image, fewer than 16.
+        num_classes: Channels of the logits.
+
+    Raises:
+        ConfigError: The image has too many channels.
+    """
+
+    def __init__(self, in_channels: int, num_classes: int) -> None:
+        super().__init__(
+            encoder=ENetEncoder(in_channels),
+            decoder=ENetDecoder(ENCODER[-1].channels),
+            head=nn.ConvTranspose2d(DECODER[-1].channels, num_classes, 3, stride=2, padding=1, output_padding=1, bias=False),
+            in_channels=in_channels,
+            multiple=8,
+        )
+
+
+class ENetEncoder(nn.Module):
+    """The initial block and the down-sampling stages, with PReLU."""
+
+    def __init__(self, in_channels: int) -> None:
+        super().__init__()
+        channels = [INITIAL_CHANNELS, *(stage.channels for stage in ENCODER)]
+        self.initial = nn.Sequential(
+            ConvBesidePool(in_channels, INITIAL_CHANNELS, pool=nn.MaxPool2d(3, stride=2, padding=1), bias=False),
+            nn.BatchNorm2d(INITIAL_CHANNELS),
+            nn.PReLU(),
+        )
+        self.downs = nn.ModuleList(
+            DownBottleneck(before, after, dropout=stage.dropout) for (before, after), stage in zip(pairwise(channels), ENCODER, strict=True)
+        )
+        self.stages = nn.ModuleList(bottlenecks(stage, nn.PReLU) for stage in ENCODER)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Maps `(B, in_channels, H, W)` to `(B, 128, H/8, W/8)` and the indices of each pooling, the finest first."""
+        x = self.initial(x)
+        indices = []
+        for down, stage in zip(self.downs, self.stages, strict=True):
+            x, pooled_from = down(x)
+            x = stage(x)
+            indices.append(pooled_from)
+        return x, indices
+
+
+class ENetDecoder(nn.Module):
+    """The up-sampling stages, with ReLU."""
+
+    def __init__(self, in_channels: int) -> None:
+        super().__init__()
+        channels = [in_channels, *(stage.channels for stage in DECODER)]
+        self.ups = nn.ModuleList(
+            UpBottleneck(before, after, dropout=stage.dropout) for (before, after), stage in zip(pairwise(channels), DECODER, strict=True)
+        )
+        self.stages = nn.ModuleList(bottlenecks(stage, nn.ReLU) for stage in DECODER)
+
+    def forward(self, features: tuple[torch.Tensor, list[torch.Tensor]]) -> torch.Tensor:
+        """Maps the encoder's result to `(B, 16, H/2, W/2)`."""
+        x, indices = features
+        for up, stage, pooled_from in zip(self.ups, self.stages, reversed(indices), strict=True):
+            x = stage(up(x, pooled_from))
+        return x
+
+
+class ConvBesidePool(nn.Module):
+    """Halves the resolution: a 3x3 stride-2 convolution and a max-pooling of the same input, concatenated to `out_channels`."""
+
+    def __init__(self, in_channels: int, out_channels: int, *, pool: nn.MaxPool2d, bias: bool) -> None:
+        super().__init__()
+        if in_channels >= out_channels:
+            raise ConfigError(f"in_channels={in_channels} leaves no room for features: this network takes fewer than {out_channels}")
+        self.conv = nn.Conv2d(in_channels, out_channels - in_channels, 3, stride=2, padding=1, bias=bias)
+        self.pool = pool
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Maps `(B, in_channels, H, W)` to `(B, out_channels, H/2, W/2)`."""
+        return torch.cat([self.conv(x), self.pool(x)], dim=1)
+
+
+class Bottleneck(nn.Module):
+    """Residual block: 1x1 to a quarter of the channels, the main convolution, 1x1 back."""
+
+    def __init__(self, channels: int, conv: Conv, *, dropout: float, activation: Activation) -> None:
+        super().__init__()
+        hidden = channels // REDUCTION
+        self.extension = nn.Sequential(
+            normed(nn.Conv2d(channels, hidden, 1, bias=False), activation),
+            *(normed(main, activation) for main in main_convs(hidden, conv)),
+            normed(nn.Conv2d(hidden, channels, 1, bias=False), activation),
+            nn.Dropout2d(dropout),
+        )
+        self.activation = activation()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Maps `(B, channels, H, W)` to the same shape."""
+        return self.activation(x + self.extension(x))
+
+
+class DownBottleneck(nn.Module):
+    """Halves the resolution: a 2x2 max-pooling filled up with zero channels, plus a bottleneck with a 2x2 stride-2 projection."""
+
+    def __init__(self, in_channels: int, out_channels: int, *, dropout: float) -> None:
+        super().__init__()
+        hidden = in_channels // REDUCTION
+        self.pool = nn.MaxPool2d(2, return_indices=True)
+        self.extension = nn.Sequential(
+            normed(nn.Conv2d(in_channels, hidden, 2, stride=2, bias=False), nn.PReLU),
+            normed(nn.Conv2d(hidden, hidden, 3, padding=1, bias=False), nn.PReLU),
+            normed(nn.Conv2d(hidden, out_channels, 1, bias=False), nn.PReLU),
+            nn.Dropout2d(dropout),
+        )
+        self.activation = nn.PReLU()
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Maps `(B, in_channels, H, W)` to `(B, out_channels, H/2, W/2)` and the indices `(B, in_channels, H/2, W/2)` of the maxima."""
+        extension = self.extension(x)
+        pooled, indices = self.pool(x)
+        pooled = F.pad(pooled, (0, 0, 0, 0, 0, extension.shape[1] - pooled.shape[1]))  # (B, out_channels, H/2, W/2)
+        return self.activation(pooled + extension), indices
+
+
+class UpBottleneck(nn.Module):
+    """Doubles the resolution: a 1x1 convolution unpooled by the encoder's indices, plus a bottleneck with a transposed convolution."""
+
+    def __init__(self, in_channels: int, out_channels: int, *, dropout: float) -> None:
+        super().__init__()
+        hidden = in_channels // REDUCTION
+        self.main = normed(nn.Conv2d(in_channels, out_channels, 1, bias=False))
+        self.unpool = nn.MaxUnpool2d(2)
+        self.extension = nn.Sequential(
+            normed(nn.Conv2d(in_channels, hidden, 1, bias=False), nn.ReLU),
+            normed(nn.ConvTranspose2d(hidden, hidden, 2, stride=2, bias=False), nn.ReLU),
+            normed(nn.Conv2d(hidden, out_channels, 1, bias=False)),
+            nn.Dropout2d(dropout),
+        )
+        self.activation = nn.ReLU()
+
+    def forward(self, x: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+        """Maps `(B, in_channels, H, W)` and indices `(B, out_channels, H, W)` to `(B, out_channels, 2H, 2W)`."""
+        return self.activation(self.unpool(self.main(x), indices) + self.extension(x))
+
+
+def bottlenecks(stage: Stage, activation: Activation) -> nn.Sequential:
+    """The bottlenecks of a stage that keep its resolution."""
+    return nn.Sequential(*(Bottleneck(stage.channels, conv, dropout=stage.dropout, activation=activation) for conv in stage.convs))
+
+
+def main_convs(channels: int, conv: Conv) -> list[nn.Conv2d]:
+    """The convolution of a row, or the two of an asymmetric one."""
+    size = conv.size
+    if conv.kind == "dilated":
+        return [AtrousConv2d(channels, channels, dilation=size, bias=False)]
+    return [
+        nn.Conv2d(channels, channels, (size, 1), padding=(size // 2, 0), bias=False),
+        nn.Conv2d(channels, channels, (1, size), padding=(0, size // 2), bias=False),
+    ]
+
+
+def normed(conv: nn.Conv2d | nn.ConvTranspose2d, activation: Activation = nn.Identity) -> nn.Sequential:
+    """A convolution, its BatchNorm, its activation."""
+    return nn.Sequential(conv, nn.BatchNorm2d(conv.out_channels), activation())

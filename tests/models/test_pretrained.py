@@ -1,0 +1,364 @@
+import hashlib
+import re
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from acdc_seg.checkpoint import Checkpoint, save_checkpoint
+from acdc_seg.config import load_config
+from acdc_seg.errors import CheckpointError, ConfigError
+from acdc_seg.models import pretrained
+from acdc_seg.models.backbones.drn import DRN54
+from acdc_seg.models.backbones.efficientnet import SCALING, EfficientNetEncoder
+from acdc_seg.models.backbones.mobilenet import MobileNetV2
+from acdc_seg.models.backbones.resnet import ResNet
+from acdc_seg.models.backbones.vgg import VGG16
+from acdc_seg.models.base import SegmentationModel
+from acdc_seg.models.pretrained import PUBLIC_WEIGHTS, PublicWeights, fetch, load_pretrained
+
+CONTENT = bytes(range(256)) * 8  # 2048 bytes
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+class SmallEncoder(nn.Sequential):
+    """Convolution, BatchNorm, convolution; its classifier would be `fc`."""
+
+    public_weights = "resnet34"
+
+    def __init__(self, in_channels: int = 3) -> None:
+        super().__init__(nn.Conv2d(in_channels, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 1))
+
+
+@pytest.fixture
+def trained() -> dict[str, torch.Tensor]:
+    """What a published file of the small encoder holds."""
+    torch.manual_seed(0)
+    encoder = SmallEncoder()
+    encoder(torch.randn(2, 3, 8, 8))
+    return encoder.state_dict() | {"fc.weight": torch.zeros(10, 2), "fc.bias": torch.zeros(10)}
+
+
+def assert_loaded(encoder: nn.Module, trained: dict[str, torch.Tensor]) -> None:
+    for name, value in encoder.state_dict().items():
+        assert torch.equal(value, trained[name]), name
+
+
+def saved(content: Any, path: Path) -> str:
+    torch.save(content, path)
+    return str(path)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "größe {1}.pth"
+
+
+class Handler(BaseHTTPRequestHandler):
+    """A file, half a file that claims to be whole, and nothing else."""
+
+    def do_GET(self) -> None:
+        self.server.requested.append(self.path)  # type: ignore[attr-defined]
+        if self.path not in ("/whole.pth", "/broken-off.pth"):
+            return self.send_error(404)
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(CONTENT)))
+        self.end_headers()
+        self.wfile.write(CONTENT if self.path == "/whole.pth" else CONTENT[:1000])
+        return None
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+class Server(ThreadingHTTPServer):
+    """Remembers what it was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.requested: list[str] = []
+
+    def __str__(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with Server() as server:
+        Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def files_in(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+@pytest.mark.parametrize("digits", [8, 64])
+def test_a_file_is_downloaded_once(server: Server, tmp_path: Path, digits: int) -> None:
+    folder = tmp_path / "new" / "folder {1}"
+    for _ in range(2):
+        path = fetch(f"{server}/whole.pth", sha256=SHA256[:digits], folder=folder)
+        assert path == folder / "whole.pth"
+        assert path.read_bytes() == CONTENT
+    assert server.requested == ["/whole.pth"]
+    assert files_in(folder) == ["whole.pth"]
+
+
+def test_a_download_with_another_hash_is_not_kept(server: Server, tmp_path: Path) -> None:
+    url = f"{server}/whole.pth"
+    message = (
+        f"{url}: the file's SHA-256 starts with {SHA256[:8]}, not 01234567, nothing was kept; save the right file as {tmp_path}/whole.pth"
+    )
+    with pytest.raises(CheckpointError) as error:
+        fetch(url, sha256="01234567", folder=tmp_path)
+    assert str(error.value) == message
+    assert files_in(tmp_path) == []
+
+
+def test_a_file_with_another_hash_in_the_folder_is_named_and_left_alone(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "whole.pth").write_bytes(b"mine")
+    with pytest.raises(CheckpointError, match=rf"^{tmp_path}/whole\.pth: .* not {SHA256[:8]}; delete this file to download it again"):
+        fetch(f"{server}/whole.pth", sha256=SHA256[:8], folder=tmp_path)
+    assert (tmp_path / "whole.pth").read_bytes() == b"mine"
+    assert server.requested == []
+
+
+def test_what_the_server_does_not_have(server: Server, tmp_path: Path) -> None:
+    url = f"{server}/missing.pth"
+    message = rf"^{url}: the server answers 404 \(Not Found\); download it elsewhere and save it as {tmp_path}/missing\.pth$"
+    with pytest.raises(CheckpointError, match=message):
+        fetch(url, sha256=SHA256, folder=tmp_path)
+    assert files_in(tmp_path) == []
+
+
+def test_a_download_that_breaks_off_leaves_nothing(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"broken-off\.pth: the download broke off after 1000 of 2048 bytes; try again, or"):
+        fetch(f"{server}/broken-off.pth", sha256=SHA256, folder=tmp_path)
+    assert files_in(tmp_path) == []
+
+
+def test_a_connection_that_is_lost_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Response:
+        headers = {"Content-Length": "2048"}  # noqa: RUF012
+        reads = 0
+
+        def read(self, size: int) -> bytes:
+            self.reads += 1
+            if self.reads == 3:
+                raise ConnectionResetError("reset by peer")
+            return CONTENT[:500]
+
+    monkeypatch.setattr(pretrained, "urlopen", lambda *_, **__: nullcontext(Response()))
+    with pytest.raises(CheckpointError, match=r"/a\.pth: the download broke off after 1000 of 2048 bytes; try again, or"):
+        fetch("http://127.0.0.1/a.pth", sha256=SHA256, folder=tmp_path)
+    assert files_in(tmp_path) == []
+
+
+def test_processes_may_download_the_same_file_at_once(server: Server, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        paths = list(pool.map(lambda _: fetch(f"{server}/whole.pth", sha256=SHA256, folder=tmp_path), range(4)))
+    assert paths == [tmp_path / "whole.pth"] * 4
+    assert paths[0].read_bytes() == CONTENT
+    assert files_in(tmp_path) == ["whole.pth"]
+
+
+def test_a_server_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with Server() as server:
+        url = f"{server}/whole.pth"
+    message = rf"^{url}: cannot be reached \(.*refused\); download it elsewhere and save it as {tmp_path}/whole\.pth$"
+    with pytest.raises(CheckpointError, match=message):
+        fetch(url, sha256=SHA256, folder=tmp_path)
+    assert files_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("url", ["whole.pth", "nothing://127.0.0.1/whole.pth"])
+def test_a_url_that_is_none(url: str, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"whole\.pth: cannot be reached \(.*unknown url type"):
+        fetch(url, sha256=SHA256, folder=tmp_path)
+
+
+def test_a_folder_that_is_a_file(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "folder").write_text("")
+    with pytest.raises(CheckpointError, match=r"folder/whole\.pth: cannot read or write this file \("):
+        fetch(f"{server}/whole.pth", sha256=SHA256, folder=tmp_path / "folder")
+
+
+def test_imagenet_weights_are_kept_where_torch_hub_keeps_its_own(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained: dict[str, torch.Tensor]
+) -> None:
+    content = Path(saved(trained, tmp_path / "resnet34.pth")).read_bytes()
+    digits = hashlib.sha256(content).hexdigest()[:8]
+    cache = tmp_path / "hub" / "checkpoints"
+    cache.mkdir(parents=True)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setitem(PUBLIC_WEIGHTS, "resnet34", PublicWeights(f"{server}/resnet34-{digits}.pth", ("fc.",)))
+    with pytest.raises(CheckpointError, match=rf"404.* save it as {cache}/resnet34-{digits}\.pth$"):
+        load_pretrained(SmallEncoder(), "imagenet")
+    (cache / f"resnet34-{digits}.pth").write_bytes(content)
+    encoder = SmallEncoder()
+    load_pretrained(encoder, "imagenet")
+    assert_loaded(encoder, trained)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda weights: weights,
+        lambda weights: {"state_dict": weights, "epoch": 3},
+        lambda weights: {"model": weights},
+        lambda weights: {f"module.{name}": value for name, value in weights.items()},
+        lambda weights: {"state_dict": {f"module.{name}": value for name, value in weights.items()}},
+        lambda weights: {name: nn.Parameter(value) if value.is_floating_point() else value for name, value in weights.items()},
+    ],
+)
+def test_the_usual_forms_of_a_file(wrap: Callable[[dict[str, torch.Tensor]], Any], trained: dict[str, torch.Tensor], path: Path) -> None:
+    encoder = SmallEncoder()
+    load_pretrained(encoder, saved(wrap(trained), path))
+    assert_loaded(encoder, trained)
+
+
+def test_the_encoder_of_a_checkpoint_of_a_whole_network(trained: dict[str, torch.Tensor], path: Path) -> None:
+    encoder = SmallEncoder()
+    load_pretrained(encoder, saved(trained, path))
+    model = SegmentationModel(encoder, nn.Conv2d(2, 2, 1), nn.Conv2d(2, 4, 1), in_channels=3)
+    save_checkpoint(path, Checkpoint(config=load_config(), weights=model.state_dict(), epoch=1, dice=0.5, data="paired"))
+    other = SmallEncoder()
+    load_pretrained(other, str(path))
+    assert_loaded(other, trained)
+
+
+def test_old_files_do_not_count_batches(trained: dict[str, torch.Tensor], path: Path) -> None:
+    encoder = SmallEncoder()
+    load_pretrained(encoder, saved({name: value for name, value in trained.items() if name != "1.num_batches_tracked"}, path))
+    assert_loaded(encoder, trained | {"1.num_batches_tracked": torch.tensor(0)})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"0.weight": None}, "missing 0.weight"),
+        ({"0.weight": None, "0.bias": None, "2.weight": None, "2.bias": None}, "missing 0.weight, 0.bias, 2.weight and 1 more"),
+        ({"3.weight": torch.zeros(2)}, "unknown 3.weight"),
+        ({"2.weight": torch.zeros(2, 5, 1, 1)}, "of another shape 2.weight (2, 5, 1, 1) for (2, 4, 1, 1)"),
+        ({"2.weight": torch.zeros(2, 5, 1, 1), "2.bias": None}, "missing 2.bias; of another shape 2.weight (2, 5, 1, 1) for (2, 4, 1, 1)"),
+        ({"0.weight": torch.zeros(4, 1, 3, 3)}, "of another shape 0.weight (4, 1, 3, 3) for (4, 3, 3, 3)"),
+    ],
+)
+def test_weights_of_something_else_are_refused_and_change_nothing(
+    change: dict[str, torch.Tensor | None], message: str, trained: dict[str, torch.Tensor], path: Path
+) -> None:
+    encoder = SmallEncoder()
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    with pytest.raises(CheckpointError) as error:
+        load_pretrained(encoder, saved({name: value for name, value in (trained | change).items() if value is not None}, path))
+    assert str(error.value) == f"{path}: these are not the weights of resnet34: {message}; give a file of resnet34"
+    assert_loaded(encoder, before)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello\n", b"PK\x03\x04", b"\x80\x02."])
+def test_what_is_no_torch_file_is_refused(content: bytes, path: Path) -> None:
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"größe \{1\}\.pth: not a file of weights, or a damaged one"):
+        load_pretrained(SmallEncoder(), str(path))
+
+
+@pytest.mark.parametrize("content", [torch.zeros(2), {"epoch": 3}, {"state_dict": {"0.weight": "text"}}, [torch.zeros(2)]])
+def test_a_torch_file_without_weights_is_refused(content: Any, path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no weights in it; give a state dict, as such or below 'state_dict' or 'model'"):
+        load_pretrained(SmallEncoder(), saved(content, path))
+
+
+def test_nothing_in_the_file_is_executed(path: Path, tmp_path: Path) -> None:
+    class Attack:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return Path.touch, (tmp_path / "touched",)
+
+    with pytest.raises(CheckpointError, match="not a file of weights"):
+        load_pretrained(SmallEncoder(), saved({"0.weight": Attack()}, path))
+    assert not (tmp_path / "touched").exists()
+
+
+def test_a_path_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(
+        CheckpointError, match=r"a\.pth: cannot read these weights \(No such file or directory\); check the path, or take 'imagenet'"
+    ):
+        load_pretrained(SmallEncoder(), str(tmp_path / "a.pth"))
+    with pytest.raises(CheckpointError, match="Is a directory"):
+        load_pretrained(SmallEncoder(), str(tmp_path))
+
+
+def test_a_home_folder_is_found(trained: dict[str, torch.Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    saved(trained, tmp_path / "a.pth")
+    encoder = SmallEncoder()
+    load_pretrained(encoder, "~/a.pth")
+    assert_loaded(encoder, trained)
+
+
+def test_a_grey_stem_is_the_sum_over_colours(trained: dict[str, torch.Tensor], path: Path) -> None:
+    colour, grey = SmallEncoder(3).eval(), SmallEncoder(1).eval()
+    for encoder in (colour, grey):
+        load_pretrained(encoder, saved(trained, path))
+    images = torch.randn(2, 1, 8, 8)
+    torch.testing.assert_close(grey(images), colour(images.expand(-1, 3, -1, -1)), atol=1e-5, rtol=0)
+
+
+def test_grey_drn_features_equal_those_of_the_image_repeated_three_times(path: Path) -> None:
+    torch.manual_seed(0)
+    colour, grey = DRN54(3), DRN54(1).eval()
+    colour.train()(torch.randn(1, 3, 48, 48))  # running statistics that are not 0 and 1
+    load_pretrained(grey, saved(colour.state_dict() | {"fc.weight": torch.zeros(1000, 512, 1, 1), "fc.bias": torch.zeros(1000)}, path))
+    images = torch.randn(1, 1, 48, 48)
+    with torch.inference_mode():
+        for ours, theirs in zip(grey(images), colour.eval()(images.expand(-1, 3, -1, -1)), strict=True):
+            torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+
+
+def test_images_of_other_channels_have_no_pretrained_weights(trained: dict[str, torch.Tensor], path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"in_channels=2: .* 1 \(grey\) or 3 \(colour\)"):
+        load_pretrained(SmallEncoder(2), saved(trained, path))
+
+
+def test_a_file_of_grey_weights_suits_a_grey_encoder(path: Path) -> None:
+    source, encoder = SmallEncoder(1), SmallEncoder(1)
+    load_pretrained(encoder, saved(source.state_dict(), path))
+    assert_loaded(encoder, source.state_dict())
+
+
+def test_an_encoder_without_public_weights_takes_those_of_a_file(path: Path) -> None:
+    source, encoder = nn.Sequential(nn.Conv2d(1, 2, 3)), nn.Sequential(nn.Conv2d(1, 2, 3))
+    load_pretrained(encoder, saved(source.state_dict(), path))
+    assert_loaded(encoder, source.state_dict())
+    with pytest.raises(ConfigError, match="pretrained=imagenet: Sequential has no public weights; give a checkpoint's path"):
+        load_pretrained(encoder, "imagenet")
+    with pytest.raises(CheckpointError, match=r"not the weights of Sequential: unknown fc\.weight"):
+        load_pretrained(encoder, saved(source.state_dict() | {"fc.weight": torch.zeros(2)}, path))
+
+
+def test_published_files_are_named_by_their_hash() -> None:
+    assert all(re.fullmatch(r"[0-9a-f]{8}", weights.sha256) for weights in PUBLIC_WEIGHTS.values())
+    assert PUBLIC_WEIGHTS["resnet50"].sha256 == "0676ba61"
+    assert PUBLIC_WEIGHTS["efficientnet-b3"].sha256 == "5fb5a3c3"
+
+
+def test_encoders_and_published_files_name_the_same_architectures() -> None:
+    with torch.device("meta"):
+        resnets = [ResNet(name, 3, output_stride=16, features=("layer4",)) for name in ("resnet34", "resnet50", "resnet101")]
+        efficientnets = [EfficientNetEncoder(3, variant=variant, drop_connect=0.0) for variant in SCALING]
+        vggs = [VGG16(3, norm=norm) for norm in (True, False)]
+        encoders: list[Any] = [DRN54(3), MobileNetV2(3, output_stride=16), *vggs, *resnets, *efficientnets]
+    assert {encoder.public_weights for encoder in encoders} == PUBLIC_WEIGHTS.keys()
+    for encoder in encoders:
+        weights = encoder.state_dict()
+        assert not [name for name in weights if name.startswith(PUBLIC_WEIGHTS[encoder.public_weights].classifier)]
+        assert next(iter(weights.values())).shape[1:2] == (3,)  # the stem comes first
