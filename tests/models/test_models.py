@@ -24,6 +24,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "dynunet": {"base_channels": 8},
 }
 LARGE = ("deeplab_drn", "deeplab_resnet101", "deeplab_xception", "deeplabv3_resnet50")
+TOO_COARSE = ("fcn32s",)  # two scores along the side of a small image cannot draw a ring
 SLOW_LEARNERS = ("enet", "esnet")  # by the steps they need
 WITHOUT_META = ("swin_unet",)  # its stochastic depth reads values while it is built
 
@@ -79,7 +80,9 @@ def test_trains_on_a_batch_of_one(name: str) -> None:
     assert all(value.isfinite().all() for value in model.state_dict().values())
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in LARGE else ()) for name in MODELS])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in LARGE else ()) for name in MODELS if name not in TOO_COARSE]
+)
 @pytest.mark.timeout(1200)
 def test_what_it_learns_in_train_mode_it_knows_in_eval_mode(name: str) -> None:
     torch.manual_seed(0)

@@ -1,0 +1,94 @@
+"""Can a network learn at all? Each one overfits four phantom slices: python scripts/overfit.py [MODEL ...]
+
+Prints a Markdown table with the steps until the Dice in eval mode exceeds 0.95, for all networks if none is named.
+"""
+
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+
+from acdc_seg.config import ClassesConfig, DataConfig, LossConfig, PrepareConfig
+from acdc_seg.data.loaders import cache_examples
+from acdc_seg.data.paired import read_paired
+from acdc_seg.data.phantom import synthesize
+from acdc_seg.data.prepare import prepare
+from acdc_seg.data.transforms import normalize
+from acdc_seg.device import DTYPES, resolve_device, resolve_precision
+from acdc_seg.losses import build_loss
+from acdc_seg.metrics import overlap_rows, summarize
+from acdc_seg.models import MODELS, build_model
+from acdc_seg.predict import ModelPredictor
+
+DATA, CLASSES = DataConfig(), ClassesConfig()
+NUM_SLICES = 4
+LEARNED = 0.95
+MAX_STEPS = 400
+STEPS_PER_CHECK = 10
+LEARNING_RATE = 1e-3
+LEARNING_RATES = {"enet": 5e-3}
+"""Networks that need another one: ENet is not there after 600 steps of `LEARNING_RATE`."""
+
+
+def phantom_slices() -> tuple[torch.Tensor, torch.Tensor]:
+    """Images `(4, 1, 96, 96)` in 0..1 and classes `(4, 96, 96)`: the middle slice at end-diastole of four patients."""
+    settings = PrepareConfig(slices="mid", phases=("ED",))
+    with TemporaryDirectory() as folder:
+        tree, slices = Path(folder) / "tree", Path(folder) / "slices"
+        patients = synthesize(tree, num_patients=NUM_SLICES, num_test_patients=0)
+        prepare(tree, slices, settings=settings, splits={"train": [patient.name for patient in patients]})
+        return cache_examples(read_paired(slices, DATA), data=DATA, classes=CLASSES)
+
+
+def overfit(name: str, images: torch.Tensor, masks: torch.Tensor) -> tuple[int, float]:
+    """Trains a fresh network with its default options until it has learned, or too long; its steps and its Dice in eval mode."""
+    torch.manual_seed(0)
+    device = resolve_device("auto")
+    precision = resolve_precision("auto", device)
+    model = build_model(name, images.shape[1], len(CLASSES.names))
+    predictor = ModelPredictor(model, data=DATA, classes=CLASSES, device=device, precision=precision)
+    loss_of = build_loss(LossConfig(name="dice_ce"), num_classes=len(CLASSES.names)).to(device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATES.get(name, LEARNING_RATE))
+    inputs = normalize(images, DATA).to(device).contiguous(memory_format=torch.channels_last)
+    target = masks.long().to(device)
+    for step in range(1, MAX_STEPS + 1):
+        model.train()
+        with torch.autocast(device.type, DTYPES[precision], enabled=precision != "fp32"):
+            logits = model(inputs)
+        optimizer.zero_grad()
+        loss_of(logits, target).backward()
+        optimizer.step()
+        if step % STEPS_PER_CHECK == 0:
+            dice = foreground_dice(predictor.logits(images).argmax(1).cpu().numpy(), masks.numpy())
+            if dice > LEARNED:
+                break
+    return step, dice
+
+
+def foreground_dice(predictions: np.ndarray, truths: np.ndarray) -> float:
+    """Mean over slices and over RV, MYO and LV of classes `(B, H, W)`."""
+    pairs = zip(predictions, truths, strict=True)
+    return summarize([overlap_rows(prediction, truth, id="slice", classes=CLASSES.names) for prediction, truth in pairs]).dice
+
+
+def table_row(name: str, images: torch.Tensor, masks: torch.Tensor) -> str:
+    """The network's line of the table."""
+    num_parameters = sum(parameter.numel() for parameter in build_model(name, 1, len(CLASSES.names)).parameters())
+    started = time.monotonic()
+    steps, dice = overfit(name, images, masks)
+    seconds = time.monotonic() - started
+    return f"| {name} | {num_parameters:,} | {steps if dice > LEARNED else f'over {steps}'} | {dice:.4f} | {seconds:.0f} |"
+
+
+def main() -> None:
+    images, masks = phantom_slices()
+    print("| network | parameters | steps | Dice | seconds |", "|---|---:|---:|---:|---:|", sep="\n", flush=True)
+    for name in sys.argv[1:] or MODELS:
+        print(table_row(name, images, masks), flush=True)
+
+
+if __name__ == "__main__":
+    main()
