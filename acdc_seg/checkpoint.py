@@ -17,12 +17,15 @@ FIELDS = ("weights", "epoch", "dice", "data", "training")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Weights and what is needed to use them; `training` is the state to resume from, in `last.pt` only."""
+    """Weights and what is needed to use them.
+
+    `dice` is None where nothing validated; `training` is the state to resume from, in `last.pt` only.
+    """
 
     config: Config
     weights: Mapping[str, torch.Tensor]
     epoch: int
-    dice: float
+    dice: float | None
     data: str
     training: Mapping[str, Any] | None = None
 

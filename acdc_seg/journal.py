@@ -42,6 +42,7 @@ class Journal:
             data_sha256=self.source.digest(),
             num_images={name: len(records) for name, records in splits.items()},
             num_patients={name: len({record.patient for record in records}) for name, records in splits.items()},
+            val_patients=sorted({record.patient for record in splits["val"]}),
             seed=self.config.seed,
             precision=self.config.train.precision,
             **environment(),
@@ -70,7 +71,7 @@ class Journal:
             pair = [torch.from_numpy(overlay(image.numpy(), part.numpy(), colors=colors)) for part in (predicted, mask)]
             self.events.add_image(f"validation/{record.id}", torch.cat(pair, dim=1), epoch, dataformats="HWC")
 
-    def save_best(self, network: nn.Module, *, epoch: int, dice: float) -> None:
+    def save_best(self, network: nn.Module, *, epoch: int, dice: float | None) -> None:
         """Writes best.pt: the weights to predict with."""
         if self.active:
             save_checkpoint(self.run.best, self._checkpoint(network.state_dict(), epoch, dice))
@@ -115,7 +116,7 @@ class Journal:
         self.saved_at = time.monotonic()
 
     def _checkpoint(
-        self, weights: Mapping[str, torch.Tensor], epoch: int, dice: float, training: Mapping[str, Any] | None = None
+        self, weights: Mapping[str, torch.Tensor], epoch: int, dice: float | None, training: Mapping[str, Any] | None = None
     ) -> Checkpoint:
         return Checkpoint(config=self.config, weights=weights, epoch=epoch, dice=dice, data=self.source.kind, training=training)
 

@@ -1,4 +1,4 @@
-"""Predictors: image in, class probabilities out. A model, an average of models and test-time augmentation are all the same to callers."""
+"""Predictors: image in, class probabilities out. A model, an average of models and what is done to either are all the same to callers."""
 
 import itertools
 from abc import ABC, abstractmethod
@@ -6,13 +6,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from acdc_seg.checkpoint import Checkpoint, load_checkpoint
-from acdc_seg.config import ClassesConfig, DataConfig
+from acdc_seg.config import ClassesConfig, Config, DataConfig
+from acdc_seg.config.ensemble import read_ensemble
 from acdc_seg.data.transforms import normalize
 from acdc_seg.device import DTYPES, resolve_device, resolve_precision
 from acdc_seg.errors import CheckpointError, ConfigError, DataError
@@ -129,14 +131,95 @@ TTA_VIEWS: dict[str, tuple[tuple[int, bool], ...]] = {
 """Quarter turns and horizontal flip of each view."""
 
 
-def load_predictor(path: str | Path, *, device: str = "auto", precision: str = "auto") -> ModelPredictor:
-    """The predictor of a run folder (its best.pt) or of a checkpoint file.
+class KeepLargest(Predictor):
+    """Leaves the named classes one connected region each, the largest; what else they hold goes to the next best class.
+
+    Args:
+        predictor: What to correct; a model or an ensemble.
+        names: Foreground classes, by name.
+
+    Raises:
+        ConfigError: A name that is no foreground class.
+    """
+
+    def __init__(self, predictor: Predictor, names: Sequence[str]) -> None:
+        foreground = predictor.classes.names[1:]
+        if unknown := [name for name in names if name not in foreground]:
+            raise ConfigError(f"keep_largest names '{unknown[0]}'; choose from the foreground classes: {', '.join(foreground)}")
+        self.predictor, self.indices = predictor, [predictor.classes.names.index(name) for name in names]
+        self.classes, self.channels = predictor.classes, predictor.channels
+
+    def predict_batch(self, images: torch.Tensor) -> torch.Tensor:
+        probabilities = self.predictor.predict_batch(images)
+        kept = np.stack([keep_largest(each, self.indices) for each in probabilities.cpu().numpy()])  # (B, K, H, W)
+        return torch.from_numpy(kept).to(probabilities.device)
+
+
+def keep_largest(probabilities: np.ndarray, indices: Sequence[int]) -> np.ndarray:
+    """A copy of probabilities `(K, H, W)` in which each class of `indices` is the most probable in one region at most.
+
+    Pixels that touch at a corner are connected; of equal regions the first from the top stays. Where a class loses a pixel its
+    probability becomes 0 and the others are scaled to sum to 1, all to the background where nothing is left. That can cut off
+    another class in turn, so it is repeated until nothing changes.
+    """
+    kept = probabilities.copy()
+    while True:
+        labels = kept.argmax(0)
+        lost = {index: (labels == index) & ~_largest_region(labels == index) for index in indices}
+        if not any(pixels.any() for pixels in lost.values()):
+            return kept
+        for index, pixels in lost.items():
+            rest = kept[:, pixels]  # (K, N)
+            rest[index] = 0
+            rest[0, rest.sum(0) == 0] = 1
+            kept[:, pixels] = rest / rest.sum(0)
+
+
+def _largest_region(pixels: np.ndarray) -> np.ndarray:
+    _, regions, stats, _ = cv2.connectedComponentsWithStats(pixels.astype(np.uint8), connectivity=8)
+    sizes = stats[1:, cv2.CC_STAT_AREA]
+    return regions == 1 + sizes.argmax() if len(sizes) else pixels
+
+
+def load_predictor(path: str | Path, *, device: str = "auto", precision: str = "auto") -> Predictor:
+    """The predictor of a run folder (its best.pt), of a checkpoint file, or of an ensemble.yaml or its folder.
 
     Raises:
         CheckpointError: Nothing there, no checkpoint, or weights that do not fit their own config.
+        ConfigError: An ensemble.yaml that is none, or whose members are of other classes.
     """
-    path = find_checkpoint(Path(path))
-    return predictor_from_checkpoint(load_checkpoint(path), source=str(path), device=device, precision=precision)
+    return open_predictor(path, device=device, precision=precision)[0]
+
+
+def open_predictor(path: str | Path, *, device: str = "auto", precision: str = "auto") -> tuple[Predictor, Config]:
+    """What `load_predictor` gives, and the config of the model or of the ensemble's first member."""
+    path = Path(path)
+    if path.suffix in (".yaml", ".yml"):
+        return _open_ensemble(path, device=device, precision=precision)
+    if (path / "ensemble.yaml").is_file() and not (path / "best.pt").is_file():
+        return _open_ensemble(path / "ensemble.yaml", device=device, precision=precision)
+    path = find_checkpoint(path)
+    checkpoint = load_checkpoint(path)
+    return predictor_from_checkpoint(checkpoint, source=str(path), device=device, precision=precision), checkpoint.config
+
+
+def _open_ensemble(path: Path, *, device: str, precision: str) -> tuple[Predictor, Config]:
+    described = read_ensemble(path)
+    sources = [find_checkpoint(path.parent / each.path) for each in described.members]
+    checkpoints = [load_checkpoint(source) for source in sources]
+    members: list[Predictor] = []
+    for each, source, checkpoint in zip(described.members, sources, checkpoints, strict=True):
+        names = checkpoint.config.classes.names
+        if names != described.classes:
+            classes = ", ".join(described.classes)
+            raise ConfigError(f"{path}: the ensemble is of {classes}, its member {source} of {', '.join(names)}; choose it anew")
+        model = predictor_from_checkpoint(checkpoint, source=str(source), device=device, precision=precision)
+        members.append(model if each.tta == "none" else TTA(model, views=each.tta))
+    predictor: Predictor = Ensemble(members, weights=[each.weight for each in described.members])
+    try:
+        return (KeepLargest(predictor, described.keep_largest) if described.keep_largest else predictor), checkpoints[0].config
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
 
 
 def find_checkpoint(path: Path) -> Path:
@@ -149,8 +232,9 @@ def find_checkpoint(path: Path) -> Path:
 
 
 def predictor_from_checkpoint(checkpoint: Checkpoint, *, source: str, device: str = "auto", precision: str = "auto") -> ModelPredictor:
-    """A predictor with the checkpoint's weights; `source` names it in errors."""
+    """A predictor with the checkpoint's weights; `source` names it in errors. `auto` precision stays fp32 for a model trained in it."""
     config = checkpoint.config
+    precision = "fp32" if precision == "auto" and config.train.precision == "fp32" else precision
     model = model_of(config.model, config.data.channels, len(config.classes.names))
     try:
         model.load_state_dict(checkpoint.weights)

@@ -22,7 +22,7 @@ from acdc_seg.data.records import Record
 from acdc_seg.data.sources import Source
 from acdc_seg.data.transforms import load_example, normalize
 from acdc_seg.device import resolve_device, resolve_precision
-from acdc_seg.errors import DataError, TrainingError
+from acdc_seg.errors import ConfigError, DataError, TrainingError
 from acdc_seg.evaluate import score_image
 from acdc_seg.journal import Journal
 from acdc_seg.losses import build_loss
@@ -49,7 +49,10 @@ class Watch:
 
 @dataclass(frozen=True)
 class Result:
-    """Best validation foreground Dice and its epoch (from 1); `stopped` means ended on request, to be resumed."""
+    """Best validation foreground Dice and its epoch (from 1), or nan and the last epoch where nothing validates.
+
+    `stopped` means ended on request, to be resumed.
+    """
 
     dice: float
     epoch: int
@@ -70,7 +73,7 @@ class State:
     batch: int = 0
     loss_sum: float = 0.0
     seconds: float = 0.0
-    best_dice: float = -1.0
+    best_dice: float | None = None
     best_epoch: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
 
@@ -79,13 +82,17 @@ class State:
         """The network that is validated and kept: the averaged one where there is one."""
         return self.ema.module if self.ema is not None else self.model
 
-    def finish_epoch(self, row: dict[str, Any]) -> bool:
-        """Takes the epoch's row into the history and goes to the next epoch; whether this one was the best so far."""
+    def finish_epoch(self, row: dict[str, Any], *, validates: bool) -> bool:
+        """Takes the epoch's row into the history and goes to the next epoch; whether to keep its weights.
+
+        They are kept where they are the best so far, and always where nothing validates.
+        """
         self.epoch, self.batch, self.loss_sum, self.seconds = row["epoch"], 0, 0.0, 0.0
         self.history.append(row)
-        if row.get("dice", -1.0) <= self.best_dice:
+        dice = row.get("dice")
+        if validates and (dice is None or (self.best_dice is not None and dice <= self.best_dice)):
             return False
-        self.best_dice, self.best_epoch = row["dice"], row["epoch"]
+        self.best_dice, self.best_epoch = dice, row["epoch"]
         return True
 
     def state_dict(self) -> dict[str, Any]:
@@ -104,7 +111,7 @@ def train(config: Config, source: Source, make_run: Callable[[Config], Run], *, 
 
     Args:
         config: All settings; `auto` device and precision are resolved here.
-        source: Records with a train and a val split.
+        source: Records with a train split and, unless `data.fold` is none, a val split.
         make_run: Gives the run folder; called when all input has proved usable, so that a mistake leaves nothing behind.
         watch: Listeners for progress, tuning and interruption.
         resume: Go on from last.pt of the run folder.
@@ -153,7 +160,7 @@ def train(config: Config, source: Source, make_run: Callable[[Config], Run], *, 
                 journal.save_when_due(state.epoch, state.state_dict)
         else:
             row = _shared(accelerator, _epoch_row, state, validation, loss_of, config, journal, accelerator.device)
-            if state.finish_epoch(row):
+            if state.finish_epoch(row, validates=bool(validation)):
                 journal.save_best(state.kept, epoch=state.best_epoch, dice=state.best_dice)
             journal.add(state.history)
             journal.save_when_due(state.epoch, state.state_dict)
@@ -163,7 +170,7 @@ def train(config: Config, source: Source, make_run: Callable[[Config], Run], *, 
         conclude(journal.run, config, source, state.history)
     accelerator.wait_for_everyone()
     accelerator.end_training()
-    return Result(state.best_dice, state.best_epoch, state.epoch, stopped)
+    return Result(math.nan if state.best_dice is None else state.best_dice, state.best_epoch, state.epoch, stopped)
 
 
 def _set_up(config: Config) -> tuple[Config, Accelerator]:
@@ -185,7 +192,11 @@ def _set_up(config: Config) -> tuple[Config, Accelerator]:
 
 
 def _load_data(config: Config, source: Source) -> tuple[DataLoader[Batch], list[Example]]:
-    """The loader of training batches and the examples to validate on, all files read and checked."""
+    """The loader of training batches and the examples to validate on (none with `data.fold=none`), all files read and checked."""
+    if config.data.fold == "none" and config.train.patience is not None:
+        raise ConfigError(
+            f"train.patience={config.train.patience} needs validation, which data.fold=none leaves out; set train.patience=null"
+        )
     images, masks = cache_examples(source.split("train"), data=config.data, classes=config.classes)
     if min(images.shape[-2:]) < MIN_SIZE:
         raise DataError(
@@ -199,8 +210,10 @@ def _load_data(config: Config, source: Source) -> tuple[DataLoader[Batch], list[
         if mask is None:
             raise DataError(f"{record.image}: validation needs a mask for every image")
         validation.append((record, image, mask))
-    if not validation:
-        raise DataError(f"{source.root}: no images to validate on; two patients are needed at least, or a val folder")
+    if not validation and config.data.fold != "none":
+        raise DataError(
+            f"{source.root}: no images to validate on; two patients are needed at least, or a val folder, or data.fold=none to do without"
+        )
     return loader, validation
 
 
@@ -246,13 +259,13 @@ def _seed_batch(seed: int, epoch: int, batch: int, process: int) -> None:
 def _epoch_row(
     state: State, validation: list[Example], loss_of: nn.Module, config: Config, journal: Journal, device: torch.device
 ) -> dict[str, Any]:
-    """The row of history.csv for the epoch that ends, with validation scores where they are due."""
+    """The row of history.csv for the epoch that ends, with validation scores where they are due and there are images for it."""
     epoch, mean_loss = state.epoch + 1, state.loss_sum / state.batch
     if not math.isfinite(mean_loss):
         raise TrainingError(f"epoch {epoch}: the loss is {mean_loss}; lower optimizer.lr, or set train.precision=fp32")
     row: dict[str, Any] = {"epoch": epoch, "lr": state.schedule.get_last_lr()[0], "train_loss": mean_loss}
     is_last = epoch == config.train.epochs
-    if is_last or epoch % config.train.val_every == 0:
+    if validation and (is_last or epoch % config.train.val_every == 0):
         val_loss, scores, labels = validate(state.kept, validation, loss_of, config, device)
         summary = summarize(scores)
         by_class = {f"dice_{name}": each.dice_mean for name, each in summary.classes.items()}

@@ -24,7 +24,7 @@ from acdc_seg.config import (
 )
 from acdc_seg.errors import ConfigError
 
-SHIPPED = sorted(configs_dir().rglob("*.yaml"))
+SHIPPED = sorted(configs_dir().glob("*.yaml"))
 
 
 @pytest.fixture

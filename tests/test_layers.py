@@ -15,7 +15,7 @@ LAYERS = (
     ("files",),
     ("data", "models", "losses", "optimizers", "device", "metrics", "rle", "checkpoint", "report", "run"),
     ("predict",),
-    ("evaluate", "submit", "journal"),
+    ("evaluate", "submit", "journal", "probabilities"),
     ("conclude",),
     ("train",),
     ("tune", "ensemble", "experiments"),

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from acdc_seg.config import Config
     from acdc_seg.predict import Predictor
 
-Members = typer.Argument(metavar="RUN", help="Run folders or checkpoints; several are averaged.", show_default=False)
+Members = typer.Argument(metavar="RUN", help="Run folders, checkpoints or an ensemble.yaml; several are averaged.", show_default=False)
 Tta = Annotated[
     str | None,
     typer.Option(
@@ -35,21 +35,17 @@ def load_members(
     Raises:
         AcdcError: A run that cannot be loaded, runs of different classes, or weights that do not fit.
     """
-    from acdc_seg.checkpoint import load_checkpoint
     from acdc_seg.errors import ConfigError
-    from acdc_seg.predict import TTA, Ensemble, Predictor, find_checkpoint, predictor_from_checkpoint
+    from acdc_seg.predict import TTA, Ensemble, Predictor, open_predictor
 
     try:
         numbers = [float(part) for part in ",".join(weights).split(",")] if weights else None
     except ValueError:
         raise ConfigError(f"--weights {' '.join(weights or ())}: write a number for each run, for example 2 1 1") from None
-    checkpoints = [load_checkpoint(find_checkpoint(path)) for path in runs]
-    members = []
-    for path, each in zip(runs, checkpoints, strict=True):
-        chosen = "fp32" if precision == "auto" and each.config.train.precision == "fp32" else precision
-        members.append(predictor_from_checkpoint(each, source=str(path), device=device, precision=chosen))
+    opened = [open_predictor(path, device=device, precision=precision) for path in runs]
+    members = [predictor for predictor, _ in opened]
     try:
         predictor: Predictor = Ensemble(members, weights=numbers) if len(members) > 1 or numbers else members[0]
     except ConfigError as error:
         raise ConfigError(f"{', '.join(map(str, runs))}: {error}") from None
-    return (TTA(predictor, views=tta) if tta else predictor), checkpoints[0].config
+    return (TTA(predictor, views=tta) if tta else predictor), opened[0][1]

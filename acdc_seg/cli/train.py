@@ -4,21 +4,30 @@ import json
 import math
 import signal
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from acdc_seg.cli.app import Debug, Version, console, errors, make_app, make_progress, progress_bar, quoted, run
+from acdc_seg.cli.folds import train_folds
 
 if TYPE_CHECKING:
     from acdc_seg.config import Config
+    from acdc_seg.data.sources import Source
+    from acdc_seg.run import Run
+    from acdc_seg.train import Result
 
 app = make_app()
 DEFAULT_MODEL = "unet"
 RECIPE = "the model's recipe"
+ALL_FOLDS = "all"
 FLAG_KEYS = {
     "data": "data.path",
+    "folds": "data.folds",
+    "fold": "data.fold",
     "epochs": "train.epochs",
     "batch_size": "train.batch_size",
     "lr": "optimizer.lr",
@@ -44,11 +53,24 @@ def train(
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="SECTION.KEY=VALUE", help="Settings over those of the recipe.", show_default=False)
     ] = None,
-    model: Annotated[str | None, _option("Network: unet, deeplab_drn.", "What", DEFAULT_MODEL)] = None,
+    model: Annotated[
+        str | None, _option("Network, for example unet, deeplab_drn, effunet; acdc-models lists all.", "What", DEFAULT_MODEL)
+    ] = None,
     data: Annotated[Path | None, _option("ACDC tree or folder of image/mask pairs.", "What", "the built-in phantom")] = None,
     config: Annotated[Path | None, _option("YAML file of settings; runs/NAME/config.yaml repeats a run.", "What", RECIPE)] = None,
     name: Annotated[str | None, _option("Name of the run folder below runs/.", "What", "the model's, numbered")] = None,
     resume: Annotated[Path | None, _option("Run folder to go on with.", "What", "none")] = None,
+    folds: Annotated[
+        int | None, _option("Number of folds that the patients of train and val are divided into.", "Cross-validation", "the data's split")
+    ] = None,
+    fold: Annotated[
+        str | None,
+        _option(
+            "Fold that validates, from 0; all trains them one after another; none trains on train and val.",
+            "Cross-validation",
+            "the data's split",
+        ),
+    ] = None,
     epochs: Annotated[int | None, _option("Passes over the training images.", "How")] = None,
     batch_size: Annotated[int | None, _option("Images in a batch.", "How")] = None,
     lr: Annotated[float | None, _option("Learning rate, the peak of its schedule.", "How")] = None,
@@ -69,7 +91,14 @@ def train(
     """
     given = {flag: value for flag, value in locals().items() if flag in FLAG_KEYS and value is not None}
     settings = _settings(resume, model, config, given, overrides or [])
-    _train(settings, resume)
+    if settings.data.path is None:
+        console.print(
+            "[bold yellow]No --data given: training on the built-in synthetic phantom. Its scores say nothing about real hearts.[/]"
+        )
+    if fold == ALL_FOLDS:
+        train_folds(settings, open_data=_open, train_one=partial(_train_one, StopOnSignal()))
+    else:
+        _train(settings, resume)
 
 
 def _settings(resume: Path | None, model: str | None, config: Path | None, given: dict[str, Any], overrides: list[str]) -> "Config":
@@ -79,6 +108,8 @@ def _settings(resume: Path | None, model: str | None, config: Path | None, given
     if resume is None:
         if "data" in given:
             given["data"] = str(given["data"].resolve())
+        if "fold" in given:
+            given["fold"] = 0 if given["fold"] == ALL_FOLDS else parse_override(f"fold={given['fold']}")[1]
         flags = [f"{FLAG_KEYS[flag]}={json.dumps(value)}" for flag, value in given.items()]
         if model is None and config is None:
             model = str(dict(map(parse_override, overrides)).get("model.name", DEFAULT_MODEL))
@@ -93,25 +124,50 @@ def _settings(resume: Path | None, model: str | None, config: Path | None, given
 
 
 def _train(config: "Config", resume: Path | None) -> None:
-    from acdc_seg.config import with_overrides
-    from acdc_seg.data.sources import open_source
     from acdc_seg.run import Run, create_run
-    from acdc_seg.train import Watch
-    from acdc_seg.train import train as train_model
 
-    if config.data.path is None:
-        console.print(
-            "[bold yellow]No --data given: training on the built-in synthetic phantom. Its scores say nothing about real hearts.[/]"
-        )
-    with progress_bar() as report:
-        source = open_source(config.data, prepare_settings=config.prepare, on_progress=report)
-    monitor, stop = Monitor(config.train.epochs), StopOnSignal()
     folder: list[Path] = []
 
     def make_run(resolved: "Config") -> Run:
         made = Run(resume) if resume else create_run(resolved, name=config.name)
-        monitor.best = made.read_json().get("best_dice", 0.0)
         folder.append(made.folder)
+        return made
+
+    result = _train_one(StopOnSignal(), config, _open(config), make_run, resume is not None)
+    if not folder:
+        return
+    place = quoted(folder[0])
+    if result.stopped:
+        console.print(f"Stopped; nothing is lost. Go on with: acdc-train --resume {place}")
+        raise typer.Exit(130)
+    if math.isnan(result.dice):
+        console.print(f"Trained for {result.num_epochs} epochs; nothing validated them. Wrote {place}/report.html")
+    else:
+        console.print(
+            f"Best validation Dice [bold]{result.dice:.4f}[/] (foreground mean) in epoch {result.epoch}. Wrote {place}/report.html"
+        )
+    split = " --split test" if math.isnan(result.dice) else ""
+    console.print(f"Next: acdc-evaluate {place}{split}, or acdc-submit --runs {place} --data DIR --out submission.csv")
+
+
+def _open(config: "Config") -> "Source":
+    from acdc_seg.data.sources import open_source
+
+    with progress_bar() as report:
+        return open_source(config.data, prepare_settings=config.prepare, on_progress=report)
+
+
+def _train_one(stop: "StopOnSignal", config: "Config", source: "Source", make_run: "Callable[[Config], Run]", resume: bool) -> "Result":
+    """One training with its progress; says where the run lies and what it sees."""
+    from acdc_seg.config import with_overrides
+    from acdc_seg.train import Watch
+    from acdc_seg.train import train as train_model
+
+    monitor = Monitor(config.train.epochs, validates=config.data.fold != "none")
+
+    def announce(resolved: "Config") -> "Run":
+        made = make_run(resolved)
+        monitor.best = made.read_json().get("best_dice") or 0.0
         counts = ", ".join(f"{len(source.split(split))} {split}" for split in ("train", "val"))
         console.print(
             f"[bold]{quoted(made.folder)}[/]: {resolved.model.name} on {source.kind} ({counts} images, {resolved.train.precision})"
@@ -121,17 +177,7 @@ def _train(config: "Config", resume: Path | None) -> None:
     watch = Watch(on_batch=monitor.on_batch, on_epoch_end=monitor.on_epoch_end, should_stop=lambda: stop.requested)
     stop.listen()
     with monitor.progress:
-        result = train_model(with_overrides(config, {"name": None}), source, make_run, watch=watch, resume=resume is not None)
-    if not folder:
-        return
-    place = quoted(folder[0])
-    if result.stopped:
-        console.print(f"Stopped; nothing is lost. Go on with: acdc-train --resume {place}")
-        raise typer.Exit(130)
-    console.print(
-        f"Best validation Dice [bold]{result.dice:.4f}[/] (foreground mean) in epoch {result.epoch}. Wrote {place}/report.html\n"
-        f"Next: acdc-evaluate {place}, or acdc-submit --runs {place} --data DIR --out submission.csv"
-    )
+        return train_model(with_overrides(config, {"name": None}), source, announce, watch=watch, resume=resume)
 
 
 class StopOnSignal:
@@ -151,25 +197,30 @@ class StopOnSignal:
 
 
 class Monitor:
-    """A progress bar with loss, Dice and time left on a terminal, and a line per validated epoch everywhere."""
+    """A progress bar with loss, Dice and time left on a terminal, and a line per validated epoch everywhere.
 
-    def __init__(self, num_epochs: int) -> None:
+    Where nothing validates, there is a line per epoch and no Dice.
+    """
+
+    def __init__(self, num_epochs: int, *, validates: bool = True) -> None:
         self.progress = make_progress(console)
         self.task = self.progress.add_task("epochs", total=num_epochs)
         self.num_epochs, self.loss, self.best, self.started = num_epochs, math.nan, 0.0, time.monotonic()
+        self.validates = validates
 
     def on_batch(self, epoch: int, done: int, total: int, mean_loss: float) -> None:
         self.loss = mean_loss
-        text = f"epoch {epoch}, batch {done}/{total}, loss {mean_loss:.4f}, best Dice {self.best:.4f}"
+        text = f"epoch {epoch}, batch {done}/{total}, loss {mean_loss:.4f}"
+        text += f", best Dice {self.best:.4f}" if self.validates else ""
         self.progress.update(self.task, completed=epoch - 1 + done / total, description=text)
 
     def on_epoch_end(self, epoch: int, dice: float) -> None:
-        if math.isnan(dice):
+        if math.isnan(dice) and self.validates:
             return
-        mark = " *" if dice > self.best else ""
-        self.best = max(self.best, dice)
+        score = f"  Dice {dice:.4f}{' *' if dice > self.best else ''}" if self.validates else ""
+        self.best = max(self.best, dice)  # stays where the Dice is nan
         seconds = time.monotonic() - self.started
-        console.print(f"epoch {epoch:>3}/{self.num_epochs}  loss {self.loss:.4f}  Dice {dice:.4f}{mark}  {seconds:.0f} s")
+        console.print(f"epoch {epoch:>3}/{self.num_epochs}  loss {self.loss:.4f}{score}  {seconds:.0f} s")
 
 
 def main() -> None:

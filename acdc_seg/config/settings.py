@@ -73,7 +73,11 @@ class DataConfig(Section):
     val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Part of the patients that validate when the data has no val folder."""
     split_seed: int = 0
-    """Seed of that split."""
+    """Seed of that split, and of the division into folds."""
+    folds: Annotated[int, Field(ge=2)] | None = None
+    """Cross-validation: number of folds that the patients of train and val are divided into; null keeps train and val."""
+    fold: int | Literal["none"] | None = None
+    """The fold that validates, counted from 0, while the others train; `none` trains on train and val together and validates nothing."""
     num_workers: Annotated[int, Field(ge=0)] = 0
     """Loader processes; 0 loads in the training process, the fastest for small cached images."""
 
@@ -83,6 +87,23 @@ class DataConfig(Section):
         if pattern.count("{stem}") != 1 or re.search("[{}]", pattern.replace("{stem}", "")):
             raise ValueError(f"'{pattern}' must have {{stem}} once where the image's name goes, as in {{stem}}_mask")
         return pattern
+
+    @field_validator("fold", mode="before")
+    @classmethod
+    def _check_fold(cls, fold: object) -> object:
+        if fold is None or fold == "none" or (isinstance(fold, int) and not isinstance(fold, bool) and fold >= 0):
+            return fold
+        raise ValueError(f"got {fold!r}; a fold is a number from 0 up, or the word none (one after another: acdc-train --fold all)")
+
+    @model_validator(mode="after")
+    def _check_folds(self) -> DataConfig:
+        if self.folds is not None and self.fold is None:
+            raise ValueError(f"folds={self.folds} needs the fold that validates: set data.fold to 0..{self.folds - 1}, or to none")
+        if isinstance(self.fold, int) and self.folds is None:
+            raise ValueError("fold needs the number of folds: set data.folds, for example to 5")
+        if isinstance(self.fold, int) and self.folds is not None and self.fold >= self.folds:
+            raise ValueError(f"fold={self.fold} is not one of {self.folds} folds, which count from 0: set data.fold to 0..{self.folds - 1}")
+        return self
 
 
 class PrepareConfig(Section):

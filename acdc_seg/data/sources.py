@@ -8,11 +8,11 @@ from pathlib import Path
 
 from acdc_seg.config import DataConfig, PrepareConfig, config_tree
 from acdc_seg.data.acdc import is_acdc_tree
-from acdc_seg.data.paired import SPLITS, is_paired, read_paired
+from acdc_seg.data.paired import SPLITS, is_paired, natural_key, read_paired
 from acdc_seg.data.phantom import synthesize
 from acdc_seg.data.prepare import prepare
 from acdc_seg.data.records import Record
-from acdc_seg.data.splits import check_disjoint, split_patients
+from acdc_seg.data.splits import check_disjoint, fold_patients, split_patients
 from acdc_seg.errors import DataError
 
 PHANTOM_PATIENTS = 25
@@ -33,12 +33,11 @@ class Source:
         return [record for record in self.records if record.split == name]
 
     def digest(self) -> str:
-        """SHA-256 over names, splits and bytes of all files, the data's identity in run.json."""
+        """SHA-256 over places and bytes of all files, the data's identity in run.json; the same for every fold."""
         hasher = hashlib.sha256()
-        for record in self.records:
-            hasher.update(f"{record.split}/{record.id}/{record.patient}\n".encode())
-            for path in (record.image, record.mask):
-                hasher.update(path.read_bytes() if path else b"")
+        for path in sorted(path for record in self.records for path in (record.image, record.mask) if path):
+            hasher.update(f"{path.relative_to(self.root).as_posix()} {path.stat().st_size}\n".encode())
+            hasher.update(path.read_bytes())
         return hasher.hexdigest()
 
 
@@ -53,12 +52,13 @@ def open_source(
 
     Raises:
         DataError: Nothing there, nothing recognised, or broken files.
+        ConfigError: More folds than patients.
     """
     kind = recognize(data)
     root = Path(data.path) if data.path else _phantom(work_dir, on_progress)
     if kind != "paired":
         root = _prepared(root, data, prepare_settings, work_dir, on_progress)
-    records = tuple(_with_validation(read_paired(root, data), data))
+    records = tuple(_divided(read_paired(root, data), data))
     _check_patients(root, records)
     return Source(kind, root, records)
 
@@ -109,14 +109,31 @@ def _prepared(tree: Path, data: DataConfig, settings: PrepareConfig, work_dir: P
     return out
 
 
-def _with_validation(records: Sequence[Record], data: DataConfig) -> list[Record]:
-    """Gives every record a split: where there is no val folder, part of the training patients validates."""
+def _divided(records: Sequence[Record], data: DataConfig) -> list[Record]:
+    """Gives every record a split: by fold where one is set, else by folder; without a val folder part of the patients validates."""
     named = [record if record.split else replace(record, split="train") for record in records]
-    if any(record.split == "val" for record in named) or not any(record.split == "train" for record in named):
+    splits = {record.split for record in named}
+    if data.fold is not None:
+        return _folded(named, data)
+    if "val" in splits or "train" not in splits:
         return named
-    groups = {record.patient: record.group for record in named if record.split == "train"}
-    _, val = split_patients(groups, val_fraction=data.val_fraction, seed=data.split_seed)
-    return [replace(record, split="val") if record.split == "train" and record.patient in val else record for record in named]
+    _, val = split_patients(_groups(named), val_fraction=data.val_fraction, seed=data.split_seed)
+    return [replace(record, split="val") if record.patient in val and record.split == "train" else record for record in named]
+
+
+def _folded(records: Sequence[Record], data: DataConfig) -> list[Record]:
+    """Train and val as one, in natural order of names, with the patients of the fold in val; the test records stay."""
+    pooled = sorted((record for record in records if record.split != "test"), key=lambda record: natural_key(record.id))
+    val: list[str] = []
+    if pooled and data.folds is not None and isinstance(data.fold, int):
+        val = fold_patients(_groups(pooled), num_folds=data.folds, seed=data.split_seed)[data.fold]
+    divided = [replace(record, split="val" if record.patient in val else "train") for record in pooled]
+    return [*divided, *(record for record in records if record.split == "test")]
+
+
+def _groups(records: Sequence[Record]) -> dict[str, str]:
+    """Group of every patient outside test."""
+    return {record.patient: record.group for record in records if record.split != "test"}
 
 
 def _check_patients(root: Path, records: Sequence[Record]) -> None:

@@ -43,7 +43,7 @@ def fold_patients(groups: Mapping[str, str], *, num_folds: int, seed: int) -> li
         ConfigError: Fewer than two folds, or more folds than patients.
     """
     if not 2 <= num_folds <= len(groups):
-        raise ConfigError(f"num_folds={num_folds} must lie between 2 and the number of patients, {len(groups)}")
+        raise ConfigError(f"num_folds={num_folds} must lie between 2 and the number of patients, {len(groups)}; choose another data.folds")
     patients = sorted(groups)
     strata = _strata(groups, smallest=num_folds)
     folds = StratifiedKFold(num_folds, shuffle=True, random_state=seed).split(patients, [strata[patient] for patient in patients])

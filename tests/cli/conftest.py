@@ -9,10 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from acdc_seg.cli import app, data, evaluate, models, submit, train
+from acdc_seg.cli import app, data, ensemble, evaluate, models, submit, train
 from acdc_seg.data.phantom import synthesize
 
-MAIN = {"train": train.main, "evaluate": evaluate.main, "submit": submit.main, "data": data.main, "models": models.main}
+MAIN = {
+    "train": train.main,
+    "evaluate": evaluate.main,
+    "ensemble": ensemble.main,
+    "submit": submit.main,
+    "data": data.main,
+    "models": models.main,
+}
 TINY = (
     *("--epochs", "2", "--batch-size", "2", "--device", "cpu", "--precision", "fp32"),
     *("model.depth=2", "model.base_channels=4", "train.images_every=0"),

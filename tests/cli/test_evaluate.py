@@ -21,7 +21,7 @@ def dice(predicted: np.ndarray, truth: np.ndarray) -> float:
 
 
 def test_scores_of_the_validation_images_are_those_of_the_training(command, trained):
-    before = {path.name: path.read_bytes() for path in trained.iterdir()}
+    before = {path.name: path.read_bytes() for path in trained.iterdir() if path.is_file()}
     outcome = command("evaluate", trained)
     assert (outcome.code, outcome.err) == (0, "")
     assert outcome.out.startswith("paired data, split val: 1 patients\n")

@@ -7,14 +7,22 @@ import pytest
 import typer
 
 from acdc_seg import __version__
-from acdc_seg.cli import data, evaluate, models, submit, train
+from acdc_seg.cli import data, ensemble, evaluate, models, submit, train
 from acdc_seg.config import LossConfig, OptimizerConfig, TrainConfig
 
-APPS = {"train": train.app, "evaluate": evaluate.app, "submit": submit.app, "data": data.app, "models": models.app}
+APPS = {
+    "train": train.app,
+    "evaluate": evaluate.app,
+    "ensemble": ensemble.app,
+    "submit": submit.app,
+    "data": data.app,
+    "models": models.app,
+}
 PANELS = {
     "train": ["What", "How", "Computing", "Other"],
     "evaluate": ["What", "Output", "Computing", "Other"],
     "submit": ["What", "Output", "Computing", "Other"],
+    "ensemble": ["What", "How", "Output", "Computing", "Other"],
     "models": ["What", "Computing", "Other"],
     "data": ["Other", "Commands"],
     "data synthesize": ["Arguments", "Options"],

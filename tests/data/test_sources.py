@@ -6,7 +6,7 @@ import pytest
 from acdc_seg.config import DataConfig, PrepareConfig
 from acdc_seg.data.phantom import synthesize
 from acdc_seg.data.sources import open_source
-from acdc_seg.errors import DataError
+from acdc_seg.errors import ConfigError, DataError
 
 PIXELS = np.zeros((4, 4), np.uint8)
 
@@ -140,3 +140,67 @@ def test_a_changed_tree_is_cut_again(tmp_path):
     info.write_text(info.read_text().replace("NOR", "RV"))
     assert open_tree().root != before.root
     assert set(done) == {"volumes cut to slices"}
+
+
+def split_of_images(source, split):
+    return [record.id for record in source.split(split)]
+
+
+def test_every_labelled_patient_validates_once_over_the_folds(paired_folder):
+    sources = [open_folder(paired_folder, folds=3, fold=fold) for fold in range(3)]
+    assert sorted(patient for source in sources for patient in patients(source, "val")) == ["patient001", "patient002", "patient003"]
+    for source in sources:
+        assert patients(source, "train") == {"patient001", "patient002", "patient003"} - patients(source, "val")
+        assert [len(source.split(split)) for split in ("train", "val", "test")] == [4, 2, 2]
+        assert patients(source, "test") == {"patient004"}
+
+
+def test_folds_divide_a_folder_without_splits_by_their_seed(flat_folder):
+    found = [[patients(open_folder(flat_folder, folds=2, fold=fold, split_seed=seed), "val") for fold in (0, 1)] for seed in range(6)]
+    for first, second in found:
+        assert (len(first), len(second)) == (3, 3)
+        assert first.isdisjoint(second)
+    assert len({frozenset(first) for first, _ in found}) > 1
+
+
+def test_known_groups_are_spread_over_the_folds(flat_folder):
+    group_of = {f"patient{number:03d}": "DCM" if number < 3 else "NOR" for number in range(6)}
+    lines = [f"{patient}_{number},{group}\n" for patient, group in group_of.items() for number in (0, 1)]
+    (flat_folder / "records.csv").write_text("id,group\n" + "".join(lines))
+    for seed in range(4):
+        for fold in range(3):
+            val = patients(open_folder(flat_folder, folds=3, fold=fold, split_seed=seed), "val")
+            assert sorted(group_of[patient] for patient in val) == ["DCM", "NOR"]
+
+
+def test_folds_and_the_digest_depend_on_the_images_alone(paired_folder):
+    """Which of the two folders a patient lies in, train or val, makes no difference to the folds."""
+    settings = [{}, {"fold": "none"}, *({"folds": 3, "fold": fold} for fold in range(3))]
+    opened = [open_folder(paired_folder, **each) for each in settings]
+    assert len({source.digest() for source in opened}) == 1
+    for path in (paired_folder / "train").rglob("patient001*"):
+        path.rename(str(path).replace("/train/", "/val/"))
+    moved = [open_folder(paired_folder, **each) for each in settings]
+    for before, after in list(zip(opened, moved, strict=True))[1:]:
+        for split in ("train", "val"):
+            assert split_of_images(before, split) == split_of_images(after, split)
+
+
+def test_fold_none_trains_on_everything_labelled(paired_folder):
+    for settings in ({"fold": "none"}, {"fold": "none", "folds": 5}):
+        source = open_folder(paired_folder, **settings)
+        assert split_of_images(source, "train") == [f"patient00{patient}_{number}" for patient in (1, 2, 3) for number in (0, 1)]
+        assert source.split("val") == []
+        assert patients(source, "test") == {"patient004"}
+
+
+def test_more_folds_than_patients(paired_folder):
+    with pytest.raises(ConfigError, match=r"num_folds=4 must lie between 2 and the number of patients, 3; choose another data\.folds"):
+        open_folder(paired_folder, folds=4, fold=0)
+
+
+def test_test_images_alone_need_no_folds(paired_folder):
+    for path in paired_folder.glob("*/*/*.png"):
+        if path.parts[-3] != "test":
+            path.unlink()
+    assert len(open_folder(paired_folder, folds=5, fold=0).split("test")) == 2

@@ -1,0 +1,54 @@
+"""What an ensemble.yaml holds."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import Field, ValidationError
+
+from acdc_seg.config.section import Section
+from acdc_seg.errors import ConfigError
+
+
+class EnsembleMember(Section):
+    """One model of an ensemble."""
+
+    path: str
+    """Run folder or checkpoint, as seen from the folder of the YAML file."""
+    weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    """Weight of its probabilities; only ratios count."""
+    tta: Literal["none", "flips", "dihedral"] = "none"
+    """Views of the image that its probabilities are averaged over."""
+
+
+class EnsembleFile(Section):
+    """A weighted average of models, and what is done to it."""
+
+    classes: tuple[str, ...]
+    """Class names that every member must have, in this order."""
+    members: Annotated[tuple[EnsembleMember, ...], Field(min_length=1)]
+    """The models to average."""
+    keep_largest: tuple[str, ...] = ()
+    """Foreground classes of which only the largest connected region is kept."""
+
+
+def read_ensemble(path: Path) -> EnsembleFile:
+    """Reads and checks an ensemble.yaml; nothing in it is executed.
+
+    Raises:
+        ConfigError: The file cannot be read or is no ensemble; everything wrong with it is named.
+    """
+    try:
+        return EnsembleFile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read this ensemble ({error.strerror}); check the path") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: this is not YAML: {' '.join(str(error).split())}") from None
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, each['loc'])) or 'the file'}: {each['msg']}" for each in error.errors())
+        raise ConfigError(f"{path}: not an ensemble as acdc-ensemble writes it: {faults}") from None
+
+
+def ensemble_yaml(described: EnsembleFile) -> str:
+    """The text that `read_ensemble` reads back."""
+    return yaml.safe_dump(described.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

@@ -1,0 +1,1 @@
+"""Ensembles that prove themselves: units of runs, the greedy choice among them, and what it gains over the best member."""
