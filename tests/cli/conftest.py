@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from acdc_seg.cli import app, data, ensemble, evaluate, models, submit, train
+from acdc_seg.cli import app, data, ensemble, evaluate, models, submit, train, tune
 from acdc_seg.data.phantom import synthesize
 
 MAIN = {
@@ -18,6 +18,7 @@ MAIN = {
     "ensemble": ensemble.main,
     "submit": submit.main,
     "data": data.main,
+    "tune": tune.main,
     "models": models.main,
 }
 TINY = (

@@ -7,7 +7,7 @@ import pytest
 import typer
 
 from acdc_seg import __version__
-from acdc_seg.cli import data, ensemble, evaluate, models, submit, train
+from acdc_seg.cli import data, ensemble, evaluate, models, submit, train, tune
 from acdc_seg.config import LossConfig, OptimizerConfig, TrainConfig
 
 APPS = {
@@ -16,6 +16,7 @@ APPS = {
     "ensemble": ensemble.app,
     "submit": submit.app,
     "data": data.app,
+    "tune": tune.app,
     "models": models.app,
 }
 PANELS = {
@@ -23,6 +24,7 @@ PANELS = {
     "evaluate": ["What", "Output", "Computing", "Other"],
     "submit": ["What", "Output", "Computing", "Other"],
     "ensemble": ["What", "How", "Output", "Computing", "Other"],
+    "tune": ["What", "How", "Computing", "Output", "Other"],
     "models": ["What", "Computing", "Other"],
     "data": ["Other", "Commands"],
     "data synthesize": ["Arguments", "Options"],
