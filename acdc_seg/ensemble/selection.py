@@ -112,8 +112,10 @@ def best_single(panel: Panel, *, images: np.ndarray, largest: bool = True) -> Se
 def greedy(panel: Panel, *, images: np.ndarray, rounds: int = 25, largest: bool = True) -> Selection:
     """Ensemble selection with replacement (Caruana et al., ICML 2004).
 
-    Starts from the best single candidate. Each round adds the candidate, new or taken before, that raises the mean foreground
-    Dice of the averaged probabilities most; it ends when none does. Then largest regions are kept class by class where that helps.
+    Starts from the best single candidate. Each round adds the candidate, new or taken before, with which the averaged probabilities
+    have the highest mean foreground Dice, also where that is lower than before: a weak member may help once a strong one has been
+    taken several times. The round with the highest Dice counts, the first of equals. Then largest regions are kept class by class
+    where that helps.
 
     Args:
         images: Mask `(N,)` of the images to choose on.
@@ -127,15 +129,15 @@ def greedy(panel: Panel, *, images: np.ndarray, rounds: int = 25, largest: bool 
         raise ConfigError(f"{rounds} rounds choose nothing; give 1 or more")
     counts = np.array(best_single(panel, images=images, largest=False).counts)
     total = panel.disputed[counts.argmax()].copy()
-    score = panel.quick_scores(total)[images].mean()
+    best, score = counts.copy(), panel.quick_scores(total)[images].mean()
     while counts.sum() < rounds:
         trials = [panel.quick_scores(total + values)[images].mean() for values in panel.disputed]
         winner = int(np.argmax(trials))
-        if trials[winner] <= score + LEAST_GAIN:
-            break
-        counts[winner], score = counts[winner] + 1, trials[winner]
+        counts[winner] += 1
         total += panel.disputed[winner]
-    chosen = Selection(tuple(counts.tolist()))
+        if trials[winner] > score + LEAST_GAIN:
+            best, score = counts.copy(), trials[winner]
+    chosen = Selection(tuple(best.tolist()))
     return with_largest(panel, chosen, images=images) if largest else chosen
 
 

@@ -75,6 +75,16 @@ def test_weights_are_how_often_a_member_was_taken():
         np.testing.assert_allclose(panel.scores(chosen), [dice])
 
 
+def test_a_member_that_harms_as_an_equal_is_found_as_the_smaller_part():
+    """A has 2 of 3 heart pixels (Dice 4/5); A + B has 1 (2/4), 2 A + B all."""
+    a = heart([0.75, 0.75, 0.45, 0.1])
+    b = heart([0.1, 0.1, 0.65, 0.2])
+    panel = panel_of([[a], [b]], [[[1, 1, 1, 0]]])
+    np.testing.assert_allclose([panel.scores(Selection(counts))[0] for counts in ((1, 0), (1, 1), (2, 1))], [4 / 5, 2 / 4, 1])
+    assert greedy(panel, images=everywhere(panel), rounds=2) == Selection((1, 0))
+    assert greedy(panel, images=everywhere(panel)) == Selection((2, 1))
+
+
 def test_copies_of_one_model_add_nothing():
     panel = panel_of([[A], [A], [A]], [TRUTH])
     assert greedy(panel, images=everywhere(panel)) == best_single(panel, images=everywhere(panel)) == Selection((1, 0, 0))
