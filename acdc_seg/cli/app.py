@@ -2,12 +2,13 @@
 
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -113,3 +114,23 @@ def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
             progress.update(tasks[what], completed=done, total=total)
 
         yield report
+
+
+class StopOnSignal:
+    """Turns the first Ctrl-C (or SIGTERM) into a wish to stop; the second one ends the program at once.
+
+    Args:
+        what: What is being stopped then, for the message.
+    """
+
+    def __init__(self, what: str) -> None:
+        self.what, self.requested = what, False
+
+    def listen(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._request)
+
+    def _request(self, number: int, frame: Any) -> None:
+        self.requested = True
+        signal.signal(number, signal.default_int_handler)
+        errors.print(f"Stopping {self.what}; press Ctrl-C again to quit at once.")

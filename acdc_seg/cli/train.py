@@ -2,7 +2,6 @@
 
 import json
 import math
-import signal
 import time
 from collections.abc import Callable
 from functools import partial
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from acdc_seg.cli.app import Debug, Version, console, errors, make_app, make_progress, progress_bar, quoted, run
+from acdc_seg.cli.app import Debug, StopOnSignal, Version, console, make_app, make_progress, progress_bar, quoted, run
 from acdc_seg.cli.folds import train_folds
 
 if TYPE_CHECKING:
@@ -96,7 +95,7 @@ def train(
             "[bold yellow]No --data given: training on the built-in synthetic phantom. Its scores say nothing about real hearts.[/]"
         )
     if fold == ALL_FOLDS:
-        train_folds(settings, open_data=_open, train_one=partial(_train_one, StopOnSignal()))
+        train_folds(settings, open_data=_open, train_one=partial(_train_one, StopOnSignal("after this step to write the checkpoint")))
     else:
         _train(settings, resume)
 
@@ -133,7 +132,7 @@ def _train(config: "Config", resume: Path | None) -> None:
         folder.append(made.folder)
         return made
 
-    result = _train_one(StopOnSignal(), config, _open(config), make_run, resume is not None)
+    result = _train_one(StopOnSignal("after this step to write the checkpoint"), config, _open(config), make_run, resume is not None)
     if not folder:
         return
     place = quoted(folder[0])
@@ -157,7 +156,7 @@ def _open(config: "Config") -> "Source":
         return open_source(config.data, prepare_settings=config.prepare, on_progress=report)
 
 
-def _train_one(stop: "StopOnSignal", config: "Config", source: "Source", make_run: "Callable[[Config], Run]", resume: bool) -> "Result":
+def _train_one(stop: StopOnSignal, config: "Config", source: "Source", make_run: "Callable[[Config], Run]", resume: bool) -> "Result":
     """One training with its progress; says where the run lies and what it sees."""
     from acdc_seg.config import with_overrides
     from acdc_seg.train import Watch
@@ -178,22 +177,6 @@ def _train_one(stop: "StopOnSignal", config: "Config", source: "Source", make_ru
     stop.listen()
     with monitor.progress:
         return train_model(with_overrides(config, {"name": None}), source, announce, watch=watch, resume=resume)
-
-
-class StopOnSignal:
-    """Turns the first Ctrl-C (or SIGTERM) into a wish to stop; the second one ends the program at once."""
-
-    def __init__(self) -> None:
-        self.requested = False
-
-    def listen(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._request)
-
-    def _request(self, number: int, frame: Any) -> None:
-        self.requested = True
-        signal.signal(number, signal.default_int_handler)
-        errors.print("Stopping after this step to write the checkpoint; press Ctrl-C again to quit at once.")
 
 
 class Monitor:

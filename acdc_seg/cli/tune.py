@@ -2,13 +2,12 @@
 
 import json
 import math
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from acdc_seg.cli.app import Debug, Version, console, errors, make_app, make_progress, progress_bar, quoted, run
+from acdc_seg.cli.app import Debug, StopOnSignal, Version, console, make_app, make_progress, progress_bar, quoted, run
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -114,7 +113,7 @@ def _run(plan: "Plan") -> None:
     with progress_bar() as report:
         open_source(plan.config.data, prepare_settings=plan.config.prepare, on_progress=report)
     console.print(f"[bold]{quoted(plan.folder)}[/]: {plan.config.model.name}, {plan.trials} trials, {plan.sampler}, {plan.pruner}")
-    monitor, stop = Monitor(plan), StopOnSignal()
+    monitor, stop = Monitor(plan), StopOnSignal("the workers")
     stop.listen()
     with monitor.progress:
         study = run_study(plan, on_progress=monitor.show, should_stop=lambda: stop.requested)
@@ -126,22 +125,6 @@ def _run(plan: "Plan") -> None:
         raise TrainingError(f"none of {plan.trials} trials was completed; the reasons stand in {plan.folder}/trials.csv")
     place = quoted(plan.folder)
     console.print(f"Wrote {place}/best.yaml, trials.csv and report.html\nNext: acdc-train --config {quoted(best)}")
-
-
-class StopOnSignal:
-    """The first Ctrl-C (or SIGTERM) stops the workers in good order; the second one kills them."""
-
-    def __init__(self) -> None:
-        self.requested = False
-
-    def listen(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._request)
-
-    def _request(self, number: int, frame: Any) -> None:
-        self.requested = True
-        signal.signal(number, signal.default_int_handler)
-        errors.print("Stopping the workers; press Ctrl-C again to quit at once.")
 
 
 class Monitor:
