@@ -63,9 +63,9 @@ def test_strides_past_the_output_stride_become_dilations(output_stride: int, siz
 @torch.inference_mode()
 def test_dilated_layers_see_what_strided_ones_saw() -> None:
     torch.manual_seed(0)
-    strided, dilated = MobileNetV2(1, output_stride=16).eval(), MobileNetV2(1, output_stride=8).eval()
+    strided, dilated = (MobileNetV2(1, output_stride=stride).eval().double() for stride in (16, 8))
     dilated.load_state_dict(strided.state_dict())
-    images = torch.randn(1, 1, 65, 49)  # odd, so that every map's last row falls on one of the finer map
+    images = torch.randn(1, 1, 65, 49, dtype=torch.float64)  # odd, so that every map's last row falls on one of the finer map
     torch.testing.assert_close(dilated(images)[1][..., ::2, ::2], strided(images)[1])
 
 
