@@ -103,24 +103,25 @@ class EffUNetConfig(EncoderConfig):
     """Largest probability of leaving out a residual block in training; it rises linearly with depth."""
 
 
-class DeepLabConfig(EncoderConfig):
+class DeepLabOptions(Section):
+    """What DeepLabV3+ has on every backbone of variable stride."""
+
+    output_stride: Literal[8, 16] = 16
+    """How much coarser than the image the encoder's last map is."""
+    dropout: Probability = 0.5
+    """Dropout after the ASPP and after the decoder's first convolution."""
+
+
+class DeepLabConfig(EncoderConfig, DeepLabOptions):
     """DeepLabV3+ (Chen 2018) on ResNet-101 (He 2016) or MobileNetV2 (Sandler 2018)."""
 
     name: Literal["deeplab_resnet101", "deeplab_mobilenet"] = "deeplab_resnet101"
-    output_stride: Literal[8, 16] = 16
-    """How much coarser than the image the encoder's last map is."""
-    dropout: Probability = 0.5
-    """Dropout after the ASPP and after the decoder's first convolution."""
 
 
-class DeepLabXceptionConfig(Section):
+class DeepLabXceptionConfig(DeepLabOptions):
     """DeepLabV3+ (Chen 2018) on the aligned Xception-65 (Chollet 2017)."""
 
     name: Literal["deeplab_xception"] = "deeplab_xception"
-    output_stride: Literal[8, 16] = 16
-    """How much coarser than the image the encoder's last map is."""
-    dropout: Probability = 0.5
-    """Dropout after the ASPP and after the decoder's first convolution."""
 
 
 class DeepLabV3Config(EncoderConfig):

@@ -112,7 +112,7 @@ class EfficientNetEncoder(nn.Module):
 class DepthwiseConv2d(nn.Conv2d):
     """A depthwise convolution of stride 1 or 2 on maps of even height and width, padded as in the public checkpoints.
 
-    On the CPU the library's gradients are up to a hundred times slower for strides, and for kernels of more than three columns. So
+    On the CPU the library's gradients are much slower for strides, and for kernels of more than three columns. So
     a stride takes every other position of stride 1, and columns are convolved by threes and summed. Parameters are those of
     `nn.Conv2d`.
     """

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from acdc_seg.models.backbones.mobilenet import dilate
-from acdc_seg.models.blocks import conv_norm_relu, init_kaiming
+from acdc_seg.models.blocks import conv_norm_relu, init_kaiming, projection
 
 
 class Row(NamedTuple):
@@ -76,7 +76,7 @@ class XceptionBlock(nn.Module):
         self.residual = residual
         self.shortcut = None
         if residual and (stride != 1 or in_channels != channels[-1]):
-            self.shortcut = nn.Sequential(nn.Conv2d(in_channels, channels[-1], 1, stride=stride, bias=False), nn.BatchNorm2d(channels[-1]))
+            self.shortcut = projection(in_channels, channels[-1], stride=stride)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Maps `(B, in_channels, H, W)` to `(B, channels[-1], H / stride, W / stride)`."""
