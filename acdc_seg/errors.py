@@ -1,4 +1,4 @@
-"""The errors a user can cause. Each message says what was given, what is allowed and what to do."""
+"""The errors and warnings that reach a user. Each message says what was given, what is allowed and what to do."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -22,6 +22,10 @@ class CheckpointError(AcdcError):
 
 class TrainingError(AcdcError):
     """Training cannot go on, for example because the loss is no longer a number."""
+
+
+class AcdcWarning(UserWarning):
+    """Something is not as it should be, and was got round; commands print it and go on."""
 
 
 def did_you_mean(given: str, allowed: Iterable[str]) -> str:

@@ -1,7 +1,8 @@
 """What a training writes while it runs: history, checkpoints and TensorBoard events, in the run folder."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,13 +10,16 @@ import torch
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
-from acdc_seg.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from acdc_seg.config import Config, dump_yaml
+from acdc_seg.checkpoint import Checkpoint, has_checkpoint, load_checkpoint, save_checkpoint
+from acdc_seg.config import Config, differences, dump_yaml
 from acdc_seg.data.records import Record
 from acdc_seg.data.sources import Source
-from acdc_seg.errors import CheckpointError
+from acdc_seg.errors import AcdcError, CheckpointError, DataError
 from acdc_seg.report.figures import overlay
 from acdc_seg.run import Run, environment
+
+FREE_SETTINGS = ("data.path", "data.num_workers", "runs_dir", "train.save_seconds")
+"""Settings that may differ on resuming: they change where files lie and how fast it goes, not the result."""
 
 
 class Journal:
@@ -26,16 +30,32 @@ class Journal:
         self.saved_at = time.monotonic()
         self.events: SummaryWriter | None = None
 
-    def start(self, *, first_epoch: int) -> None:
-        """Writes config.yaml and run.json and opens the event file."""
+    @contextmanager
+    def recording(self, *, first_epoch: int) -> Iterator[None]:
+        """Writes config.yaml and run.json and opens the event file; where the block raises, run.json says why it ended."""
         if not self.active:
+            yield
             return
+        self._start(first_epoch)
+        assert self.events is not None
+        try:
+            yield
+        except BaseException as error:
+            with suppress(AcdcError):
+                self._write_end("failed", reason=str(error) or type(error).__name__)
+            raise
+        finally:
+            with suppress(OSError):  # all that matters is written
+                self.events.close()
+
+    def _start(self, first_epoch: int) -> None:
         self.started = time.monotonic()
         self.seconds_before = self.run.read_json().get("seconds", 0.0)
         splits = {name: self.source.split(name) for name in ("train", "val")}
         self.run.write_config(self.config)
         self.run.update_json(
             status="running",
+            reason=None,
             started=self.run.read_json().get("started", datetime.now(UTC).isoformat(timespec="seconds")),
             data=self.source.kind,
             data_path=self.config.data.path,
@@ -47,19 +67,22 @@ class Journal:
             precision=self.config.train.precision,
             **environment(),
         )
-        self.events = SummaryWriter(str(self.run.folder), purge_step=first_epoch + 1)
-        self.events.add_text("config", f"```yaml\n{dump_yaml(self.config)}\n```", 0)
+        with self._writing_events():
+            self.events = SummaryWriter(str(self.run.folder), purge_step=first_epoch + 1)
+            self.events.add_text("config", f"```yaml\n{dump_yaml(self.config)}\n```", 0)
 
     def add(self, history: Sequence[Mapping[str, Any]]) -> None:
         """Rewrites history.csv and adds the last epoch's numbers to TensorBoard."""
         if not self.active or self.events is None:
             return
+        self._check_folder()
         self.run.write_history(history)
         row = history[-1]
-        for name, value in row.items():
-            if name != "epoch":
-                self.events.add_scalar(_tag(name), value, row["epoch"])
-        self.events.flush()
+        with self._writing_events():
+            for name, value in row.items():
+                if name != "epoch":
+                    self.events.add_scalar(_tag(name), value, row["epoch"])
+            self.events.flush()
 
     def draw(self, epoch: int, examples: Sequence[tuple[Record, torch.Tensor, torch.Tensor]], labels: Sequence[torch.Tensor]) -> None:
         """Adds a few validation images to TensorBoard, prediction left and truth right."""
@@ -69,11 +92,13 @@ class Journal:
         for (record, image, mask), predicted in list(zip(examples, labels, strict=True))[::step][: self.config.train.num_images]:
             colors = self.config.classes.colors
             pair = [torch.from_numpy(overlay(image.numpy(), part.numpy(), colors=colors)) for part in (predicted, mask)]
-            self.events.add_image(f"validation/{record.id}", torch.cat(pair, dim=1), epoch, dataformats="HWC")
+            with self._writing_events():
+                self.events.add_image(f"validation/{record.id}", torch.cat(pair, dim=1), epoch, dataformats="HWC")
 
     def save_best(self, network: nn.Module, *, epoch: int, dice: float | None) -> None:
         """Writes best.pt: the weights to predict with."""
         if self.active:
+            self._check_folder()
             save_checkpoint(self.run.best, self._checkpoint(network.state_dict(), epoch, dice))
 
     def save_when_due(self, epoch: int, make_state: Callable[[], dict[str, Any]]) -> None:
@@ -81,39 +106,72 @@ class Journal:
         if self.active and time.monotonic() - self.saved_at >= self.config.train.save_seconds:
             self._save_last(make_state())
 
-    def read_last(self) -> dict[str, Any]:
+    def read_last(self, *, extends: bool = False) -> dict[str, Any]:
         """The training state of last.pt.
 
+        Args:
+            extends: `train.epochs` may be more than in the checkpoint.
+
         Raises:
-            CheckpointError: No such file, it belongs to another config, or holds no such state.
+            CheckpointError: No such file, it belongs to another config or other data, or holds no such state.
         """
-        if not self.run.last.is_file():
+        if not has_checkpoint(self.run.last):
             raise CheckpointError(f"{self.run.folder}: no last.pt to resume from; start the run anew without --resume")
         checkpoint = load_checkpoint(self.run.last)
-        if checkpoint.config != self.config:
-            raise CheckpointError(f"{self.run.last}: the checkpoint was written with other settings; resume with the run's own config.yaml")
+        self._check_config(checkpoint.config, extends=extends)
+        if self.run.read_json().get("data_sha256", "") not in ("", self.source.digest()):
+            raise CheckpointError(f"{self.run.folder}: the images at {self.source.root} are not those it was trained on; start a run anew")
         if checkpoint.training is None:
             raise CheckpointError(f"{self.run.last}: holds weights alone, no state of training; start the run anew without --resume")
-        return dict(checkpoint.training)
+        state = dict(checkpoint.training)
+        if extends and has_checkpoint(self.run.best):  # it may be of a later epoch than last.pt, which now will not come again
+            best = load_checkpoint(self.run.best)
+            state |= {"best_dice": best.dice, "best_epoch": best.epoch}
+        return state
+
+    def _check_config(self, there: Config, *, extends: bool) -> None:
+        changed = {key: values for key, values in differences(there, self.config).items() if key not in FREE_SETTINGS}
+        old, new = changed.pop("train.epochs", (0, 0)) if extends else (0, 0)
+        if new < old:
+            raise CheckpointError(f"{self.run.folder}: cannot be extended from {old} to {new} epochs; give more")
+        if changed:
+            listed = "\n".join(f"  {key}: {old} in the run, {new} now" for key, (old, new) in changed.items())
+            remedy = "; for more epochs give --extend-epochs" if changed.keys() == {"train.epochs"} else ""
+            raise CheckpointError(
+                f"{self.run.last}: was written with other settings, and going on would be neither run:\n{listed}\n"
+                f"resume with the run's own settings, or start a run anew{remedy}"
+            )
 
     def close(self, state: dict[str, Any], *, stopped: bool) -> None:
         """Writes last.pt and how the training ended."""
-        if not self.active or self.events is None:
+        if not self.active:
             return
         self._save_last(state)
-        self.run.update_json(
-            status="stopped" if stopped else "finished",
-            seconds=round(self.seconds_before + time.monotonic() - self.started, 1),
-            epochs=state["epoch"],
-            best_dice=state["best_dice"],
-            best_epoch=state["best_epoch"],
+        self._write_end(
+            "stopped" if stopped else "finished", epochs=state["epoch"], best_dice=state["best_dice"], best_epoch=state["best_epoch"]
         )
-        self.events.close()
+
+    def _write_end(self, status: str, **fields: Any) -> None:
+        self._check_folder()
+        self.run.update_json(status=status, seconds=round(self.seconds_before + time.monotonic() - self.started, 1), **fields)
 
     def _save_last(self, state: dict[str, Any]) -> None:
+        self._check_folder()
         weights = state["model"]
         save_checkpoint(self.run.last, self._checkpoint(weights, state["epoch"], state["best_dice"], training=state))
         self.saved_at = time.monotonic()
+
+    @contextmanager
+    def _writing_events(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise DataError(f"{self.run.folder}: cannot write TensorBoard's events ({error.strerror}); check free space") from None
+
+    def _check_folder(self) -> None:
+        """A folder removed under a training is not made anew: half a run in it would look like a whole one."""
+        if not self.run.folder.is_dir():
+            raise DataError(f"{self.run.folder}: the run folder was removed while its training ran; start the run anew")
 
     def _checkpoint(
         self, weights: Mapping[str, torch.Tensor], epoch: int, dice: float | None, training: Mapping[str, Any] | None = None

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from acdc_seg.checkpoint import Checkpoint, load_checkpoint
+from acdc_seg.checkpoint import Checkpoint, has_checkpoint, load_checkpoint
 from acdc_seg.config import ClassesConfig, Config, DataConfig
 from acdc_seg.config.ensemble import read_ensemble
 from acdc_seg.data.transforms import normalize
@@ -196,7 +196,7 @@ def open_predictor(path: str | Path, *, device: str = "auto", precision: str = "
     path = Path(path)
     if path.suffix in (".yaml", ".yml"):
         return _open_ensemble(path, device=device, precision=precision)
-    if (path / "ensemble.yaml").is_file() and not (path / "best.pt").is_file():
+    if (path / "ensemble.yaml").is_file() and not has_checkpoint(path / "best.pt"):
         return _open_ensemble(path / "ensemble.yaml", device=device, precision=precision)
     path = find_checkpoint(path)
     checkpoint = load_checkpoint(path)
@@ -226,7 +226,7 @@ def find_checkpoint(path: Path) -> Path:
     """best.pt of a run folder, or the file itself; raises CheckpointError where the folder has none."""
     if not path.is_dir():
         return path
-    if not (path / "best.pt").is_file():
+    if not has_checkpoint(path / "best.pt"):
         raise CheckpointError(f"{path}: no best.pt in this folder; give a folder that acdc-train finished an epoch in")
     return path / "best.pt"
 

@@ -106,7 +106,16 @@ class State:
                 setattr(self, name, saved[name])
 
 
-def train(config: Config, source: Source, make_run: Callable[[Config], Run], *, watch: Watch | None = None, resume: bool = False) -> Result:
+def train(
+    config: Config,
+    source: Source,
+    make_run: Callable[[Config], Run],
+    *,
+    watch: Watch | None = None,
+    resume: bool = False,
+    extends: bool = False,
+    report: bool = True,
+) -> Result:
     """Trains one model and leaves its run folder.
 
     Args:
@@ -115,9 +124,12 @@ def train(config: Config, source: Source, make_run: Callable[[Config], Run], *, 
         make_run: Gives the run folder; called when all input has proved usable, so that a mistake leaves nothing behind.
         watch: Listeners for progress, tuning and interruption.
         resume: Go on from last.pt of the run folder.
+        extends: Go on for more `train.epochs` than last.pt was written with; the rest of the schedule is that of the longer training.
+        report: Score the best weights at the end and write report.html.
 
     Raises:
-        AcdcError: Unusable data or settings, a checkpoint of another config, or a loss that is no longer a number.
+        AcdcError: Unusable data or settings, a checkpoint of another config or of other data, a file that cannot be written, or a
+            loss that is no longer a number.
     """
     watch = watch or Watch()
     config, accelerator = _set_up(config)
@@ -128,46 +140,46 @@ def train(config: Config, source: Source, make_run: Callable[[Config], Run], *, 
     loss_of = build_loss(config.loss, num_classes=len(config.classes.names), ignore_index=_ignore_index(config)).to(accelerator.device)
     journal = Journal(_shared(accelerator, make_run, config), config, source, active=accelerator.is_main_process)
     if resume:
-        state.load_state_dict(journal.read_last())
-    journal.start(first_epoch=state.epoch)
+        state.load_state_dict(journal.read_last(extends=extends))
 
     stopped = False
-    while not (stopped or state.epoch >= config.train.epochs or _out_of_patience(state, config)):
-        sampler.start_at(state.epoch, skip=state.batch * loader.total_batch_size)
-        started = time.monotonic() - state.seconds
-        state.model.freeze_encoder(isinstance(config.model, EncoderConfig) and config.model.is_frozen(state.epoch))
-        model.train()
-        for images, masks in loader:
-            _seed_batch(config.seed, state.epoch, state.batch, accelerator.process_index)
-            with accelerator.accumulate(model):
-                inputs = normalize(images, config.data).contiguous(memory_format=torch.channels_last)
-                loss = loss_of(model(inputs), masks.long())
-                accelerator.backward(loss)
-                if accelerator.sync_gradients and config.train.clip_norm is not None:
-                    accelerator.clip_grad_norm_(model.parameters(), config.train.clip_norm)
-                state.optimizer.step()
-                state.optimizer.zero_grad()
-            state.batch += 1
-            state.loss_sum += loss.item()
-            state.seconds = time.monotonic() - started
-            watch.on_batch(state.epoch + 1, state.batch, len(loader), state.loss_sum / state.batch)
-            if accelerator.sync_gradients:
-                state.schedule.step()
-                if state.ema is not None:
-                    state.ema.update_parameters(state.model)
-                if stopped := _any_process(accelerator, watch.should_stop()):
-                    break
+    with journal.recording(first_epoch=state.epoch):
+        while not (stopped or state.epoch >= config.train.epochs or _out_of_patience(state, config)):
+            sampler.start_at(state.epoch, skip=state.batch * loader.total_batch_size)
+            started = time.monotonic() - state.seconds
+            state.model.freeze_encoder(isinstance(config.model, EncoderConfig) and config.model.is_frozen(state.epoch))
+            model.train()
+            for images, masks in loader:
+                _seed_batch(config.seed, state.epoch, state.batch, accelerator.process_index)
+                with accelerator.accumulate(model):
+                    inputs = normalize(images, config.data).contiguous(memory_format=torch.channels_last)
+                    loss = loss_of(model(inputs), masks.long())
+                    state.loss_sum += _checked(loss.item(), state)
+                    accelerator.backward(loss)
+                    if accelerator.sync_gradients and config.train.clip_norm is not None:
+                        accelerator.clip_grad_norm_(model.parameters(), config.train.clip_norm)
+                    state.optimizer.step()
+                    state.optimizer.zero_grad()
+                state.batch += 1
+                state.seconds = time.monotonic() - started
+                watch.on_batch(state.epoch + 1, state.batch, len(loader), state.loss_sum / state.batch)
+                if accelerator.sync_gradients:
+                    state.schedule.step()
+                    if state.ema is not None:
+                        state.ema.update_parameters(state.model)
+                    if stopped := _any_process(accelerator, watch.should_stop()):
+                        break
+                    journal.save_when_due(state.epoch, state.state_dict)
+            else:
+                row = _shared(accelerator, _epoch_row, state, validation, loss_of, config, journal, accelerator.device)
+                if state.finish_epoch(row, validates=bool(validation)):
+                    journal.save_best(state.kept, epoch=state.best_epoch, dice=state.best_dice)
+                journal.add(state.history)
                 journal.save_when_due(state.epoch, state.state_dict)
-        else:
-            row = _shared(accelerator, _epoch_row, state, validation, loss_of, config, journal, accelerator.device)
-            if state.finish_epoch(row, validates=bool(validation)):
-                journal.save_best(state.kept, epoch=state.best_epoch, dice=state.best_dice)
-            journal.add(state.history)
-            journal.save_when_due(state.epoch, state.state_dict)
-            watch.on_epoch_end(state.epoch, row.get("dice", math.nan))
-    journal.close(state.state_dict(), stopped=stopped)
-    if accelerator.is_main_process and not stopped:
-        conclude(journal.run, config, source, state.history)
+                watch.on_epoch_end(state.epoch, row.get("dice", math.nan))
+        journal.close(state.state_dict(), stopped=stopped)
+        if report and accelerator.is_main_process and not stopped:
+            conclude(journal.run, config, source, state.history)
     accelerator.wait_for_everyone()
     accelerator.end_training()
     return Result(math.nan if state.best_dice is None else state.best_dice, state.best_epoch, state.epoch, stopped)
@@ -256,14 +268,20 @@ def _seed_batch(seed: int, epoch: int, batch: int, process: int) -> None:
     torch.manual_seed(hash((seed, epoch, batch, process)) % 2**63)
 
 
+def _checked(loss: float, state: State) -> float:
+    """The loss, if it is a number. Checked before the weights move, so that last.pt holds good ones."""
+    if not math.isfinite(loss):
+        place = f"epoch {state.epoch + 1}, batch {state.batch + 1}"
+        raise TrainingError(f"{place}: the loss is {loss}; lower optimizer.lr, or set train.precision=fp32")
+    return loss
+
+
 def _epoch_row(
     state: State, validation: list[Example], loss_of: nn.Module, config: Config, journal: Journal, device: torch.device
 ) -> dict[str, Any]:
     """The row of history.csv for the epoch that ends, with validation scores where they are due and there are images for it."""
-    epoch, mean_loss = state.epoch + 1, state.loss_sum / state.batch
-    if not math.isfinite(mean_loss):
-        raise TrainingError(f"epoch {epoch}: the loss is {mean_loss}; lower optimizer.lr, or set train.precision=fp32")
-    row: dict[str, Any] = {"epoch": epoch, "lr": state.schedule.get_last_lr()[0], "train_loss": mean_loss}
+    epoch = state.epoch + 1
+    row: dict[str, Any] = {"epoch": epoch, "lr": state.schedule.get_last_lr()[0], "train_loss": state.loss_sum / state.batch}
     is_last = epoch == config.train.epochs
     if validation and (is_last or epoch % config.train.val_every == 0):
         val_loss, scores, labels = validate(state.kept, validation, loss_of, config, device)

@@ -1,6 +1,7 @@
 """Small synthetic hearts that many tests share."""
 
-from collections.abc import Callable
+import ctypes
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -73,3 +74,22 @@ def tiny_config(paired_folder: Path, tmp_path: Path) -> Config:
         "train.images_every": 0,
     }
     return load_config(overrides=[f"{key}={value}" for key, value in settings.items()])
+
+
+class _Capabilities(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_uint32) for name in ("effective", "permitted", "inheritable")]
+
+
+@pytest.fixture
+def under_permissions() -> Iterator[None]:
+    """Lets permissions of files hold for root too, who otherwise writes everywhere: two Linux capabilities are put aside."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # version 3 of the structure, this thread
+    capabilities = (_Capabilities * 2)()
+    assert libc.capget(header, capabilities) == 0
+    effective = capabilities[0].effective
+    capabilities[0].effective = effective & ~0b110  # CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH
+    assert libc.capset(header, capabilities) == 0
+    yield
+    capabilities[0].effective = effective
+    assert libc.capset(header, capabilities) == 0

@@ -23,6 +23,15 @@ def test_readers_see_the_old_file_until_the_new_one_is_whole(tmp_path):
     assert path.read_text() == "new"
 
 
+def test_what_was_there_can_be_kept(tmp_path):
+    path, previous = tmp_path / "a.txt", tmp_path / "before.txt"
+    for text in ("one", "two", "three"):
+        with replacing(path, previous=previous) as file:
+            file.write(text.encode())
+    assert (path.read_text(), previous.read_text()) == ("three", "two")
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def write_half(path, error):
     with replacing(path) as file:
         file.write(b"half")

@@ -1,4 +1,5 @@
 import math
+from contextlib import ExitStack
 
 import pytest
 import torch
@@ -39,6 +40,13 @@ def journal(run, tiny_config, source):
     return Journal(run, tiny_config, source, active=True)
 
 
+@pytest.fixture
+def stack():
+    """Journals entered here record until the test ends."""
+    with ExitStack() as stack:
+        yield stack
+
+
 def state(epoch=1, best_dice=0.5):
     return {"model": NETWORK.state_dict(), "epoch": epoch, "best_dice": best_dice, "best_epoch": 1}
 
@@ -51,9 +59,9 @@ def events_of(run):
     return EventAccumulator(str(run.folder), size_guidance={"images": 0, "scalars": 0}).Reload()
 
 
-def test_one_that_is_not_active_writes_nothing(run, tiny_config, source):
+def test_one_that_is_not_active_writes_nothing(stack, run, tiny_config, source):
     journal = Journal(run, tiny_config, source, active=False)
-    journal.start(first_epoch=0)
+    stack.enter_context(journal.recording(first_epoch=0))
     journal.add([row(1)])
     journal.draw(1, [], [])
     journal.save_best(NETWORK, epoch=1, dice=0.5)
@@ -62,8 +70,8 @@ def test_one_that_is_not_active_writes_nothing(run, tiny_config, source):
     assert list(run.folder.iterdir()) == []
 
 
-def test_the_start_is_written_down(journal, run, tiny_config, source):
-    journal.start(first_epoch=0)
+def test_the_start_is_written_down(stack, journal, run, tiny_config, source):
+    stack.enter_context(journal.recording(first_epoch=0))
     assert load_config(run.folder / "config.yaml") == tiny_config
     facts = run.read_json()
     assert facts["status"] == "running"
@@ -71,8 +79,8 @@ def test_the_start_is_written_down(journal, run, tiny_config, source):
     assert (facts["num_images"], facts["num_patients"]) == ({"train": 4, "val": 2}, {"train": 2, "val": 1})
 
 
-def test_epochs_go_to_the_table_and_to_tensorboard(journal, run):
-    journal.start(first_epoch=0)
+def test_epochs_go_to_the_table_and_to_tensorboard(stack, journal, run):
+    stack.enter_context(journal.recording(first_epoch=0))
     rows = [row(1, 0.25), row(2, 0.75)]
     journal.add(rows[:1])
     journal.add(rows)
@@ -82,13 +90,13 @@ def test_epochs_go_to_the_table_and_to_tensorboard(journal, run):
     assert [(event.step, event.value) for event in events.Scalars("dice/dice")] == [(1, 0.25), (2, 0.75)]
 
 
-def test_a_resumed_run_takes_the_place_of_the_epochs_it_repeats(journal, run, tiny_config, source):
-    journal.start(first_epoch=0)
+def test_a_resumed_run_takes_the_place_of_the_epochs_it_repeats(stack, journal, run, tiny_config, source):
+    stack.enter_context(journal.recording(first_epoch=0))
     for epoch in (1, 2, 3):
         journal.add([row(epoch, 0.25)])
     journal.close(state(epoch=1), stopped=True)
     resumed = Journal(run, tiny_config, source, active=True)
-    resumed.start(first_epoch=1)
+    stack.enter_context(resumed.recording(first_epoch=1))
     resumed.add([row(2, 0.5)])
     assert [(event.step, event.value) for event in events_of(run).Scalars("dice/dice")] == [(1, 0.25), (2, 0.5)]
 
@@ -96,10 +104,10 @@ def test_a_resumed_run_takes_the_place_of_the_epochs_it_repeats(journal, run, ti
 @pytest.mark.parametrize(
     ("num_images", "drawn"), [(1, ["patient003_0"]), (2, ["patient003_0", "patient003_1"]), (9, ["patient003_0", "patient003_1"])]
 )
-def test_a_few_validation_images_are_drawn_beside_their_truth(run, tiny_config, source, num_images, drawn):
+def test_a_few_validation_images_are_drawn_beside_their_truth(stack, run, tiny_config, source, num_images, drawn):
     config = with_overrides(tiny_config, {"train.num_images": num_images})
     journal = Journal(run, config, source, active=True)
-    journal.start(first_epoch=0)
+    stack.enter_context(journal.recording(first_epoch=0))
     examples = [(record, *load_example(record, data=config.data, classes=config.classes)) for record in source.split("val")]
     journal.draw(5, examples, [torch.zeros(48, 48, dtype=torch.long)] * 2)
     journal.add([row(1)])
@@ -127,15 +135,15 @@ def test_best_holds_weights_alone(journal, run, tiny_config):
     assert torch.equal(best.weights["weight"], NETWORK.weight)
 
 
-def test_time_adds_up_over_a_stop(clock, journal, run, tiny_config, source):
-    journal.start(first_epoch=0)
+def test_time_adds_up_over_a_stop(stack, clock, journal, run, tiny_config, source):
+    stack.enter_context(journal.recording(first_epoch=0))
     clock[0] += 10
     journal.close(state(), stopped=True)
     started = run.read_json()["started"]
     assert (run.read_json()["status"], run.read_json()["seconds"]) == ("stopped", 10)
     resumed = Journal(run, tiny_config, source, active=True)
     clock[0] += 1000
-    resumed.start(first_epoch=1)
+    stack.enter_context(resumed.recording(first_epoch=1))
     clock[0] += 5
     resumed.close(state(epoch=2, best_dice=0.625), stopped=False)
     facts = run.read_json()
@@ -143,14 +151,14 @@ def test_time_adds_up_over_a_stop(clock, journal, run, tiny_config, source):
     assert (facts["epochs"], facts["best_dice"], facts["best_epoch"]) == (2, 0.625, 1)
 
 
-def test_the_last_state_is_read_back(journal, run, tiny_config, source):
-    journal.start(first_epoch=0)
+def test_the_last_state_is_read_back(stack, journal, run, tiny_config, source):
+    stack.enter_context(journal.recording(first_epoch=0))
     journal.close(state(epoch=3), stopped=True)
     saved = journal.read_last()
     assert saved["epoch"] == 3
     assert torch.equal(saved["model"]["bias"], NETWORK.bias)
     other = Journal(run, with_overrides(tiny_config, {"seed": 5}), source, active=True)
-    with pytest.raises(CheckpointError, match=r"last\.pt: the checkpoint was written with other settings"):
+    with pytest.raises(CheckpointError, match=r"last\.pt: was written with other settings[^\n]*\n  seed: 0 in the run, 5 now\nresume with"):
         other.read_last()
 
 

@@ -1,5 +1,4 @@
 import json
-import os
 import subprocess
 
 import pytest
@@ -55,8 +54,7 @@ def test_a_file_in_the_way_is_named(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", [None, "a"])
-@pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
-def test_a_folder_without_permission_is_named(tmp_path, name):
+def test_a_folder_without_permission_is_named(tmp_path, under_permissions, name):
     (tmp_path / "runs").mkdir(mode=0o500)
     with pytest.raises(DataError, match="cannot make a run folder"):
         create_run(Config(runs_dir=str(tmp_path / "runs")), name=name)

@@ -1,4 +1,3 @@
-import csv
 import json
 import math
 from dataclasses import replace
@@ -7,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from training import assert_same, read_history, train_run
 
 from acdc_seg.checkpoint import load_checkpoint
-from acdc_seg.conclude import conclude
 from acdc_seg.config import load_config, with_overrides
 from acdc_seg.data.sources import open_source
-from acdc_seg.errors import CheckpointError, ConfigError, DataError, TrainingError
+from acdc_seg.errors import ConfigError, DataError, TrainingError
 from acdc_seg.evaluate import evaluate
 from acdc_seg.losses import SegmentationLoss
 from acdc_seg.metrics import summarize
@@ -21,59 +20,6 @@ from acdc_seg.run import create_run
 from acdc_seg.train import Watch, train
 
 COLUMNS = ["epoch", "lr", "train_loss", "val_loss", "dice", "dice_rv", "dice_myo", "dice_lv", "seconds"]
-
-
-@pytest.fixture(autouse=True)
-def without_report(monkeypatch):
-    """The report is slow to draw and has a test of its own."""
-    monkeypatch.setattr("acdc_seg.train.conclude", lambda *args: None)
-
-
-def train_run(config, name="run", *, watch=None, changes=()):
-    """Trains into runs/NAME and gives the result and the run."""
-    config = with_overrides(config, dict(changes))
-    made = []
-
-    def make_run(resolved):
-        made.append(create_run(resolved, name=name))
-        return made[0]
-
-    source = open_source(config.data, prepare_settings=config.prepare)
-    return train(config, source, make_run, watch=watch), made[0]
-
-
-def resume_run(config, run, *, changes=(), watch=None):
-    config = with_overrides(config, dict(changes))
-    return train(config, open_source(config.data, prepare_settings=config.prepare), lambda resolved: run, resume=True, watch=watch)
-
-
-def read_history(run):
-    """The rows of history.csv without the time they took."""
-    with (run.folder / "history.csv").open(newline="") as file:
-        return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
-
-
-def assert_same(a, b):
-    """Equal trees of dicts, lists, tensors and plain values, times aside."""
-    assert type(a) is type(b)
-    if isinstance(a, dict):
-        assert a.keys() == b.keys()
-        for key in a.keys() - {"seconds"}:
-            assert_same(a[key], b[key])
-    elif isinstance(a, list | tuple):
-        assert len(a) == len(b)
-        for left, right in zip(a, b, strict=True):
-            assert_same(left, right)
-    elif isinstance(a, torch.Tensor):
-        assert torch.equal(a, b)
-    else:
-        assert a == b
-
-
-def stop_after(num_batches):
-    """A watch that asks to stop once so many batches are done."""
-    done = []
-    return Watch(on_batch=lambda *args: done.append(args), should_stop=lambda: len(done) >= num_batches)
 
 
 def test_equal_seeds_give_equal_runs_and_another_seed_another(tiny_config):
@@ -91,50 +37,6 @@ def test_workers_do_not_change_the_run(tiny_config):
     _, alone = train_run(tiny_config, "alone")
     _, helped = train_run(tiny_config, "helped", changes={"data.num_workers": 2})
     assert_same(load_checkpoint(alone.last).training, load_checkpoint(helped.last).training)
-
-
-@pytest.mark.parametrize(
-    ("changes", "stops"),
-    [
-        ({"train.batch_size": 1, "schedule.name": "one_cycle"}, (5, 8)),
-        ({"train.batch_size": 1, "train.accumulate": 2, "schedule.name": "one_cycle", "train.ema_decay": None}, (6,)),
-        ({"train.batch_size": 1, "train.accumulate": 3, "optimizer.name": "sgd", "model.dropout": 0.3, "augment.copies": 2}, (11,)),
-    ],
-)
-def test_stopped_and_resumed_is_the_straight_run_bit_for_bit(tiny_config, changes, stops):
-    changes = {"train.epochs": 3, **changes}
-    result, straight = train_run(tiny_config, "straight", changes=changes)
-    for stop in stops:
-        stopped, run = train_run(tiny_config, f"stopped-{stop}", changes=changes, watch=stop_after(stop))
-        assert stopped.stopped
-        assert run.read_json()["status"] == "stopped"
-        resumed = resume_run(tiny_config, run, changes=changes)
-        assert resumed == result
-        assert run.read_json()["status"] == "finished"
-        assert read_history(run) == read_history(straight)
-        for file in ("best.pt", "last.pt"):
-            ours, theirs = load_checkpoint(run.folder / file), load_checkpoint(straight.folder / file)
-            assert_same(dict(ours.weights), dict(theirs.weights))
-            assert_same(ours.training, theirs.training)
-            assert (ours.epoch, ours.dice) == (theirs.epoch, theirs.dice)
-
-
-def test_a_run_killed_at_any_step_resumes_from_last(tiny_config):
-    changes = {"train.batch_size": 1, "train.save_seconds": 0}
-    _, straight = train_run(tiny_config, "straight", changes=changes)
-
-    def kill(epoch, done, total, mean_loss):
-        if (epoch, done) == (2, 3):
-            raise KeyboardInterrupt
-
-    folder = create_run(tiny_config, name="killed")
-    config = with_overrides(tiny_config, changes)
-    source = open_source(config.data, prepare_settings=config.prepare)
-    with pytest.raises(KeyboardInterrupt):
-        train(config, source, lambda resolved: folder, watch=Watch(on_batch=kill))
-    assert load_checkpoint(folder.last).training["batch"] == 2
-    resume_run(tiny_config, folder, changes=changes)
-    assert_same(load_checkpoint(folder.last).training, load_checkpoint(straight.last).training)
 
 
 def test_history_has_a_row_per_epoch(tiny_config):
@@ -211,9 +113,8 @@ def test_run_json_tells_what_was_trained(tiny_config):
     assert {"started", "seconds", "host", "python", "commit"} <= facts.keys()
 
 
-def test_a_finished_run_has_a_report_of_its_best_weights(tiny_config, monkeypatch):
-    monkeypatch.setattr("acdc_seg.train.conclude", conclude)
-    result, run = train_run(tiny_config)
+def test_a_finished_run_has_a_report_of_its_best_weights(tiny_config):
+    result, run = train_run(tiny_config, report=True)
     assert json.loads((run.folder / "metrics.json").read_text())["dice"] == result.dice
     assert len((run.folder / "metrics.csv").read_text().splitlines()) == 1 + 2
     assert f"{result.dice:.3f}" in (run.folder / "report.html").read_text()
@@ -251,7 +152,7 @@ def test_runs_of_other_precision_and_accumulation_follow_in_one_process(tiny_con
 
 def test_a_loss_that_is_no_number_ends_the_training(tiny_config, monkeypatch):
     monkeypatch.setattr(SegmentationLoss, "forward", lambda self, logits, target: logits.sum() * math.nan)
-    with pytest.raises(TrainingError, match=r"epoch 1: the loss is nan; lower optimizer\.lr"):
+    with pytest.raises(TrainingError, match=r"epoch 1, batch 1: the loss is nan; lower optimizer\.lr"):
         train_run(tiny_config)
     assert not (Path(tiny_config.runs_dir) / "run" / "best.pt").exists()
 
@@ -277,7 +178,7 @@ def test_a_small_unet_overfits_four_images(tiny_config):
     source = open_source(config.data, prepare_settings=config.prepare)
     seen = source.split("train")
     source = replace(source, records=(*seen, *(replace(record, split="val") for record in seen)))
-    result = train(config, source, lambda resolved: create_run(resolved, name=None))
+    result = train(config, source, lambda resolved: create_run(resolved, name=None), report=False)
     assert result.dice > 0.9
 
 
@@ -341,19 +242,3 @@ def test_bad_settings_leave_no_run_behind(tiny_config):
     ):
         with pytest.raises(ConfigError, match=message):
             train(with_overrides(tiny_config, changes), source, refuse_run)
-
-
-def test_resume_needs_a_checkpoint_of_the_same_settings(tiny_config):
-    with pytest.raises(CheckpointError, match=r"no last\.pt to resume from"):
-        resume_run(tiny_config, create_run(tiny_config, name="empty"))
-    _, run = train_run(tiny_config)
-    with pytest.raises(CheckpointError, match="written with other settings"):
-        resume_run(tiny_config, run, changes={"optimizer.lr": 0.5})
-
-
-def test_resuming_a_finished_run_changes_nothing(tiny_config):
-    result, run = train_run(tiny_config)
-    before = run.best.read_bytes()
-    assert resume_run(tiny_config, run) == result
-    assert run.best.read_bytes() == before
-    assert len(read_history(run)) == 2

@@ -4,8 +4,10 @@ import os
 import shlex
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any
@@ -16,7 +18,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from acdc_seg import __version__
-from acdc_seg.errors import AcdcError
+from acdc_seg.errors import AcdcError, AcdcWarning
 
 _is_first = os.environ.get("RANK", "0") == "0"
 console = Console(highlight=False, emoji=False, soft_wrap=True, quiet=not _is_first)
@@ -60,6 +62,7 @@ def make_app() -> typer.Typer:
 
 def run(app: typer.Typer, *, lists: Collection[str] = (), bare: Mapping[str, str] = MappingProxyType({})) -> None:
     """Runs a command; what the user can mend is one message and exit code 2. See `expand` for `lists` and `bare`."""
+    warnings.showwarning = partial(_show_warning, warnings.showwarning)
     try:
         app(args=expand(sys.argv[1:], lists=lists, bare=bare))
     except AcdcError as error:
@@ -67,6 +70,14 @@ def run(app: typer.Typer, *, lists: Collection[str] = (), bare: Mapping[str, str
             raise
         errors.print(f"[bold red]Error:[/] {escape(str(error))}")
         sys.exit(2)
+
+
+def _show_warning(show: Callable[..., None], message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+    """Prints our own warnings without the line of code that they come from."""
+    if issubclass(category, AcdcWarning):
+        errors.print(f"[bold yellow]Warning:[/] {escape(str(message))}")
+    else:
+        show(message, category, *place, **more)
 
 
 def expand(args: Sequence[str], *, lists: Collection[str], bare: Mapping[str, str]) -> list[str]:

@@ -81,15 +81,14 @@ def _fresh_name(config: "Config") -> str:
 
 def _check_same(folder: Path, config: "Config", source: "Source") -> None:
     """Raises ConfigError where the run in the folder has other settings or data."""
-    from acdc_seg.config import config_tree, load_config, with_overrides
+    from acdc_seg.config import differences, load_config, with_overrides
     from acdc_seg.errors import ConfigError
     from acdc_seg.run import Run
 
     there = load_config(folder / "config.yaml")
     if config.train.precision == "auto":
         config = with_overrides(config, {"train.precision": there.train.precision})
-    ours, theirs = _flat(config_tree(config)), _flat(config_tree(there))
-    if other := [f"{key} is {theirs.get(key)}, not {ours.get(key)}" for key in {**ours, **theirs} if ours.get(key) != theirs.get(key)]:
+    if other := [f"{key} is {old}, not {new}" for key, (old, new) in differences(there, config).items()]:
         raise ConfigError(f"{folder}: holds a run with other settings: {'; '.join(other)}; give those, or another --name")
     if Run(folder).read_json().get("data_sha256", "") not in ("", source.digest()):
         raise ConfigError(f"{folder}: was trained on other data than lies at {source.root} now; give another --name")
@@ -97,6 +96,7 @@ def _check_same(folder: Path, config: "Config", source: "Source") -> None:
 
 def _train_fold(folder: Path, config: "Config", source: "Source", train_one: TrainOne, *, name: str | None) -> None:
     """Trains one fold unless it is finished. `name` is what the command must be given to go on, None where it was."""
+    from acdc_seg.checkpoint import has_checkpoint
     from acdc_seg.run import Run, create_run
 
     if (folder / "report.html").is_file():
@@ -106,7 +106,7 @@ def _train_fold(folder: Path, config: "Config", source: "Source", train_one: Tra
     def make_run(resolved: "Config") -> "Run":
         return Run(folder) if (folder / "config.yaml").is_file() else create_run(resolved, name=folder.name)
 
-    if train_one(config, source, make_run, (folder / "last.pt").is_file()).stopped:
+    if train_one(config, source, make_run, has_checkpoint(folder / "last.pt")).stopped:
         command = shlex.join(["acdc-train", *sys.argv[1:], *(["--name", name] if name else [])])
         console.print(f"Stopped; nothing is lost. Go on with: {escape(command)}")
         raise typer.Exit(130)
@@ -119,11 +119,3 @@ def _counts(images: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _number(value: float) -> str:
     return f"{value:.4f}"
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted keys of a tree of settings."""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
-    return flat

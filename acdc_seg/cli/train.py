@@ -12,6 +12,7 @@ import typer
 
 from acdc_seg.cli.app import Debug, StopOnSignal, Version, console, make_app, make_progress, progress_bar, quoted, run
 from acdc_seg.cli.folds import train_folds
+from acdc_seg.errors import ConfigError
 
 if TYPE_CHECKING:
     from acdc_seg.config import Config
@@ -59,6 +60,7 @@ def train(
     config: Annotated[Path | None, _option("YAML file of settings; runs/NAME/config.yaml repeats a run.", "What", RECIPE)] = None,
     name: Annotated[str | None, _option("Name of the run folder below runs/.", "What", "the model's, numbered")] = None,
     resume: Annotated[Path | None, _option("Run folder to go on with.", "What", "none")] = None,
+    extend_epochs: Annotated[int | None, _option("With --resume: train to this epoch instead of the run's last.", "What", "none")] = None,
     folds: Annotated[
         int | None, _option("Number of folds that the patients of train and val are divided into.", "Cross-validation", "the data's split")
     ] = None,
@@ -89,7 +91,12 @@ def train(
     Without --data it trains on a synthetic cardiac phantom, so that the command works everywhere.
     """
     given = {flag: value for flag, value in locals().items() if flag in FLAG_KEYS and value is not None}
-    settings = _settings(resume, model, config, given, overrides or [])
+    if resume is None:
+        if extend_epochs is not None:
+            raise ConfigError("--extend-epochs goes with --resume RUN; a new run takes --epochs")
+        settings = _settings(model, config, given, overrides or [])
+    else:
+        settings = _resumed_settings(resume, model, config, given, overrides or [], extend_epochs)
     if settings.data.path is None:
         console.print(
             "[bold yellow]No --data given: training on the built-in synthetic phantom. Its scores say nothing about real hearts.[/]"
@@ -97,32 +104,47 @@ def train(
     if fold == ALL_FOLDS:
         train_folds(settings, open_data=_open, train_one=partial(_train_one, StopOnSignal("after this step to write the checkpoint")))
     else:
-        _train(settings, resume)
+        _train(settings, resume, extends=extend_epochs is not None)
 
 
-def _settings(resume: Path | None, model: str | None, config: Path | None, given: dict[str, Any], overrides: list[str]) -> "Config":
+def _settings(model: str | None, config: Path | None, given: dict[str, Any], overrides: list[str]) -> "Config":
     from acdc_seg.config import load_config, parse_override
-    from acdc_seg.errors import CheckpointError, ConfigError
 
-    if resume is None:
-        if "data" in given:
-            given["data"] = str(given["data"].resolve())
-        if "fold" in given:
-            given["fold"] = 0 if given["fold"] == ALL_FOLDS else parse_override(f"fold={given['fold']}")[1]
-        flags = [f"{FLAG_KEYS[flag]}={json.dumps(value)}" for flag, value in given.items()]
-        if model is None and config is None:
-            model = str(dict(map(parse_override, overrides)).get("model.name", DEFAULT_MODEL))
-        return load_config(config, model=model, overrides=[*flags, *overrides])
-    if given or overrides or model or config:
-        raise ConfigError("--resume goes on with the run's own settings; leave out all other options")
-    if not (resume / "config.yaml").is_file() or not (resume / "last.pt").is_file():
+    if model is None and config is None:
+        model = str(dict(map(parse_override, overrides)).get("model.name", DEFAULT_MODEL))
+    return load_config(config, model=model, overrides=[*_flags(given), *overrides])
+
+
+def _flags(given: dict[str, Any]) -> list[str]:
+    """The given options as overrides of settings."""
+    from acdc_seg.config import parse_override
+
+    if "data" in given:
+        given["data"] = str(given["data"].resolve())
+    if "fold" in given:
+        given["fold"] = 0 if given["fold"] == ALL_FOLDS else parse_override(f"fold={given['fold']}")[1]
+    return [f"{FLAG_KEYS[flag]}={json.dumps(value)}" for flag, value in given.items()]
+
+
+def _resumed_settings(
+    resume: Path, model: str | None, config: Path | None, given: dict[str, Any], overrides: list[str], extend_epochs: int | None
+) -> "Config":
+    """Those of the run. Others may be given again; where they differ from the run's, the checkpoint refuses them."""
+    from acdc_seg.checkpoint import has_checkpoint
+    from acdc_seg.config import load_config
+    from acdc_seg.errors import CheckpointError
+
+    if config is not None or given.get("fold") == ALL_FOLDS:
+        raise ConfigError("--resume goes on with one run and its own config.yaml; leave out --config and --fold all")
+    if not (resume / "config.yaml").is_file() or not has_checkpoint(resume / "last.pt"):
         raise CheckpointError(
             f"{resume}: no run to resume (config.yaml and last.pt are needed); check the path, or start a run without --resume"
         )
-    return load_config(resume / "config.yaml")
+    extended = [] if extend_epochs is None else [f"train.epochs={extend_epochs}"]
+    return load_config(resume / "config.yaml", model=model, overrides=[*_flags(given), *overrides, *extended])
 
 
-def _train(config: "Config", resume: Path | None) -> None:
+def _train(config: "Config", resume: Path | None, *, extends: bool) -> None:
     from acdc_seg.run import Run, create_run
 
     folder: list[Path] = []
@@ -132,7 +154,8 @@ def _train(config: "Config", resume: Path | None) -> None:
         folder.append(made.folder)
         return made
 
-    result = _train_one(StopOnSignal("after this step to write the checkpoint"), config, _open(config), make_run, resume is not None)
+    stop = StopOnSignal("after this step to write the checkpoint")
+    result = _train_one(stop, config, _open(config), make_run, resume is not None, extends=extends)
     if not folder:
         return
     place = quoted(folder[0])
@@ -156,7 +179,15 @@ def _open(config: "Config") -> "Source":
         return open_source(config.data, prepare_settings=config.prepare, on_progress=report)
 
 
-def _train_one(stop: StopOnSignal, config: "Config", source: "Source", make_run: "Callable[[Config], Run]", resume: bool) -> "Result":
+def _train_one(
+    stop: StopOnSignal,
+    config: "Config",
+    source: "Source",
+    make_run: "Callable[[Config], Run]",
+    resume: bool,
+    *,
+    extends: bool = False,
+) -> "Result":
     """One training with its progress; says where the run lies and what it sees."""
     from acdc_seg.config import with_overrides
     from acdc_seg.train import Watch
@@ -176,7 +207,7 @@ def _train_one(stop: StopOnSignal, config: "Config", source: "Source", make_run:
     watch = Watch(on_batch=monitor.on_batch, on_epoch_end=monitor.on_epoch_end, should_stop=lambda: stop.requested)
     stop.listen()
     with monitor.progress:
-        return train_model(with_overrides(config, {"name": None}), source, announce, watch=watch, resume=resume)
+        return train_model(with_overrides(config, {"name": None}), source, announce, watch=watch, resume=resume, extends=extends)
 
 
 class Monitor:

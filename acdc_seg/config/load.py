@@ -58,6 +58,12 @@ def config_tree(config: Section) -> dict[str, Any]:
     return config.model_dump(mode="json")
 
 
+def differences(there: Config, here: Config) -> dict[str, tuple[Any, Any]]:
+    """Dotted keys in which two configs differ, each with its value there and here."""
+    ours, theirs = _flat(config_tree(here)), _flat(config_tree(there))
+    return {key: (theirs.get(key), ours.get(key)) for key in {**ours, **theirs} if ours.get(key) != theirs.get(key)}
+
+
 def config_from_tree(tree: Mapping[str, Any], source: str = "") -> Config:
     """The inverse of `config_tree`; raises ConfigError naming `source`."""
     return _validate(tree, source=source)
@@ -109,6 +115,14 @@ def default_yaml() -> str:
         else:
             lines += _commented(key, field, field.default, indent="")
     return "\n".join(lines) + "\n"
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted keys of a tree of settings."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return flat
 
 
 def _commented(name: str, field: Any, value: Any, indent: str) -> list[str]:

@@ -32,10 +32,6 @@ class TrialStopped(Exception):
     """The study was asked to stop while the trial ran."""
 
 
-class _Trained(Exception):
-    """Ends a training after its last epoch, before the report that no trial needs."""
-
-
 def run_folder(plan: Plan, number: int) -> Path:
     """Where the trial of this number trains; with folds it holds a run for each."""
     return plan.folder / "runs" / f"trial-{number:04d}"
@@ -107,16 +103,12 @@ class _Objective:
             if not math.isnan(dice) and not dice <= self.best:
                 self.best, self.best_epoch = dice, epoch
             self._report((fold + epoch / config.train.epochs) / (self.plan.folds or 1))
-            if epoch >= config.train.epochs:
-                raise _Trained
 
         status = "stopped"
         try:
-            result = train(config, source, make_run, watch=Watch(on_epoch_end=on_epoch_end, should_stop=self.should_stop))
+            result = train(config, source, make_run, watch=Watch(on_epoch_end=on_epoch_end, should_stop=self.should_stop), report=False)
             if result.stopped:
                 raise TrialStopped
-            status = "finished"
-        except _Trained:
             status = "finished"
         except optuna.TrialPruned:
             status = "pruned"
@@ -126,7 +118,7 @@ class _Objective:
             raise
         finally:
             for run in made:
-                run.update_json(status=status, best_dice=_number(self.best), best_epoch=self.best_epoch)
+                run.update_json(status=status, reason=None, best_dice=_number(self.best), best_epoch=self.best_epoch)
                 run.last.unlink(missing_ok=True)
 
     def _report(self, done: float) -> None:

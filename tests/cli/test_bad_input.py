@@ -3,11 +3,15 @@
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import pytest
 import torch
+
+from acdc_seg.checkpoint import load_checkpoint, save_checkpoint
+from acdc_seg.config import with_overrides
 
 IMAGE = "train/image/patient001_0.png"
 MASK = "train/mask/patient001_0_mask.png"
@@ -185,15 +189,34 @@ class TestResume:
         for folder in (trained, "nowhere"):
             assert refused("train", "--resume", folder).startswith(f"{folder}: no run to resume (config.yaml and last.pt are needed)")
 
-    @pytest.mark.parametrize("option", [("--epochs", 3), ("--model", "unet"), ("train.epochs=3",), ("--config", "configs/unet.yaml")])
-    def test_with_other_options(self, refused, trained, option):
-        assert refused("train", "--resume", trained, *option) == "--resume goes on with the run's own settings; leave out all other options"
+    @pytest.mark.parametrize(
+        ("option", "difference"),
+        [
+            (("--epochs", 3), "train.epochs: 2 in the run, 3 now"),
+            (("--model", "segnet"), "model.name: unet in the run, segnet now"),
+            (("optimizer.lr=0.5",), "optimizer.lr: 0.002 in the run, 0.5 now"),
+        ],
+    )
+    def test_with_other_settings(self, refused, trained, option, difference):
+        message = refused("train", "--resume", trained, *option)
+        assert message.startswith(f"{trained}/last.pt: was written with other settings, and going on would be neither run:\n")
+        assert f"\n  {difference}\n" in message
+
+    @pytest.mark.parametrize("option", [("--config", "configs/unet.yaml"), ("--folds", 2, "--fold", "all")])
+    def test_with_options_that_are_not_for_one_run(self, refused, trained, option):
+        assert refused("train", "--resume", trained, *option) == (
+            "--resume goes on with one run and its own config.yaml; leave out --config and --fold all"
+        )
+
+    def test_extension_of_nothing_or_to_fewer_epochs(self, refused, trained):
+        assert refused("train", "--extend-epochs", 9) == "--extend-epochs goes with --resume RUN; a new run takes --epochs"
+        assert refused("train", "--resume", trained, "--extend-epochs", 1) == f"{trained}: cannot be extended from 2 to 1 epochs; give more"
 
     def test_checkpoint_of_other_classes(self, refused, trained):
         config = trained / "config.yaml"
         config.write_text(config.read_text().replace("- lv\n", "- left\n"))
         message = refused("train", "--resume", trained)
-        assert message == f"{trained}/last.pt: the checkpoint was written with other settings; resume with the run's own config.yaml"
+        assert "  classes.names: ['background', 'rv', 'myo', 'lv'] in the run, ['background', 'rv', 'myo', 'left'] now\n" in message
 
     def test_damaged_checkpoint(self, refused, trained):
         (trained / "last.pt").write_bytes(b"no checkpoint")
@@ -211,9 +234,9 @@ class TestRuns:
     @pytest.fixture
     def other(self, trained):
         """A checkpoint of the same network for classes of other names."""
-        content = torch.load(trained / "best.pt", weights_only=True)
-        content["config"]["classes"]["names"] = ["background", "right", "wall", "left"]
-        torch.save(content, "other.pt")
+        best = load_checkpoint(trained / "best.pt")
+        config = with_overrides(best.config, {"classes.names": ["background", "right", "wall", "left"]})
+        save_checkpoint(Path("other.pt"), replace(best, config=config))
         return Path("other.pt")
 
     def test_no_checkpoint(self, predict, trained):

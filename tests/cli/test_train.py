@@ -68,7 +68,7 @@ def test_names_are_numbered_and_quoted_where_they_must_be(command, trained, tiny
 )
 def test_without_model_or_config_the_recipe_is_taken(command, monkeypatch, arguments, name):
     given = []
-    monkeypatch.setattr("acdc_seg.cli.train._train", lambda config, resume: given.append(config))
+    monkeypatch.setattr("acdc_seg.cli.train._train", lambda config, resume, extends: given.append(config))
     assert command("train", *arguments, "--seed", 3).code == 0
     recipe = load_config(model=name)
     assert given[0].model.name == name
@@ -79,7 +79,7 @@ def test_without_model_or_config_the_recipe_is_taken(command, monkeypatch, argum
 
 def test_flags_are_names_of_settings_and_overrides_win(command, monkeypatch):
     given = []
-    monkeypatch.setattr("acdc_seg.cli.train._train", lambda config, resume: given.append(config))
+    monkeypatch.setattr("acdc_seg.cli.train._train", lambda config, resume, extends: given.append(config))
     flags = ("--epochs", 7, "--batch-size", 3, "--lr", 2e-5, "--weight-decay", 0, "--loss", "focal", "--optimizer", "sgd")
     flags += ("--device", "cpu", "--precision", "bf16", "--name", "flags", "--data", "somewhere")
     assert command("train", *flags, "train.epochs=9", "data.size=[32,40]").code == 0
@@ -144,6 +144,22 @@ def test_ctrl_c_stops_with_a_checkpoint_and_resuming_ends_like_the_undisturbed_r
     assert command("train", *arguments, "--name", "straight").code == 0
     assert len(read_history(run)) == 12
     assert read_history(run) == read_history(Path("runs/straight"))
+
+
+def test_a_finished_run_is_extended(command, trained, paired_folder):
+    assert command("train", "--resume", trained, "--model", "unet", "--data", paired_folder, "--extend-epochs", 3).code == 0
+    assert [row["epoch"] for row in read_history(trained)] == ["1", "2", "3"]
+    assert load_config(trained / "config.yaml").train.epochs == 3
+    assert load_checkpoint(trained / "last.pt").epoch == 3
+
+
+def test_a_damaged_checkpoint_gives_way_with_a_warning(command, trained):
+    (trained / "last.pt").rename(trained / "last.previous.pt")
+    (trained / "last.pt").write_bytes(b"PK")
+    outcome = command("train", "--resume", trained)
+    assert outcome.code == 0
+    assert outcome.err.startswith(f"Warning: {trained}/last.pt: not a checkpoint, or a damaged one")
+    assert outcome.err.endswith(f"\nGoing on with the one before it: {trained}/last.previous.pt, epoch 2\n")
 
 
 def test_only_the_first_process_prints():

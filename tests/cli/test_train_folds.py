@@ -95,7 +95,7 @@ def test_fold_none_and_the_commands_after_it(command, tiny, paired_folder):
 )
 def test_the_flags_are_settings(command, monkeypatch, arguments, fold):
     given = []
-    monkeypatch.setattr("acdc_seg.cli.train._train", lambda config, resume: given.append(config.data.fold))
+    monkeypatch.setattr("acdc_seg.cli.train._train", lambda config, resume, extends: given.append(config.data.fold))
     assert command("train", "--data", "somewhere", *arguments).code == 0
     assert given == [fold]
 
@@ -107,7 +107,7 @@ def test_the_flags_are_settings(command, monkeypatch, arguments, fold):
         (("--folds", 5), "needs the fold that validates"),
         (("--folds", 5, "--fold", 5), "fold=5 is not one of 5 folds"),
         (("--folds", 5, "--fold", "every"), "data.fold: got 'every'"),
-        (("--fold", "none", "--resume", "runs/unet"), "leave out all other options"),
+        (("--folds", 2, "--fold", "all", "--resume", "runs/unet"), "leave out --config and --fold all"),
     ],
 )
 def test_flags_that_make_no_fold(command, arguments, message):
