@@ -190,6 +190,8 @@ def _set_up(config: Config) -> tuple[Config, Accelerator]:
     device = resolve_device(config.train.device)
     precision = resolve_precision(config.train.precision, device)
     config = with_overrides(config, {"train.precision": precision})
+    if config.train.threads is not None:
+        torch.set_num_threads(config.train.threads)
     set_seed(config.seed)
     AcceleratorState._reset_state(reset_partial_state=True)  # it would keep device and precision of an earlier run in this process
     accelerator = Accelerator(

@@ -129,6 +129,15 @@ def test_the_written_config_repeats_the_run(tiny_config):
     assert (again.folder / "config.yaml").read_text() == (run.folder / "config.yaml").read_text()
 
 
+def test_the_number_of_threads_is_a_setting(tiny_config):
+    before = torch.get_num_threads()
+    try:
+        train_run(tiny_config, changes={"train.epochs": 1, "train.threads": before + 1})
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_progress_is_reported(tiny_config):
     batches, epochs = [], []
     watch = Watch(

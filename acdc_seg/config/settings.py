@@ -200,6 +200,8 @@ class TrainConfig(Section):
     """Arithmetic of the network; auto takes bf16 where the device computes it natively, else fp32."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to train; auto takes a GPU when there is one."""
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = None
+    """Threads of the processor; null takes PyTorch's number. Another number may change the last digits of a result."""
     ema_decay: Probability | None = 0.99
     """Decay per step of the averaged weights that are validated and kept; null keeps the raw weights."""
     patience: Count | None = None

@@ -58,12 +58,12 @@ def outcome_of(trial: FrozenTrial) -> str:
 
 
 def _write_best(best: FrozenTrial, plan: Plan) -> None:
-    config = with_overrides(trial_config(plan, plan.config, best.params), {"runs_dir": "runs", "name": None})
+    changes = {"runs_dir": "runs", "name": None, "train.threads": best.user_attrs.get("threads")}
+    config = with_overrides(trial_config(plan, plan.config, best.params), changes)
     path, folds = plan.folder / "best.yaml", f" --folds {plan.folds} --fold all" if plan.folds else ""
-    threads = best.user_attrs.get("threads", 1)
     head = [
         f"# Trial {best.number} of study '{plan.name}': validation foreground Dice {best.values[0]!r}",
-        f"# The same score again, to the last digit on the CPU: OMP_NUM_THREADS={threads} acdc-train --config {path}{folds}",
+        f"# The same score again, to the last digit on the CPU: acdc-train --config {path}{folds}",
     ]
     write_text(path, "\n".join([*head, dump_yaml(config)]))
 

@@ -9,6 +9,7 @@ from collections import Counter
 
 import optuna
 import pytest
+import torch
 from optuna.trial import TrialState
 
 from acdc_seg.config import load_config, with_overrides
@@ -156,8 +157,10 @@ def test_one_worker_repeats_a_study_and_best_yaml_its_score(make_plan, run_study
     again = run_study(make_plan(trials=4, pruner="median", place="again"))
     assert what_happened(again) == what_happened(study)
     config = load_config(write_outcome(study, plan))
+    assert config.train.threads == 1
     config = with_overrides(config, {"runs_dir": str(tmp_path / "runs")})
     source = open_source(config.data, prepare_settings=config.prepare)
+    torch.set_num_threads(2)
     assert train(config, source, lambda resolved: create_run(resolved, name="best")).dice == study.best_value
     rows = list(csv.DictReader((plan.folder / "trials.csv").open()))
     assert [float(row["dice"]) for row in rows] == [trial.value for trial in study.trials]
