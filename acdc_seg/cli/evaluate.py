@@ -44,7 +44,7 @@ def evaluate(
         raise ConfigError("give --out FOLDER for the scores of an ensemble")
     predictor, config = load_members(runs, tta=tta, weights=weights, device=device, precision=precision)
     if data is not None:
-        config = with_overrides(config, {"data.path": str(data.resolve())})
+        config = with_overrides(config, {"data.path": str(data.resolve()), "data.folds": None, "data.fold": None})
     with progress_bar() as report:
         source = open_source(config.data, prepare_settings=config.prepare, on_progress=report)
         records = source.split(split)

@@ -56,6 +56,14 @@ def test_one_run_is_the_ensemble_of_itself_and_weights_may_be_zero(command, trai
     assert read_scores(Path("weighted"))["images"] == read_scores(Path("one"))["images"]
 
 
+def test_the_folds_of_a_run_are_not_those_of_other_data(command, tiny, paired_folder):
+    assert command("train", "--data", paired_folder, *tiny, "--epochs", 1, "--folds", 3, "--fold", 1, "--name", "fold").code == 0
+    assert command("evaluate", "runs/fold").code == 0
+    own = {image["id"] for image in read_scores(Path("runs/fold/val"))["images"]}
+    assert command("evaluate", "runs/fold", "--data", paired_folder, "--out", "other").code == 0
+    assert {image["id"] for image in read_scores(Path("other"))["images"]} == {"patient003_0", "patient003_1"} != own
+
+
 @pytest.mark.parametrize("views", ["flips", "dihedral"])
 def test_augmentation_changes_the_scores_and_batch_size_does_not(command, trained, views):
     assert command("evaluate", trained, "--out", "plain").code == 0
