@@ -7,6 +7,7 @@ import yaml
 from pydantic import Field, ValidationError
 
 from acdc_seg.config.section import Section
+from acdc_seg.config.text import read_yaml
 from acdc_seg.errors import ConfigError
 
 
@@ -38,12 +39,9 @@ def read_ensemble(path: Path) -> EnsembleFile:
     Raises:
         ConfigError: The file cannot be read or is no ensemble; everything wrong with it is named.
     """
+    tree, _ = read_yaml(path, what="ensemble")
     try:
-        return EnsembleFile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot read this ensemble ({error.strerror}); check the path") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: this is not YAML: {' '.join(str(error).split())}") from None
+        return EnsembleFile.model_validate(tree)
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, each['loc'])) or 'the file'}: {each['msg']}" for each in error.errors())
         raise ConfigError(f"{path}: not an ensemble as acdc-ensemble writes it: {faults}") from None

@@ -9,10 +9,11 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from acdc_seg.config.messages import describe, key_lines
+from acdc_seg.config.messages import describe
 from acdc_seg.config.networks import MODEL_SECTIONS, UNET_PRESETS, ModelConfig, UNetConfig
 from acdc_seg.config.section import Section
 from acdc_seg.config.settings import Config
+from acdc_seg.config.text import Lines, parse_yaml, read_yaml
 from acdc_seg.errors import ConfigError, did_you_mean
 
 
@@ -37,7 +38,7 @@ def load_config(path: str | Path | None = None, *, model: str | None = None, ove
         raise ConfigError(f"model '{model}' is unknown: {did_you_mean(model, MODEL_SECTIONS)}")
     if path is None and model is not None and (configs_dir() / f"{model}.yaml").is_file():
         path = configs_dir() / f"{model}.yaml"
-    tree, lines = _read_yaml(Path(path)) if path is not None else ({}, {})
+    tree, lines = _read_tree(Path(path)) if path is not None else ({}, {})
     changes = dict(parse_override(text) for text in overrides)
     if model is not None:
         changes = {"model.name": model, **changes}
@@ -78,15 +79,12 @@ def parse_override(text: str) -> tuple[str, Any]:
     """Splits `section.key=value`; the value is read as YAML.
 
     Raises:
-        ConfigError: No `=`, or a value that is not YAML.
+        ConfigError: No `=`, or a value that `parse_yaml` refuses.
     """
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise ConfigError(f"'{text}' is no override: write section.key=value, for example optimizer.lr=0.001")
-    try:
-        return key.strip(), yaml.safe_load(value)
-    except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"'{text}': the value is not YAML ({' '.join(str(error).split())})") from None
+    return key.strip(), parse_yaml(value, source=f"'{text[:100]}'")[0]
 
 
 def build_model_section(name: str, options: Mapping[str, Any]) -> Any:
@@ -135,21 +133,14 @@ def _model_adapter() -> TypeAdapter[Any]:
     return TypeAdapter(ModelConfig)
 
 
-def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[tuple[str, ...], int]]:
-    try:
-        text = path.read_text(encoding="utf-8")
-        tree = yaml.safe_load(text)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot read this config file ({error.strerror}); check the path") from None
-    except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"{path}: this is not YAML: {' '.join(str(error).split())}") from None
+def _read_tree(path: Path) -> tuple[dict[str, Any], Lines]:
+    tree, lines = read_yaml(path, what="config file")
     if tree is None:
         tree = {}
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: a config file holds 'section:' blocks, this one is a {type(tree).__name__}")
     sections = {key for key, field in Config.model_fields.items() if isinstance(field.default, Section)}
-    tree = {key: {} if value is None and key in sections else value for key, value in tree.items()}
-    return tree, key_lines(yaml.compose(text, Loader=yaml.SafeLoader))
+    return {key: {} if value is None and key in sections else value for key, value in tree.items()}, lines
 
 
 def _merge(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -176,7 +167,7 @@ def _merge(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
 def _validate(
     tree: Mapping[str, Any], *, source: str = "", lines: Mapping[tuple[str, ...], int] | None = None, overridden: Iterable[str] = ()
 ) -> Config:
-    model = tree.get("model")
+    model = tree.get("model") if isinstance(tree, Mapping) else None
     if isinstance(model, Mapping) and "name" not in model:
         tree = {**tree, "model": {"name": UNetConfig().name, **model}}
     try:

@@ -4,21 +4,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from acdc_seg.errors import did_you_mean
 
-
-def key_lines(node: yaml.Node | None, prefix: tuple[str, ...] = ()) -> dict[tuple[str, ...], int]:
-    """Line number, from 1, of every key of a YAML document."""
-    found: dict[tuple[str, ...], int] = {}
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            path = (*prefix, str(key.value))
-            found[path] = key.start_mark.line + 1
-            found |= key_lines(value, path)
-    return found
+LONGEST_GIVEN = 200
+"""Characters of a wrong value that a message repeats."""
 
 
 def describe(
@@ -62,17 +53,21 @@ def _explain(item: Any, where: tuple[str, ...], root: type[BaseModel], models: M
         return f"unknown setting; {did_you_mean(where[-1], _siblings(where, models[model] if model else root))}"
     if item["type"] == "union_tag_invalid":
         given = item["ctx"]["tag"]
-        return f"model '{given}' is unknown: {did_you_mean(given, models)}"
+        return f"model '{_shorten(given)}' is unknown: {did_you_mean(given, models)}"
     message = item["msg"].removeprefix("Value error, ")
     if item["type"] == "value_error":
         return message
-    given = f"got {item['input']!r}"
+    given = f"got {_shorten(repr(item['input']))}"
     if item["type"] == "literal_error" and isinstance(item["input"], str):
         allowed = [word.strip("' ") for word in item["ctx"]["expected"].replace(" or ", ", ").split(",")]
         return f"{given}; {did_you_mean(item['input'], allowed)}"
     if isinstance(item["input"], bool):
         given += " (YAML reads a bare yes, no, on and off as true and false: put quotes around words)"
     return f"{given}; {message[0].lower()}{message[1:]}"
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= LONGEST_GIVEN else f"{text[:LONGEST_GIVEN]}..."
 
 
 def _siblings(where: Sequence[str], section: type[BaseModel]) -> list[str]:

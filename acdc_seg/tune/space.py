@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from optuna.trial import Trial
 from pydantic import Field, ValidationError, model_validator
 
 from acdc_seg.config import Config, Section, configs_dir, with_overrides
-from acdc_seg.config.messages import describe, key_lines
+from acdc_seg.config.messages import describe
 from acdc_seg.config.section import Count
+from acdc_seg.config.text import read_yaml
 from acdc_seg.errors import ConfigError, did_you_mean
 
 OWN_KEYS = ("name", "runs_dir", "data.fold", "data.folds")
@@ -163,22 +163,17 @@ def load_space(path: Path, base: Config) -> Space:
     Raises:
         ConfigError: Not YAML, unknown keys, values that the config refuses, conditions on what is not chosen; all mistakes at once.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-        tree = yaml.safe_load(text)
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: cannot read this space: {' '.join(str(error).split())}") from None
+    tree, lines = read_yaml(path, what="space")
     if not isinstance(tree, dict) or not tree:
         raise ConfigError(f"{path}: a space is lines such as 'optimizer.lr: {{low: 1.0e-4, high: 1.0e-2, log: true}}'")
-    lines = key_lines(yaml.compose(text, Loader=yaml.SafeLoader))
     entries: dict[str, Choice | Range] = {}
     mistakes: list[str] = []
     for key, value in tree.items():
-        place = f"{path}, line {lines[(str(key),)]}: "
+        place = f"{path}, line {lines[key,]}: "
         try:
-            entries[key] = _parse(str(key), value)
-            _check_conditions(str(key), entries)
-            _try_values(base, str(key), entries)
+            entries[key] = _parse(key, value)
+            _check_conditions(key, entries)
+            _try_values(base, key, entries)
         except ConfigError as error:
             mistakes += [f"{place}{line}" for line in str(error).splitlines()]
     if mistakes:

@@ -84,7 +84,7 @@ def test_grid_points_by_ratio(read):
         ("loss.gamma: {low: 1.0, high: 2.0, when: {loss.name: focal}}", "loss.gamma.when: 'loss.name' is no choice above this line"),
         ("loss.name: [dice]\nloss.gamma: {low: 1.0, high: 2.0, when: {loss.name: focal}}", "line 2: loss.gamma.when.loss.name: 'focal'"),
         ("- a", "a space is lines such as"),
-        ("a: [", "cannot read this space"),
+        ("a: [", "this is not YAML"),
     ],
 )
 def test_mistakes(read, text, message):
