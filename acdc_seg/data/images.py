@@ -1,16 +1,26 @@
 """Image and mask files to arrays. Whatever is wrong with a file is said with its name and the likely fix."""
 
-from collections.abc import Sequence
+import io
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from acdc_seg.config import ClassesConfig
 from acdc_seg.errors import DataError
 
 IGNORE_INDEX = 255
 """Class index of void pixels in arrays, whatever their value in files."""
+
+LARGEST_IMAGE = 2**26
+"""Pixels (8192 x 8192) above which a header is taken for damaged or for a trap; nothing is decoded then."""
+
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "PPM", "JPEG2000", "AVIF", "SUN")
+"""What a file may be, whatever its ending."""
 
 SCALED_VALUES = ((0, 255), (0, 127, 255), (0, 128, 255), (0, 85, 170, 255))
 """Mask values of writers that stretch class numbers to the whole grey range."""
@@ -20,26 +30,33 @@ def read_image(path: Path, *, channels: int = 1) -> np.ndarray:
     """An 8 or 16-bit image as float32 `(C, H, W)` in 0..1.
 
     Raises:
-        DataError: The file is unreadable or truncated, not of 8 or 16 bits, or has other channels than configured.
+        DataError: The file is unreadable or truncated, claims more than `LARGEST_IMAGE` pixels, is not of 8 or 16 bits, or has
+            other channels than configured.
     """
-    pixels = _decode(path)
-    found = 1 if pixels.ndim == 2 else pixels.shape[2]
-    if found != channels:
-        raise DataError(f"{path}: the image has {found} channels where {channels} are configured; set data.channels or convert the file")
-    scaled = pixels.astype(np.float32) / np.iinfo(pixels.dtype).max
-    return scaled[None] if scaled.ndim == 2 else np.ascontiguousarray(scaled.transpose(2, 0, 1))  # (C, H, W)
+    pixels = _decode(path, _read_bytes(path))
+    planes = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)  # (C, H, W)
+    if len(planes) != channels:
+        raise DataError(
+            f"{path}: the image has {len(planes)} channels where {channels} are configured; set data.channels or convert the file"
+        )
+    image = planes.astype(np.float32, order="C")
+    image /= np.iinfo(pixels.dtype).max
+    return image
 
 
 def read_mask(path: Path, classes: ClassesConfig) -> np.ndarray:
     """A mask file as class indices, uint8 `(H, W)`; void pixels are `IGNORE_INDEX`.
 
+    Where masks hold values, a palette image holds them too: the number of a pixel's colour in the palette, as in Pascal VOC's masks.
+
     Raises:
-        DataError: The file is unreadable, not of 8 or 16 bits, or holds a value or colour that is no class.
+        DataError: The file is unreadable, claims too many pixels, is not of 8 or 16 bits, or holds a value or colour that is no class.
     """
-    pixels = _decode(path)
-    if classes.masks == "values":
-        return _indices_of_values(path, pixels, classes)
-    return _indices_of_colors(path, pixels, classes)
+    data = _read_bytes(path)
+    pixels = _decode(path, data)
+    if classes.masks != "values":
+        return _indices_of_colors(path, pixels, classes)
+    return _indices_of_values(path, _palette_numbers(path, data) if pixels.ndim == 3 else pixels, classes)
 
 
 def check_size(image: np.ndarray, mask: np.ndarray, *, image_path: Path, mask_path: Path) -> None:
@@ -51,21 +68,28 @@ def check_size(image: np.ndarray, mask: np.ndarray, *, image_path: Path, mask_pa
         )
 
 
-def _decode(path: Path) -> np.ndarray:
-    """Pixels as stored: `(H, W)`, or `(H, W, 3)` in the order R, G, B."""
+def _read_bytes(path: Path) -> bytes:
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot read the file ({error.strerror}); check the path and its permissions") from None
-    previous = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
-    except cv2.error:
-        pixels = None
-    finally:
-        cv2.utils.logging.setLogLevel(previous)
+
+
+def _decode(path: Path, data: bytes) -> np.ndarray:
+    """Pixels as stored: `(H, W)`, or `(H, W, 3)` in the order R, G, B."""
+    width, height = _open(path, data).size
+    if width * height > LARGEST_IMAGE:
+        raise DataError(
+            f"{path}: the header claims {width:,} x {height:,} pixels, at most {LARGEST_IMAGE:,} are read; "
+            "the file is damaged, or cut it to smaller images"
+        )
+    with _quiet_decoders():
+        try:
+            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        except cv2.error:
+            pixels = None
     if pixels is None:
-        raise DataError(f"{path}: not a readable image ({len(data):,} bytes, truncated or damaged); copy it again from its source")
+        raise _unreadable(path, data)
     if pixels.dtype not in (np.uint8, np.uint16):
         raise DataError(f"{path}: pixels are {pixels.dtype}, only 8 and 16-bit images are read; convert the file")
     if pixels.ndim == 3 and pixels.shape[2] == 3:
@@ -73,19 +97,56 @@ def _decode(path: Path) -> np.ndarray:
     return pixels
 
 
-def _indices_of_values(path: Path, pixels: np.ndarray, classes: ClassesConfig) -> np.ndarray:
-    if pixels.ndim != 2:
+def _open(path: Path, data: bytes) -> Image.Image:
+    """The file with its header read and no pixel decoded."""
+    try:
+        with _quiet_decoders():
+            return Image.open(io.BytesIO(data), formats=FORMATS)
+    except Exception:  # a damaged header can end in any of them
+        raise _unreadable(path, data) from None
+
+
+@contextmanager
+def _quiet_decoders() -> Iterator[None]:
+    """Keeps OpenCV and Pillow from printing what a broken file does to them; the limit on pixels is ours."""
+    level, pixels = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT), Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = None
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = pixels
+        cv2.utils.logging.setLogLevel(level)
+
+
+def _unreadable(path: Path, data: bytes) -> DataError:
+    return DataError(f"{path}: not a readable image ({len(data):,} bytes, truncated or damaged); copy it again from its source")
+
+
+def _palette_numbers(path: Path, data: bytes) -> np.ndarray:
+    """The number in the palette of every pixel `(H, W)`."""
+    image = _open(path, data)
+    if image.mode != "P":
         raise DataError(
             f"{path}: the mask is a colour image where class numbers are configured; set classes.masks=colors and classes.colors"
         )
-    found = np.unique(pixels)
-    known = {value: index for index, value in enumerate(classes.values)}
-    if classes.ignore_value is not None:
-        known[classes.ignore_value] = IGNORE_INDEX
-    if unknown := [int(value) for value in found if int(value) not in known]:
-        raise DataError(_describe_unknown(path, pixels, unknown, classes))
-    indices = np.array([known[int(value)] for value in found], np.uint8)
-    return indices[np.searchsorted(found, pixels)]  # (H, W)
+    try:
+        with _quiet_decoders():
+            return np.array(image)
+    except Exception:  # a damaged stream can end in any of them
+        raise _unreadable(path, data) from None
+
+
+def _indices_of_values(path: Path, pixels: np.ndarray, classes: ClassesConfig) -> np.ndarray:
+    known = np.zeros(np.iinfo(pixels.dtype).max + 1, bool)  # by value, as `indices`: tables need less memory than sorting pixels
+    indices = np.zeros(len(known), np.uint8)
+    for index, value in [*enumerate(classes.values), (IGNORE_INDEX, classes.ignore_value)]:
+        if value is not None and 0 <= value < len(known):
+            known[value], indices[value] = True, index
+    if not known[pixels].all():
+        present = np.unique(pixels)
+        raise DataError(_describe_unknown(path, pixels, [int(value) for value in present if not known[value]], classes))
+    return indices[pixels]  # (H, W)
 
 
 def _describe_unknown(path: Path, pixels: np.ndarray, unknown: Sequence[int], classes: ClassesConfig) -> str:

@@ -5,16 +5,16 @@ import logging
 import math
 import struct
 import zlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from nibabel.imageglobals import logger as nibabel_logger
-from nibabel.nifti1 import Nifti1Image
+from nibabel.nifti1 import Nifti1Header, Nifti1Image
+from nibabel.nifti2 import Nifti2Image
 from nibabel.spatialimages import HeaderDataError
 
 from acdc_seg.errors import DataError
@@ -23,6 +23,11 @@ from acdc_seg.labels import ACDC_LABELS
 LABEL_VALUES = tuple(label.value for label in ACDC_LABELS)
 LARGEST_VOLUME = 2 * 1024**3
 """Bytes of voxels above which a header is taken for damaged."""
+LARGEST_OFFSET = 16 * 1024**2
+"""Bytes of header extensions in front of the voxels."""
+TRAILING = 1024**2
+"""Bytes that may follow the voxels; what holds more is no volume, or a small archive of an endless stream."""
+LONGEST_HEADER = 540
 UNREADABLE = (ImageFileError, HeaderDataError, OSError, EOFError, zlib.error, struct.error, ValueError, OverflowError)
 
 
@@ -42,11 +47,12 @@ def read_volume(image_path: Path, label_path: Path | None, *, label_values: Coll
         label_values: Values that label voxels may have, in 0..255.
 
     Raises:
-        DataError: A file is missing, damaged or not three-dimensional, its header claims more than 2 GiB, the image holds
-            NaN or infinity, the two do not cover the same voxels, or a label is none of `label_values`.
+        DataError: A file is missing, damaged or not three-dimensional, its header claims more than 2 GiB, it goes on after its
+            voxels, the image holds NaN or infinity, the two do not cover the same voxels, or a label is none of `label_values`.
     """
     nifti, voxels = _load_nifti(image_path)
-    image = voxels.astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        image = voxels.astype(np.float32)
     if bad := image.size - np.count_nonzero(np.isfinite(image)):
         raise DataError(f"{image_path}: {bad:,} voxels are NaN or infinite; export the image again")
     x, y, z = (float(size) for size in nifti.header.get_zooms()[:3])
@@ -58,16 +64,22 @@ def read_volume(image_path: Path, label_path: Path | None, *, label_values: Coll
 
 
 def _load_nifti(path: Path) -> tuple[Nifti1Image, np.ndarray]:
-    """A NIfTI-1 or -2 file and its voxels `(X, Y, Z)`, checksum verified; the header is judged before any voxel is read."""
+    """A NIfTI-1 or -2 file and its voxels `(X, Y, Z)`, checksum verified; no more is read than the header claims."""
     try:
         with _quiet_nibabel(), gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            header = nib.load(path)
-            if not isinstance(header, Nifti1Image):
-                raise DataError(f"{path}: this is {type(header).__name__}, not NIfTI; convert the file")
-            _check_header(path, header, type(header).header_class.from_fileobj(file, check=False).get_zooms()[:3])
-            file.seek(0)
-            nifti = type(header).from_bytes(file.read())
-            return nifti, np.asarray(nifti.dataobj).reshape(nifti.shape[:3])
+            start = file.read(LONGEST_HEADER)
+            kind = next((kind for kind in (Nifti1Image, Nifti2Image) if kind.header_class.may_contain_header(start)), None)
+            if kind is None:
+                raise ImageFileError("it does not begin with a NIfTI header")
+            num_bytes = _claimed_bytes(path, kind.header_class(start[: kind.header_class.sizeof_hdr], check=False))
+            content = start + file.read(max(0, num_bytes - len(start)))
+            if len(content) < num_bytes:
+                raise EOFError(f"{len(content):,} of {num_bytes:,} bytes")
+            if len(file.read(TRAILING)) == TRAILING:
+                raise DataError(f"{path}: goes on after the {num_bytes:,} bytes that its header claims; copy it again from its source")
+            nifti = kind.from_bytes(content)
+            with np.errstate(over="ignore", invalid="ignore"):
+                return nifti, np.asarray(nifti.dataobj).reshape(nifti.shape[:3])
     except FileNotFoundError:
         raise DataError(f"{path}: the file is missing; check the path") from None
     except UNREADABLE as error:
@@ -86,20 +98,25 @@ def _quiet_nibabel() -> Iterator[None]:
         nibabel_logger.setLevel(level)
 
 
-def _check_header(path: Path, nifti: Nifti1Image, voxel_size: Sequence[float]) -> None:
-    """`voxel_size` is what the file says: nibabel replaces 0 by 1 mm without a word."""
-    shape = nifti.shape
+def _claimed_bytes(path: Path, header: Nifti1Header) -> int:
+    """Length of the whole file by its header, which is judged here: nibabel mends some of it without a word when it reads the file."""
+    shape, dtype = header.get_data_shape(), header.get_data_dtype()
     if len(shape) < 3 or any(size != 1 for size in shape[3:]) or min(shape) < 1:
         raise DataError(f"{path}: the volume has shape {shape}, expected (X, Y, Z); give one frame, not a single slice or a cine")
-    if nifti.get_data_dtype().kind not in "iuf":
-        raise DataError(f"{path}: voxels are {nifti.get_data_dtype()}, expected integers or real numbers; export grey values")
-    num_bytes = math.prod(shape) * nifti.get_data_dtype().itemsize
-    if num_bytes > LARGEST_VOLUME:
-        claim = f"{shape} voxels, {num_bytes / 1024**3:.1f} GiB"
+    if dtype.kind not in "iuf":
+        raise DataError(f"{path}: voxels are {dtype}, expected integers or real numbers; export grey values")
+    num_bytes = math.prod(shape) * dtype.itemsize
+    offset = float(header["vox_offset"])
+    if num_bytes > LARGEST_VOLUME or not offset <= LARGEST_OFFSET:
+        claim = (
+            f"{shape} voxels, {num_bytes / 1024**3:.1f} GiB" if num_bytes > LARGEST_VOLUME else f"that voxels begin at byte {offset:,.0f}"
+        )
         raise DataError(f"{path}: the header claims {claim}; it is damaged, copy the file again from its source")
+    voxel_size = header.get_zooms()[:3]
     if not all(0 < size < math.inf for size in voxel_size):
         size = ", ".join(f"{float(edge):g}" for edge in voxel_size)
         raise DataError(f"{path}: the voxel size ({size}) mm must be positive; correct pixdim in the header")
+    return max(int(offset), header.single_vox_offset) + num_bytes
 
 
 def _check_same_grid(image_path: Path, image: Nifti1Image, label_path: Path, label: Nifti1Image) -> None:

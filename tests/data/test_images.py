@@ -1,6 +1,11 @@
+import io
+import struct
+import zlib
+
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from acdc_seg.config import ClassesConfig
 from acdc_seg.data.images import IGNORE_INDEX, check_size, read_image, read_mask
@@ -168,3 +173,99 @@ def test_image_and_mask_must_be_of_one_size(tmp_path):
     check_size(np.zeros((3, 4, 5)), np.zeros((4, 5)), **paths)
     with pytest.raises(DataError, match=r"m\.png: the mask is 5x4, its image a\.png is 4x5 pixels"):
         check_size(np.zeros((1, 4, 5)), np.zeros((5, 4)), **paths)
+
+
+def chunk(kind, body):
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def png_claiming(width, height):
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(10_000_000))) + chunk(b"IEND", b"")
+
+
+def bomb(ending, width, height):
+    """A small file whose header claims so many pixels."""
+    if ending == ".png":
+        return png_claiming(width, height)
+    stream = io.BytesIO()
+    Image.new("L", (20, 10)).save(stream, {".jpg": "JPEG", ".tif": "TIFF", ".bmp": "BMP"}[ending])
+    data = stream.getvalue()
+    order, old = (">HH", (10, 20)) if ending == ".jpg" else ("<ii", (20, 10))
+    if ending == ".tif":
+        for tag, was, value in ((256, 20, width), (257, 10, height)):
+            data = data.replace(struct.pack("<HHII", tag, 4, 1, was), struct.pack("<HHII", tag, 4, 1, value))
+        return data
+    assert data.count(struct.pack(order, *old)) == 1
+    return data.replace(struct.pack(order, *old), struct.pack(order, *((height, width) if ending == ".jpg" else (width, height))))
+
+
+@pytest.mark.parametrize("ending", [".png", ".jpg", ".tif", ".bmp"])
+@pytest.mark.parametrize(("width", "height"), [(60_000, 60_000), (8193, 8192)])
+def test_image_bombs_are_refused_from_their_header(tmp_path, monkeypatch, ending, width, height):
+    monkeypatch.setattr(cv2, "imdecode", lambda *arguments: pytest.fail("decoded"))
+    (tmp_path / "a.png").write_bytes(bomb(ending, width, height))
+    for read in (read_image, lambda path: read_mask(path, CLASSES)):
+        with pytest.raises(DataError, match=rf"a\.png: the header claims {width:,} x {height:,} pixels, at most 67,108,864 are read"):
+            read(tmp_path / "a.png")
+
+
+def test_the_limit_of_pillow_is_not_touched(tmp_path, write_png):
+    before = Image.MAX_IMAGE_PIXELS
+    read_image(write_png(tmp_path / "a.png", GREY))
+    assert before == Image.MAX_IMAGE_PIXELS is not None
+
+
+@pytest.mark.parametrize(
+    ("mode", "ending", "options", "kind"),
+    [
+        ("1", ".png", {}, "L"),
+        ("L", ".png", {}, "L"),
+        ("I;16", ".png", {}, "I;16"),
+        ("RGB", ".png", {}, "RGB"),
+        ("P", ".png", {}, "RGB"),
+        ("L", ".jpg", {"quality": 100}, "L"),
+        ("RGB", ".jpg", {"progressive": True}, "RGB"),
+        ("1", ".tif", {"compression": "group4"}, "L"),
+        ("L", ".tif", {"compression": "tiff_lzw"}, "L"),
+        ("L", ".tif", {"compression": "tiff_adobe_deflate"}, "L"),
+        ("I;16", ".tif", {}, "I;16"),
+        ("RGB", ".tif", {"compression": "packbits"}, "RGB"),
+        ("L", ".bmp", {}, "L"),
+        ("1", ".bmp", {}, "L"),
+        ("RGB", ".bmp", {}, "RGB"),
+        ("L", ".webp", {"lossless": True}, "RGB"),
+        ("L", ".pgm", {}, "L"),
+        ("RGB", ".ppm", {}, "RGB"),
+        ("L", ".jp2", {}, "L"),
+    ],
+)
+def test_every_kind_of_image_that_opencv_reads_is_read(tmp_path, mode, ending, options, kind):
+    steps = np.arange(64, dtype=np.uint16).reshape(8, 8)
+    grey = Image.fromarray(steps * 1000) if mode == "I;16" else Image.fromarray((steps * 4).astype(np.uint8)).convert(mode)
+    grey.save(tmp_path / f"a{ending}", **options)
+    image = read_image(tmp_path / f"a{ending}", channels=3 if kind == "RGB" else 1)
+    expected = steps * 1000 / 65535 if mode == "I;16" else np.array(grey.convert("L")) / 255
+    np.testing.assert_allclose(image, np.broadcast_to(expected, image.shape), atol=0 if mode == "I;16" else 3 / 255, rtol=1e-6)
+
+
+def palette_mask(path, numbers, **options):
+    image = Image.fromarray(np.array(numbers, np.uint8), mode="P")
+    image.putpalette([part for color in ((0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0)) for part in color])
+    image.save(path, **options)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("ending", "options"), [(".png", {}), (".png", {"bits": 8}), (".png", {"transparency": 0}), (".tif", {}), (".gif", {})]
+)
+def test_palette_masks_hold_class_numbers(tmp_path, ending, options):
+    path = palette_mask(tmp_path / f"m{ending}", [[0, 1, 2], [3, 3, 1]], **options)
+    assert read_mask(path, CLASSES).tolist() == [[0, 1, 2], [3, 3, 1]]
+    with pytest.raises(DataError, match=rf"m\{ending}: mask value 3 \(2 pixels\) is no class, the classes are \[0, 1, 2\]"):
+        read_mask(path, ClassesConfig(names=("a", "b", "c"), values=(0, 1, 2), colors=CLASSES.colors[:3]))
+
+
+def test_palette_masks_are_colours_where_colours_are_configured(tmp_path):
+    classes = CLASSES.model_copy(update={"masks": "colors", "colors": ((0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0))})
+    assert read_mask(palette_mask(tmp_path / "m.png", [[0, 1], [2, 3]]), classes).tolist() == [[0, 1], [2, 3]]

@@ -1,4 +1,5 @@
 import gzip
+import tracemalloc
 from pathlib import Path
 
 import nibabel as nib
@@ -92,6 +93,45 @@ def test_absurd_header_is_refused_before_loading(pair):
     pair[0].write_bytes(gzip.compress(bytes(header)))
     with pytest.raises(DataError, match=r"the header claims \(30000, 30000, 30000\) voxels, 50291.4 GiB; it is damaged"):
         read_volume(*pair)
+
+
+@pytest.mark.parametrize(("offset", "told"), [(1e9, "1,000,000,000"), (np.inf, "inf"), (np.nan, "nan")])
+def test_voxels_far_behind_the_header_are_refused(pair, offset, told):
+    content = bytearray(gzip.decompress(pair[0].read_bytes()))
+    content[108:112] = np.array([offset], "<f4").tobytes()
+    pair[0].write_bytes(gzip.compress(bytes(content)))
+    with pytest.raises(DataError, match=rf"image.nii.gz: the header claims that voxels begin at byte {told}; it is damaged"):
+        read_volume(*pair)
+
+
+def test_a_stream_that_goes_on_after_its_voxels_is_not_read_to_the_end(pair):
+    content = gzip.decompress(pair[0].read_bytes())
+    bomb = gzip.compress(content + bytes(300_000_000), compresslevel=1)
+    assert len(bomb) < 2_000_000
+    pair[0].write_bytes(bomb)
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match=r"image.nii.gz: goes on after the 400 bytes that its header claims"):
+            read_volume(*pair)
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+@pytest.mark.parametrize("extended", [False, True])
+def test_both_versions_with_extensions_and_a_few_bytes_behind(tmp_path, ending, kind, extended):
+    nifti = kind(np.arange(24, dtype=">i2").reshape(4, 3, 2), np.diag([1.5, 1.25, 10, 1]))
+    if extended:
+        nifti.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"hello " * 200))
+    path = tmp_path / f"image{ending}"
+    nib.save(nifti, path)
+    content = gzip.decompress(path.read_bytes()) if ending == ".nii.gz" else path.read_bytes()
+    path.write_bytes(gzip.compress(content + bytes(100)) if ending == ".nii.gz" else content + bytes(100))
+    volume = read_volume(path, None)
+    assert volume.image.ravel().tolist() == list(range(24))
+    assert volume.spacing == (1.5, 1.25, 10)
 
 
 @pytest.mark.parametrize("bad", [0.0, -1.5, np.nan])
