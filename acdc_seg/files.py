@@ -1,12 +1,19 @@
 """Writing files so that a reader never sees half of one."""
 
+import csv
+import io
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from acdc_seg.errors import DataError
+
+FORMULA_STARTS = tuple("=+-@＝＋－＠\t\r\n")
+"""First characters of texts that spreadsheets take for formulas (OWASP, CSV injection)."""
+NUMBER = re.compile(r"[+-]?[0-9]+([.][0-9]+)?(e[+-][0-9]+)?")
 
 
 @contextmanager
@@ -51,3 +58,19 @@ def write_text(path: Path, text: str) -> None:
     """Writes UTF-8 text with line ends as given; raises DataError like `replacing`."""
     with replacing(path) as file:
         file.write(text.encode())
+
+
+def write_table(path: Path, rows: Iterable[Iterable[Any]]) -> None:
+    """Writes a CSV table, header first; texts that a spreadsheet would run as a formula get a leading apostrophe, numbers stay.
+
+    Raises:
+        DataError: The file cannot be written.
+    """
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\r\n").writerows([map(_neutral, row) for row in rows])  # cells with \r are quoted for this end only
+    write_text(path, text.getvalue().replace("\r\n", "\n"))
+
+
+def _neutral(cell: Any) -> Any:
+    is_formula = isinstance(cell, str) and cell.startswith(FORMULA_STARTS) and not NUMBER.fullmatch(cell)
+    return f"'{cell}" if is_formula else cell

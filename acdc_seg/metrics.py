@@ -1,7 +1,5 @@
 """Overlap of predicted and true label arrays: one row of numbers per image, their summary, and the tables of both."""
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -11,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from acdc_seg.errors import DataError
-from acdc_seg.files import write_text
+from acdc_seg.files import write_table, write_text
 
 EMPTY_POLICY = "A class that is empty in truth and prediction scores 1; empty in only one of them, 0."
 
@@ -106,13 +104,10 @@ def flat_row(row: ImageScore) -> dict[str, Any]:
 
 
 def write_csv(path: Path, rows: Sequence[ImageScore]) -> None:
-    """Writes one line per image; texts that a spreadsheet would run as a formula get a leading apostrophe."""
-    table = [{key: _cell(value) for key, value in flat_row(row).items()} for row in rows]
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, table[0] if table else ["id", "patient", "phase"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(table)
-    write_text(path, text.getvalue())
+    """Writes one line per image; raises DataError like `write_table`."""
+    table = [flat_row(row) for row in rows]
+    header = list(table[0]) if table else ["id", "patient", "phase"]
+    write_table(path, [header, *([_rounded(value) for value in row.values()] for row in table)])
 
 
 def score_tree(rows: Sequence[ImageScore], summary: Summary) -> dict[str, Any]:
@@ -179,7 +174,5 @@ def _summarize_class(rows: Sequence[ImageScore], name: str) -> ClassSummary:
     )
 
 
-def _cell(value: Any) -> Any:
-    if isinstance(value, str):
-        return f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+def _rounded(value: Any) -> Any:
     return f"{value:.6f}" if isinstance(value, float) else value

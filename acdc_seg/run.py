@@ -13,7 +13,7 @@ from typing import Any
 from acdc_seg import __version__
 from acdc_seg.config import Config, dump_yaml
 from acdc_seg.errors import ConfigError, DataError
-from acdc_seg.files import write_text
+from acdc_seg.files import write_table, write_text
 
 LIBRARIES = ("torch", "monai", "accelerate", "albumentations", "numpy", "opencv-python-headless")
 
@@ -39,8 +39,7 @@ class Run:
     def write_history(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """history.csv: a row per epoch."""
         header = list(max(rows, key=len, default=()))  # a validated epoch has the most columns
-        lines = [header, *([_number(row.get(name, "")) for name in header] for row in rows)]
-        write_text(self.folder / "history.csv", "".join(",".join(line) + "\n" for line in lines))
+        write_table(self.folder / "history.csv", [header, *([_rounded(row.get(name, "")) for name in header] for row in rows)])
 
     def update_json(self, **fields: Any) -> None:
         """run.json: sets these fields and keeps the others."""
@@ -96,8 +95,8 @@ def _fresh_folder(base: Path, name: str) -> Path:
     raise AssertionError
 
 
-def _number(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+def _rounded(value: Any) -> Any:
+    return f"{value:.6g}" if isinstance(value, float) else value
 
 
 def _version(name: str) -> str | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from acdc_seg.config import ClassesConfig
+from acdc_seg.config import ClassesConfig, split_pattern
 from acdc_seg.data.images import IGNORE_INDEX, read_mask
 from acdc_seg.data.paired import natural_key
 from acdc_seg.errors import ConfigError, DataError
@@ -183,9 +183,11 @@ def write_masks(folder: Path, masks: Mapping[str, np.ndarray], *, pattern: str =
     """Writes label arrays (H, W) by image stem as 8-bit PNG files; a pixel is its class index.
 
     Raises:
-        DataError: A file cannot be written.
+        DataError: A stem is no file name, or a file cannot be written.
     """
     prefix, suffix = _split_pattern(pattern)
+    if leaving := [stem for stem in masks if "/" in stem or "\0" in stem]:
+        raise DataError(f"{folder}: '{leaving[0]}' is no file name; masks are written into this folder only")
     for stem, labels in masks.items():
         path = folder / f"{prefix}{stem}{suffix}.png"
         try:
@@ -196,10 +198,10 @@ def write_masks(folder: Path, masks: Mapping[str, np.ndarray], *, pattern: str =
 
 
 def _split_pattern(pattern: str) -> tuple[str, str]:
-    if pattern.count("{stem}") != 1:
-        raise ConfigError(f"mask pattern '{pattern}': write {{stem}} once where the image's name goes, as in {{stem}}_mask")
-    prefix, _, suffix = pattern.partition("{stem}")
-    return prefix, suffix
+    try:
+        return split_pattern(pattern)
+    except ValueError as error:
+        raise ConfigError(f"mask pattern {error}") from None
 
 
 def _parse_id(id: str, pattern: str, num_classes: int) -> Key | None:

@@ -259,10 +259,44 @@ def test_classes_must_be_told_apart(options, message):
         ClassesConfig(**options)
 
 
-@pytest.mark.parametrize("pattern", ["mask", "{stem}{stem}", "{name}", "{stem}_{}"])
+@pytest.mark.parametrize(
+    "pattern", ["mask", "", "{stem}{stem}", "{name}", "{stem}_{}", "{stem}_{", "}{stem}", "{stem.__class__}", "{stem!r}", "{{stem}}"]
+)
 def test_mask_patterns_hold_the_stem_once(pattern):
     with pytest.raises(ValidationError, match=r"must have \{stem\} once"):
         DataConfig(mask_pattern=pattern)
+
+
+@pytest.mark.parametrize("key", ["data.image_dir", "data.mask_dir"])
+@pytest.mark.parametrize("folder", ["/etc", "..", "../elsewhere", "a/../../b"])
+def test_image_and_mask_folders_lie_below_the_data(key, folder):
+    assert message_of(overrides=[f"{key}={folder}"]) == (
+        f"{key}: '{folder}' must be a folder below the data's; set data.path to the folder that holds all of it"
+    )
+    assert load_config(overrides=[f"{key}=scans/images"])
+
+
+@pytest.mark.parametrize("pattern", ["../{stem}", "/etc/{stem}", "masks/{stem}", "{stem}\0"])
+def test_mask_patterns_are_file_names(pattern):
+    with pytest.raises(ValidationError, match="and no other brace or /"):
+        DataConfig(mask_pattern=pattern)
+
+
+@pytest.mark.parametrize("name", ["..", ".", "../up", "/etc/run", "a/b", "a\\b", "-rf", "", "a\n", "a\0"])
+def test_a_run_cannot_be_named_out_of_its_folder(name):
+    with pytest.raises(ValidationError, match="should match pattern"):
+        Config(name=name)
+
+
+@pytest.mark.parametrize("setting", ["runs_dir", "data.path", "data.image_dir"])
+def test_paths_hold_no_zero_byte(setting):
+    assert message_of(overrides=[f'{setting}="a\\0b"']).startswith(f"{setting}: got 'a\\x00b'; string should match pattern")
+
+
+@pytest.mark.parametrize("rule", ["(p", "p", "a{99999999999}(b)", "(" * 3000 + ")" * 3000, "*"])
+def test_rules_of_patients_are_checked_before_any_image(rule):
+    assert "must be one of auto, pairs, each, or a regular expression with one group" in message_of(overrides=[f"data.patients='{rule}'"])
+    assert load_config(overrides=[r"data.patients=^(p\d+)-"]).data.patients == r"^(p\d+)-"
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,11 @@
+import csv
 import errno
 import resource
 
 import pytest
 
 from acdc_seg.errors import DataError
-from acdc_seg.files import replacing, write_text
+from acdc_seg.files import replacing, write_table, write_text
 
 
 def test_text_is_written_as_it_is_into_new_folders(tmp_path):
@@ -78,3 +79,15 @@ def test_a_folder_in_the_way_of_the_file_is_named(tmp_path):
 def test_the_reason_of_the_system_is_given(tmp_path):
     with pytest.raises(DataError, match="No space left on device"):
         write_half(tmp_path / "a.txt", OSError(errno.ENOSPC, "No space left on device"))
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+a", "-a", "@sum", "\ta", "\ra", "\n=1", "＝1", "-1+1", "+", "-2 3", "-inf"])
+def test_texts_that_a_spreadsheet_would_run_get_an_apostrophe(tmp_path, text):
+    write_table(tmp_path / "a.csv", [["id", text], [text, 1]])
+    with (tmp_path / "a.csv").open(encoding="utf-8", newline="") as file:
+        assert list(csv.reader(file)) == [["id", f"'{text}"], [f"'{text}", "1"]]
+
+
+def test_numbers_and_other_texts_are_written_as_they_are(tmp_path):
+    write_table(tmp_path / "a.csv", [["id", "größe"], [-1, -0.5], ["-2", "-0.5"], ["+1e-07", "-1.5e+20"], ["a=b", ""], ["a,b", 'c"d']])
+    assert (tmp_path / "a.csv").read_text(encoding="utf-8") == ('id,größe\n-1,-0.5\n-2,-0.5\n+1e-07,-1.5e+20\na=b,\n"a,b","c""d"\n')

@@ -44,7 +44,7 @@ def test_more_classes_than_digits_are_refused():
         submission_rows({"a": LABELS}, num_classes=11)
 
 
-@pytest.mark.parametrize("pattern", ["mask", "{stem}{stem}", "{name}"])
+@pytest.mark.parametrize("pattern", ["mask", "{stem}{stem}", "{name}", "{stem.__class__}", "{stem}_{other}", "../{stem}"])
 def test_ill_mask_patterns_are_refused(pattern):
     with pytest.raises(ConfigError, match="mask pattern"):
         submission_rows({"a": LABELS}, num_classes=4, mask_pattern=pattern)
@@ -201,3 +201,16 @@ def test_scaled_masks_are_refused_with_the_fix(tmp_path):
 def test_a_folder_without_masks_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"no masks named \{stem\}_mask.png"):
         masks_from_folder(tmp_path)
+
+
+@pytest.mark.parametrize("stem", ["../up", "/etc/up", "a/b", "a\0b"])
+def test_masks_are_written_into_their_folder_only(tmp_path, stem):
+    with pytest.raises(DataError, match=r"is no file name; masks are written into this folder only"):
+        write_masks(tmp_path / "masks", {"a": LABELS, stem: LABELS})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ids_of_a_template_are_names_and_never_paths(tmp_path):
+    (tmp_path / "template.csv").write_text("id,encoding\n../../etc/passwd_mask1,\n")
+    with pytest.raises(DataError, match=r"1 ids are missing \(../../etc/passwd_mask1\)"):
+        apply_template([("a_mask1", "")], tmp_path / "template.csv")

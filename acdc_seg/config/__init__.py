@@ -28,6 +28,7 @@ from acdc_seg.config.settings import (
     PrepareConfig,
     ScheduleConfig,
     TrainConfig,
+    split_pattern,
 )
 
 __all__ = [
@@ -56,5 +57,6 @@ __all__ = [
     "dump_yaml",
     "load_config",
     "parse_override",
+    "split_pattern",
     "with_overrides",
 ]

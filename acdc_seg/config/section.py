@@ -10,6 +10,7 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 Byte = Annotated[int, Field(ge=0, le=255)]
+PathText = Annotated[str, Field(pattern=r"^[^\x00]*$")]
 Color = tuple[Byte, Byte, Byte]
 
 

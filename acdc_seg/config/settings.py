@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from acdc_seg.config.networks import ModelConfig, UNetConfig
-from acdc_seg.config.section import Color, Count, Fraction, NotNegative, Positive, Probability, Section
+from acdc_seg.config.section import Color, Count, Fraction, NotNegative, PathText, Positive, Probability, Section
 from acdc_seg.labels import ACDC_LABELS
+
+PATIENT_RULES = ("auto", "pairs", "each")
 
 
 class ClassesConfig(Section):
@@ -42,16 +45,24 @@ class ClassesConfig(Section):
         return self
 
 
+def split_pattern(pattern: str) -> tuple[str, str]:
+    """What stands before and after {stem} in the name of a mask file; raises ValueError for anything but a name with {stem} once."""
+    before, stem, after = pattern.partition("{stem}")
+    if not stem or re.search(r"[{}/\x00]", before + after):
+        raise ValueError(f"'{pattern}' must have {{stem}} once where the image's name goes, as in {{stem}}_mask, and no other brace or /")
+    return before, after
+
+
 class DataConfig(Section):
     """Where images come from and how they are read."""
 
-    path: str | None = None
+    path: PathText | None = None
     """ACDC tree or folder of image/mask pairs; null generates and uses the built-in phantom."""
     source: Literal["auto", "acdc", "paired"] = "auto"
     """Kind of data at `path`; auto recognises it."""
-    image_dir: str = "image"
+    image_dir: PathText = "image"
     """Folder of the images below each split folder."""
-    mask_dir: str = "mask"
+    mask_dir: PathText = "mask"
     """Folder of the masks below each split folder."""
     mask_pattern: str = "{stem}_mask"
     """Mask file stem for an image file stem."""
@@ -84,9 +95,26 @@ class DataConfig(Section):
     @field_validator("mask_pattern")
     @classmethod
     def _check_pattern(cls, pattern: str) -> str:
-        if pattern.count("{stem}") != 1 or re.search("[{}]", pattern.replace("{stem}", "")):
-            raise ValueError(f"'{pattern}' must have {{stem}} once where the image's name goes, as in {{stem}}_mask")
+        split_pattern(pattern)
         return pattern
+
+    @field_validator("image_dir", "mask_dir")
+    @classmethod
+    def _check_inside(cls, folder: str) -> str:
+        if PurePosixPath(folder).is_absolute() or ".." in PurePosixPath(folder).parts:
+            raise ValueError(f"'{folder}' must be a folder below the data's; set data.path to the folder that holds all of it")
+        return folder
+
+    @field_validator("patients")
+    @classmethod
+    def _check_patients(cls, rule: str) -> str:
+        try:
+            known = rule in PATIENT_RULES or re.compile(rule).groups > 0
+        except (re.error, RecursionError, OverflowError):
+            known = False
+        if not known:
+            raise ValueError(f"'{rule}' must be one of {', '.join(PATIENT_RULES)}, or a regular expression with one group")
+        return rule
 
     @field_validator("fold", mode="before")
     @classmethod
@@ -221,7 +249,7 @@ class Config(Section):
 
     name: str | None = Field(default=None, pattern=r"^[\w][\w.\- ]*$")
     """Run name; null takes the model's name, numbered when taken."""
-    runs_dir: str = "runs"
+    runs_dir: PathText = "runs"
     """Folder that run folders are made in."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Seed of everything random."""

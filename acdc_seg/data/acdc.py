@@ -15,6 +15,7 @@ from acdc_seg.labels import GROUPS, PHASES
 
 SPLIT_FOLDERS = ("training", "testing")
 ROOTS = (".", "database")
+MOST_FRAMES = 9999
 SUFFIXES = (".nii.gz", ".nii")
 
 
@@ -138,7 +139,7 @@ def _positive(path: Path, info: Mapping[str, str], key: str) -> float:
 
 def _frame_number(path: Path, info: Mapping[str, str], phase: str) -> int:
     number = _positive(path, info, phase)
-    if not number.is_integer():
+    if not number.is_integer() or number > MOST_FRAMES:
         raise DataError(f"{path}: {phase} is '{info[phase]}', it must be a frame number 1, 2, ...; correct the line")
     if "NbFrame" in info and number > _positive(path, info, "NbFrame"):
         raise DataError(f"{path}: {phase} is frame {number:.0f} of {info['NbFrame']} (NbFrame); correct one of the two lines")

@@ -1,11 +1,12 @@
 """Paired folders: `image/NAME.png` beside `mask/NAME_mask.png`, with or without split folders around them."""
 
 import csv
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from acdc_seg.config import DataConfig
+from acdc_seg.config import DataConfig, split_pattern
 from acdc_seg.data.records import Record
 from acdc_seg.errors import DataError
 
@@ -61,7 +62,8 @@ def find_images(path: Path, config: DataConfig) -> dict[str, Path]:
 def _read_split(folder: Path, split: str, config: DataConfig, details: Mapping[str, Mapping[str, str]]) -> list[Record]:
     images = _files(folder / config.image_dir, config)
     masks = _files(folder / config.mask_dir, config) if (folder / config.mask_dir).is_dir() else {}
-    wanted = {stem: config.mask_pattern.format(stem=stem) for stem in images}
+    before, after = split_pattern(config.mask_pattern)
+    wanted = {stem: f"{before}{stem}{after}" for stem in images}
     has_masks = bool(masks) or split != "test"
     lacking = [images[stem].name for stem, mask in wanted.items() if mask not in masks]
     if has_masks and lacking:
@@ -84,9 +86,12 @@ def _spacing(stem: str, detail: Mapping[str, str]) -> tuple[float, float] | None
     if not any(given):
         return None
     try:
-        return float(given[0] or ""), float(given[1] or "")
+        row, column = (float(size or "") for size in given)
     except ValueError:
-        raise DataError(f"records.csv: spacing_row and spacing_col of {stem} must both be numbers in mm, or both be empty") from None
+        row = column = math.nan
+    if not (0 < row < math.inf and 0 < column < math.inf):
+        raise DataError(f"records.csv: spacing_row and spacing_col of {stem} must both be positive numbers in mm, or both be empty")
+    return row, column
 
 
 def patient_of(stem: str, rule: str) -> str:
@@ -104,12 +109,12 @@ def patient_of(stem: str, rule: str) -> str:
         named = re.search(r"patient\d+", stem, re.IGNORECASE)
         return named[0].lower() if named else stem
     try:
-        match = re.search(rule, stem)
-        return match[1]  # type: ignore[index]
-    except (re.error, IndexError, TypeError):
-        raise DataError(
-            f"{stem}: data.patients='{rule}' finds no patient in this name; it must be a regular expression with one group"
-        ) from None
+        patient = match[1] if (match := re.search(rule, stem)) else None
+    except (re.error, IndexError):
+        patient = None
+    if patient is None:
+        raise DataError(f"{stem}: data.patients='{rule}' finds no patient in this name; it must be a regular expression with one group")
+    return patient
 
 
 def _files(folder: Path, config: DataConfig) -> dict[str, Path]:
@@ -131,5 +136,7 @@ def _read_details(path: Path) -> dict[str, dict[str, str]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             return {row["id"]: row for row in csv.DictReader(file)}
+    except OSError as error:
+        raise DataError(f"{path}: cannot read this table ({error.strerror}); check its permissions") from None
     except (KeyError, UnicodeDecodeError, csv.Error):
         raise DataError(f"{path}: not a table with a column 'id'; run acdc-data prepare again or remove the file") from None

@@ -5,7 +5,6 @@ mask nearest, both on half-pixel centres), cropped around the heart, and its gre
 The crop's centre is the middle of the bounding box of all labels of all phases of a patient, so that ED and ES align.
 """
 
-import csv
 import json
 import tempfile
 from collections import Counter
@@ -19,10 +18,12 @@ import numpy as np
 from acdc_seg import __version__
 from acdc_seg.config import PrepareConfig, config_tree
 from acdc_seg.data.acdc import Patient, read_tree
+from acdc_seg.data.images import LARGEST_IMAGE
 from acdc_seg.data.paired import SPLITS
 from acdc_seg.data.splits import check_disjoint, split_patients
 from acdc_seg.data.volume import Volume, read_volume
 from acdc_seg.errors import DataError
+from acdc_seg.files import write_table
 
 COLUMNS = ("id", "split", "patient", "phase", "group", "slice", "spacing_row", "spacing_col", "crop_row", "crop_col")
 STRETCH_PERCENTILES = (1, 99)
@@ -111,6 +112,9 @@ def cut_slice(
         label: Class numbers `(X, Y)`, or None.
         spacing: Pixel size (x, y) in mm.
         centre: Middle of the crop (x, y) in mm from the slice's corner; None takes the middle of the slice.
+
+    Raises:
+        DataError: The resampled slice would have more than `LARGEST_IMAGE` pixels.
     """
     extent = np.array(image.shape) * spacing
     pixels = _resampled_shape(image.shape, spacing, settings.spacing)
@@ -133,6 +137,11 @@ def _resampled_shape(shape: tuple[int, ...], spacing: tuple[float, float], targe
     if target is None:
         return shape[0], shape[1]
     rows, columns = (max(1, int(count * size / target + 1e-4)) for count, size in zip(shape, spacing, strict=True))
+    if rows * columns > LARGEST_IMAGE:
+        raise DataError(
+            f"a slice of {shape[0]} x {shape[1]} pixels of {spacing[0]:g} x {spacing[1]:g} mm would have more than {LARGEST_IMAGE:,} "
+            f"pixels of {target:g} mm; correct the voxel size in its header, or set prepare.spacing"
+        )
     return rows, columns
 
 
@@ -241,8 +250,11 @@ def _write_volume(
     num_slices = volume.image.shape[2]
     for index in range(num_slices) if settings.slices == "all" else (round((num_slices - 1) / 2),):
         label = None if volume.label is None else volume.label[:, :, index]
-        cut = cut_slice(volume.image[:, :, index], label, spacing=volume.spacing[:2], settings=settings, centre=centre)
         name = f"{patient.id}_{phase}_s{index:02d}"
+        try:
+            cut = cut_slice(volume.image[:, :, index], label, spacing=volume.spacing[:2], settings=settings, centre=centre)
+        except DataError as error:
+            raise DataError(f"{name}: {error}") from None
         _write_png(out / split / "image" / f"{name}.png", cut.image)
         if cut.mask is not None:
             _write_png(out / split / "mask" / f"{name}_mask.png", cut.mask)
@@ -256,10 +268,7 @@ def _write_png(path: Path, pixels: np.ndarray) -> None:
 
 
 def _write_tables(out: Path, rows: Sequence[Row], home: Mapping[str, str], settings: PrepareConfig) -> None:
-    with (out / "records.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_table(out / "records.csv", [COLUMNS, *([row[column] for column in COLUMNS] for row in rows)])
     splits = {split: sorted(patient for patient in home if home[patient] == split) for split in SPLITS}
     made_by = {"settings": config_tree(settings), "acdc_seg": __version__}
     for name, content in (("splits.json", splits), ("prepare.json", made_by)):

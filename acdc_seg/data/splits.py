@@ -58,7 +58,7 @@ def read_splits(path: Path) -> dict[str, list[str]]:
     """
     try:
         splits = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: cannot read these splits ({error}); write JSON with lists of patients: train, val, test") from None
     lists = splits.values() if isinstance(splits, dict) else [None]
     if not all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in lists):

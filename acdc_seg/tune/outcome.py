@@ -1,7 +1,5 @@
 """What a study leaves in its folder: best.yaml, trials.csv, the page and TensorBoard's hyperparameter table."""
 
-import csv
-import io
 import shutil
 import warnings
 from collections.abc import Mapping
@@ -16,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from torch.utils.tensorboard import SummaryWriter
 
 from acdc_seg.config import config_tree, dump_yaml, with_overrides
-from acdc_seg.files import write_text
+from acdc_seg.files import write_table, write_text
 from acdc_seg.report.figures import ACCENT
 from acdc_seg.report.html import write_report
 from acdc_seg.tune.checkpoints import ranked
@@ -82,9 +80,7 @@ def _write_table(study: Study, plan: Plan) -> None:
             attrs = trial.user_attrs
             settings = [chosen.get(key, "") for key in keys]
             rows.append([trial.number, outcome_of(trial), *values, *marks, *settings, attrs.get("seconds", ""), attrs.get("retry_of", "")])
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    write_text(plan.folder / "trials.csv", text.getvalue())
+    write_table(plan.folder / "trials.csv", rows)
 
 
 def _write_hparams(study: Study, plan: Plan) -> None:

@@ -92,6 +92,7 @@ class TestInfo:
             ({"Group": "DCN"}, "Group 'DCN' is unknown; did you mean 'DCM'"),
             ({"ES": "nine"}, "ES is 'nine', it must be a positive number"),
             ({"ES": "9.5"}, "ES is '9.5', it must be a frame number"),
+            ({"ES": "1e300", "NbFrame": None}, "ES is '1e300', it must be a frame number"),
             ({"ED": "0"}, "ED is '0', it must be a positive number"),
             ({"Weight": "nan"}, "Weight is 'nan'"),
             ({"ED": "9"}, "ED and ES are both frame 9"),

@@ -139,7 +139,7 @@ def test_patients_by_rule(stem, rule, patient):
     assert patient_of(stem, rule) == patient
 
 
-@pytest.mark.parametrize("rule", [r"x(\d+)", r"p\d+", r"(p"])
+@pytest.mark.parametrize("rule", [r"x(\d+)", r"p\d+", r"(p", r"p(x)?07"])
 def test_rules_that_find_no_patient_are_refused(rule):
     with pytest.raises(DataError, match="must be a regular expression with one group"):
         patient_of("p07-s12", rule)
@@ -168,8 +168,10 @@ def test_short_rows_leave_details_empty(write_pairs):
     [
         (b"name,patient\na,p1\n", "not a table with a column 'id'"),
         (b"id,patient\n\xff\xfe,p1\n", "not a table with a column 'id'"),
-        (b"id,spacing_row,spacing_col\na,wide,1\n", "spacing_row and spacing_col of a must both be numbers"),
-        (b"id,spacing_row\na,1.8\n", "spacing_row and spacing_col of a must both be numbers"),
+        (b"id,spacing_row,spacing_col\na,wide,1\n", "spacing_row and spacing_col of a must both be positive numbers"),
+        (b"id,spacing_row,spacing_col\na,nan,1\n", "spacing_row and spacing_col of a must both be positive numbers"),
+        (b"id,spacing_row,spacing_col\na,1,-1\n", "spacing_row and spacing_col of a must both be positive numbers"),
+        (b"id,spacing_row\na,1.8\n", "spacing_row and spacing_col of a must both be positive numbers"),
     ],
 )
 def test_ill_tables_are_refused(write_pairs, content, message):
@@ -177,3 +179,16 @@ def test_ill_tables_are_refused(write_pairs, content, message):
     (root / "records.csv").write_bytes(content)
     with pytest.raises(DataError, match=rf"records\.csv: {message}"):
         read_paired(root, DATA)
+
+
+def test_ids_of_records_csv_are_names_and_never_paths(write_pairs, tmp_path):
+    root = write_pairs("a")
+    (root / "records.csv").write_text("id,patient\n../../etc/passwd,p1\n/etc/passwd,p2\na,../p3\n")
+    (record,) = read_paired(root, DATA)
+    assert (record.id, record.patient, record.image) == ("a", "../p3", root / "image" / "a.png")
+
+
+def test_names_with_braces_are_names(write_png, tmp_path):
+    write_png(tmp_path / "image" / "{0.__class__}.png", np.zeros((4, 4), np.uint8))
+    write_png(tmp_path / "mask" / "{0.__class__}_mask.png", np.zeros((4, 4), np.uint8))
+    assert [record.id for record in read_paired(tmp_path, DATA)] == ["{0.__class__}"]

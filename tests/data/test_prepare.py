@@ -223,6 +223,8 @@ class TestErrors:
             ({"train": ["patient001", "patient009"]}, "tree: 1 patients of the splits are not there, first patient009"),
             ({"train": ["patient001"], "val": ["patient001"]}, "patient 'patient001' is in train and in val"),
             ({"training": ["patient001"]}, "split 'training' is unknown; the splits are train, val, test"),
+            ({"train": ["../../etc"]}, r"tree: 1 patients of the splits are not there, first \.\./\.\./etc"),
+            ({"../up": ["patient001"]}, r"split '\.\./up' is unknown"),
             ({"train": []}, "the splits name no patient"),
         ],
     )
@@ -230,4 +232,12 @@ class TestErrors:
         tree = make_tree(tmp_path / "tree", {"patient001": ""})
         with pytest.raises(DataError, match=message):
             prepare(tree, tmp_path / "out", settings=NATIVE, splits=splits)
+        assert not (tmp_path / "out").exists()
+
+    def test_voxels_of_absurd_size_name_the_slice(self, tmp_path):
+        tree = make_tree(tmp_path / "tree", {"patient001": ""}, spacing=(3e4, 3e4, 10.0))
+        with pytest.raises(
+            DataError, match=r"^patient001_ED_s00: a slice of 12 x 10 pixels of 30000 x 30000 mm would have more than 67,108,864"
+        ):
+            prepare(tree, tmp_path / "out", settings=PrepareConfig())
         assert not (tmp_path / "out").exists()

@@ -1,6 +1,6 @@
 import pytest
 
-from acdc_seg.data.splits import check_disjoint, fold_patients, split_patients
+from acdc_seg.data.splits import check_disjoint, fold_patients, read_splits, split_patients
 from acdc_seg.errors import ConfigError, DataError
 
 FIVE_GROUPS = {f"patient{number:03d}": group for number, group in enumerate(["NOR", "MINF", "DCM", "HCM", "RV"] * 20, start=1)}
@@ -92,3 +92,12 @@ def test_patient_in_two_splits_is_named():
     check_disjoint({"train": ["a", "b", "a"], "val": ["c"]})
     with pytest.raises(DataError, match="patient 'b' is in train and in test"):
         check_disjoint({"train": ["a", "b"], "val": ["c"], "test": ["b"]})
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, '{"train": ' * 100_000, "", "{", '{"train": 3}', '{"train": [3]}', "[]", "9" * 5000, "\ud800"]
+)
+def test_files_that_hold_no_splits_are_refused(tmp_path, text):
+    (tmp_path / "splits.json").write_bytes(text.encode(errors="surrogatepass"))
+    with pytest.raises(DataError, match=r"splits\.json: (cannot read these splits|expected)"):
+        read_splits(tmp_path / "splits.json")
