@@ -3,8 +3,7 @@
 import gzip
 import logging
 import math
-import struct
-import zlib
+import warnings
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.imageglobals import logger as nibabel_logger
 from nibabel.nifti1 import Nifti1Header, Nifti1Image
 from nibabel.nifti2 import Nifti2Image
-from nibabel.spatialimages import HeaderDataError
 
 from acdc_seg.errors import DataError
 from acdc_seg.labels import ACDC_LABELS
@@ -28,7 +26,6 @@ LARGEST_OFFSET = 16 * 1024**2
 TRAILING = 1024**2
 """Bytes that may follow the voxels; what holds more is no volume, or a small archive of an endless stream."""
 LONGEST_HEADER = 540
-UNREADABLE = (ImageFileError, HeaderDataError, OSError, EOFError, zlib.error, struct.error, ValueError, OverflowError)
 
 
 @dataclass(frozen=True)
@@ -82,18 +79,21 @@ def _load_nifti(path: Path) -> tuple[Nifti1Image, np.ndarray]:
                 return nifti, np.asarray(nifti.dataobj).reshape(nifti.shape[:3])
     except FileNotFoundError:
         raise DataError(f"{path}: the file is missing; check the path") from None
-    except UNREADABLE as error:
+    except DataError:
+        raise
+    except Exception as error:  # a damaged header or stream can end in any of them
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{path}: not a readable NIfTI file, truncated or damaged ({reason}); copy it again from its source") from None
 
 
 @contextmanager
 def _quiet_nibabel() -> Iterator[None]:
-    """Keeps nibabel from logging the oddities of a header that it mends."""
+    """Keeps nibabel from telling the oddities of a header that it mends."""
     level = nibabel_logger.level
     nibabel_logger.setLevel(logging.CRITICAL + 1)
     try:
-        yield
+        with warnings.catch_warnings(action="ignore"):
+            yield
     finally:
         nibabel_logger.setLevel(level)
 
