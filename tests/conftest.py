@@ -1,14 +1,19 @@
 """Small synthetic hearts that many tests share."""
 
 import ctypes
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from acdc_seg.config import Config, load_config
+
+settings.register_profile("suite", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("suite")
 
 SIZE = 48
 SPLIT_OF_PATIENT = {"patient001": "train", "patient002": "train", "patient003": "val", "patient004": "test"}

@@ -162,12 +162,20 @@ def _describe_unknown(path: Path, pixels: np.ndarray, unknown: Sequence[int], cl
 
 
 def _indices_of_colors(path: Path, pixels: np.ndarray, classes: ClassesConfig) -> np.ndarray:
-    if pixels.ndim != 3 or pixels.shape[2] != 3:
-        raise DataError(f"{path}: the mask is not an RGB image, but classes.masks={classes.masks}; set classes.masks=values")
-    palette = np.array(classes.colors, np.int32)  # (K, 3)
-    found, inverse = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True)
-    distance = np.abs(found[:, None].astype(np.int32) - palette).sum(-1)  # (colours, K)
-    if classes.masks == "colors" and distance.min(1).any():
-        wrong = tuple(int(part) for part in found[distance.min(1).argmax()])
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
+        raise DataError(f"{path}: the mask is not an 8-bit RGB image, but classes.masks={classes.masks}; set classes.masks=values")
+    codes = pixels[..., 0].astype(np.int32)  # R * 65536 + G * 256 + B, in place: large masks need little more memory than their pixels
+    for plane in (pixels[..., 1], pixels[..., 2]):
+        codes <<= 8
+        codes |= plane
+    present = np.zeros(256**3, bool)
+    present[codes] = True
+    found = np.flatnonzero(present)
+    colors = np.stack([found >> 16, found >> 8 & 255, found & 255], axis=1)  # (N, 3)
+    distance = np.stack([np.abs(colors - color).sum(axis=1) for color in classes.colors], axis=1)  # (N, K)
+    if classes.masks == "colors" and distance.min(axis=1).any():
+        wrong = tuple(colors[distance.min(axis=1).argmax()].tolist())
         raise DataError(f"{path}: colour {wrong} is no class; correct classes.colors, or set classes.masks=nearest_color for JPEG masks")
-    return distance.argmin(1).astype(np.uint8)[inverse].reshape(pixels.shape[:2])  # (H, W)
+    indices = np.zeros(256**3, np.uint8)
+    indices[found] = distance.argmin(axis=1)
+    return indices[codes]  # (H, W)

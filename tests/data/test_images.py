@@ -159,12 +159,20 @@ def test_the_nearest_color_is_taken_where_asked(tmp_path, write_png):
     assert read_mask(path, PALETTE.model_copy(update={"masks": "nearest_color"})).tolist() == [[1, 2], [3, 0]]
 
 
+def test_color_masks_have_eight_bits(tmp_path, write_png):
+    path = write_png(tmp_path / "m.png", RGB.astype(np.uint16))
+    with pytest.raises(DataError, match=r"m\.png: the mask is not an 8-bit RGB image, but classes\.masks=colors"):
+        read_mask(path, PALETTE)
+
+
 def test_the_kind_of_mask_must_be_as_configured(tmp_path, write_png):
     with pytest.raises(
         DataError, match=r"c\.png: the mask is a colour image where class numbers are configured; set classes\.masks=colors"
     ):
         read_mask(write_png(tmp_path / "c.png", RGB), CLASSES)
-    with pytest.raises(DataError, match=r"g\.png: the mask is not an RGB image, but classes\.masks=colors; set classes\.masks=values"):
+    with pytest.raises(
+        DataError, match=r"g\.png: the mask is not an 8-bit RGB image, but classes\.masks=colors; set classes\.masks=values"
+    ):
         read_mask(write_png(tmp_path / "g.png", GREY), PALETTE)
 
 
