@@ -77,7 +77,8 @@ def _read_bytes(path: Path) -> bytes:
 
 def _decode(path: Path, data: bytes) -> np.ndarray:
     """Pixels as stored: `(H, W)`, or `(H, W, 3)` in the order R, G, B."""
-    width, height = _open(path, data).size
+    image = _open(path, data)
+    width, height = image.size
     if width * height > LARGEST_IMAGE:
         raise DataError(
             f"{path}: the header claims {width:,} x {height:,} pixels, at most {LARGEST_IMAGE:,} are read; "
@@ -85,8 +86,9 @@ def _decode(path: Path, data: bytes) -> np.ndarray:
         )
     with _quiet_decoders():
         try:
+            image.verify()  # OpenCV reserves what a PNG chunk claims, though the file be a hundred bytes
             pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-        except cv2.error:
+        except Exception:  # a damaged stream can end in any of them
             pixels = None
     if pixels is None:
         raise _unreadable(path, data)

@@ -218,6 +218,15 @@ def test_image_bombs_are_refused_from_their_header(tmp_path, monkeypatch, ending
             read(tmp_path / "a.png")
 
 
+def test_chunks_that_claim_more_than_the_file_are_never_decoded(tmp_path, monkeypatch):
+    monkeypatch.setattr(cv2, "imdecode", lambda *arguments: pytest.fail("decoded"))
+    data = png_claiming(24, 20)
+    start = data.index(b"IDAT") - 4
+    (tmp_path / "a.png").write_bytes(data[:start] + struct.pack(">I", 2**30) + data[start + 4 :])
+    with pytest.raises(DataError, match=r"a\.png: not a readable image"):
+        read_image(tmp_path / "a.png")
+
+
 def test_the_limit_of_pillow_is_not_touched(tmp_path, write_png):
     before = Image.MAX_IMAGE_PIXELS
     read_image(write_png(tmp_path / "a.png", GREY))
