@@ -1,9 +1,12 @@
 import csv
 import errno
+import re
 import resource
+from pathlib import Path
 
 import pytest
 
+import acdc_seg
 from acdc_seg.errors import DataError
 from acdc_seg.files import replacing, write_table, write_text
 
@@ -91,3 +94,10 @@ def test_texts_that_a_spreadsheet_would_run_get_an_apostrophe(tmp_path, text):
 def test_numbers_and_other_texts_are_written_as_they_are(tmp_path):
     write_table(tmp_path / "a.csv", [["id", "größe"], [-1, -0.5], ["-2", "-0.5"], ["+1e-07", "-1.5e+20"], ["a=b", ""], ["a,b", 'c"d']])
     assert (tmp_path / "a.csv").read_text(encoding="utf-8") == ('id,größe\n-1,-0.5\n-2,-0.5\n+1e-07,-1.5e+20\na=b,\n"a,b","c""d"\n')
+
+
+def test_no_other_module_writes_tables():
+    """submission.csv is the exception: Kaggle compares its ids letter by letter."""
+    package = Path(acdc_seg.__file__).parent
+    writers = [path.name for path in package.rglob("*.py") if re.search(r"csv\.(Dict)?[wW]riter", path.read_text(encoding="utf-8"))]
+    assert sorted(writers) == ["files.py", "submit.py"]

@@ -25,7 +25,7 @@ class ClassesConfig(Section):
     colors: tuple[Color, ...] = tuple(label.color for label in ACDC_LABELS)
     """Colour of each class (R, G, B) in pictures, and in colour masks."""
     masks: Literal["values", "colors", "nearest_color"] = "values"
-    """What a mask pixel is: a value, an exact colour, or the nearest colour (JPEG masks)."""
+    """What a mask pixel is: a value (in palette files the number of its colour), an exact colour, or the nearest colour (JPEG masks)."""
     ignore_value: int | None = None
     """Value of void pixels in mask files; they count neither in the loss nor in the metrics."""
 

@@ -150,7 +150,7 @@ class TestTrainingData:
         (["--precision", "no"], "train.precision: got 'no'; choose from: auto, fp32, bf16, fp16"),
         (["--name", "a/b"], "name: got 'a/b'; string should match pattern"),
         (["--epochs", "3", "extra"], "'extra' is no override: write section.key=value, for example optimizer.lr=0.001"),
-        (["train.epochs=["], "'train.epochs=[': the value is not YAML"),
+        (["train.epochs=["], "'train.epochs=[': this is not YAML"),
         (["--config", "none.yaml"], "none.yaml: cannot read this config file (No such file or directory); check the path"),
     ],
 )
