@@ -89,7 +89,8 @@ class Journal:
         if not self.active or self.events is None:
             return
         step = max(1, len(examples) // self.config.train.num_images)
-        for (record, image, mask), predicted in list(zip(examples, labels, strict=True))[::step][: self.config.train.num_images]:
+        for row in range(0, len(examples), step)[: self.config.train.num_images]:
+            (record, image, mask), predicted = examples[row], labels[row]
             colors = self.config.classes.colors
             pair = [torch.from_numpy(overlay(image.numpy(), part.numpy(), colors=colors)) for part in (predicted, mask)]
             with self._writing_events():

@@ -16,11 +16,11 @@ from torch.utils.data import DataLoader
 
 from acdc_seg.conclude import conclude
 from acdc_seg.config import Config, EncoderConfig, with_overrides
+from acdc_seg.data.cache import Example, load_examples, megabytes
 from acdc_seg.data.images import IGNORE_INDEX
-from acdc_seg.data.loaders import CachedDataset, EpochSampler, cache_examples, make_loader
-from acdc_seg.data.records import Record
+from acdc_seg.data.loaders import EpochSampler, TrainingSet, batches, explained_losses, make_loader
 from acdc_seg.data.sources import Source
-from acdc_seg.data.transforms import load_example, normalize
+from acdc_seg.data.transforms import normalize
 from acdc_seg.device import resolve_device, resolve_precision
 from acdc_seg.errors import ConfigError, DataError, TrainingError
 from acdc_seg.evaluate import score_image
@@ -34,9 +34,6 @@ from acdc_seg.optimizers import build_optimizer, build_schedule
 from acdc_seg.predict import ModelPredictor, batches_of_one_size
 from acdc_seg.run import Run
 
-Example = tuple[Record, torch.Tensor, torch.Tensor]
-Batch = tuple[torch.Tensor, torch.Tensor]
-
 
 @dataclass(frozen=True)
 class Watch:
@@ -45,6 +42,7 @@ class Watch:
     on_batch: Callable[[int, int, int, float], None] = lambda epoch, done, total, mean_loss: None
     on_epoch_end: Callable[[int, float], None] = lambda epoch, dice: None
     should_stop: Callable[[], bool] = lambda: False
+    on_notice: Callable[[str], None] = lambda text: None
 
 
 @dataclass(frozen=True)
@@ -106,6 +104,7 @@ class State:
                 setattr(self, name, saved[name])
 
 
+@explained_losses()
 def train(
     config: Config,
     source: Source,
@@ -133,7 +132,7 @@ def train(
     """
     watch = watch or Watch()
     config, accelerator = _set_up(config)
-    loader, validation = _load_data(config, source)
+    loader, validation = _load_data(config, source, watch)
     sampler = loader.sampler
     assert isinstance(sampler, EpochSampler)
     state, model, loader = _build(config, loader, accelerator, pretrained=not resume)
@@ -149,7 +148,7 @@ def train(
             started = time.monotonic() - state.seconds
             state.model.freeze_encoder(isinstance(config.model, EncoderConfig) and config.model.is_frozen(state.epoch))
             model.train()
-            for images, masks in loader:
+            for images, masks in batches(loader):
                 _seed_batch(config.seed, state.epoch, state.batch, accelerator.process_index)
                 with accelerator.accumulate(model):
                     inputs = normalize(images, config.data).contiguous(memory_format=torch.channels_last)
@@ -205,30 +204,25 @@ def _set_up(config: Config) -> tuple[Config, Accelerator]:
     return config, accelerator
 
 
-def _load_data(config: Config, source: Source) -> tuple[DataLoader[Batch], list[Example]]:
+def _load_data(config: Config, source: Source, watch: Watch) -> tuple[DataLoader[Any], Sequence[Example]]:
     """The loader of training batches and the examples to validate on (none with `data.fold=none`), all files read and checked."""
     if config.data.fold == "none" and config.train.patience is not None:
         raise ConfigError(
             f"train.patience={config.train.patience} needs validation, which data.fold=none leaves out; set train.patience=null"
         )
-    images, masks = cache_examples(source.split("train"), data=config.data, classes=config.classes)
-    if min(images.shape[-2:]) < MIN_SIZE:
-        raise DataError(
-            f"{source.root}: images of {images.shape[-2]}x{images.shape[-1]} are too small, {MIN_SIZE} is the least; set data.size"
-        )
-    dataset = CachedDataset(images, masks, augment=config.augment, seed=config.seed)
+    loaded = load_examples(source.split("train"), source.split("val"), data=config.data, classes=config.classes)
+    *_, mask = loaded.training[0]
+    if min(mask.shape) < MIN_SIZE:
+        raise DataError(f"{source.root}: images of {mask.shape[0]}x{mask.shape[1]} are too small, {MIN_SIZE} is the least; set data.size")
+    if config.data.cache == "auto" and loaded.place != "memory":
+        watch.on_notice(f"The images would take {megabytes(loaded.num_bytes)} of memory: they are kept on {loaded.place} instead.")
+    dataset = TrainingSet(loaded.training, augment=config.augment, seed=config.seed)
     loader = make_loader(dataset, batch_size=config.train.batch_size, num_workers=config.data.num_workers)
-    validation = []
-    for record in source.split("val"):
-        image, mask = load_example(record, data=config.data, classes=config.classes)
-        if mask is None:
-            raise DataError(f"{record.image}: validation needs a mask for every image")
-        validation.append((record, image, mask))
-    if not validation and config.data.fold != "none":
+    if not loaded.validation and config.data.fold != "none":
         raise DataError(
             f"{source.root}: no images to validate on; two patients are needed at least, or a val folder, or data.fold=none to do without"
         )
-    return loader, validation
+    return loader, loaded.validation
 
 
 def _build(config: Config, loader: Any, accelerator: Accelerator, *, pretrained: bool) -> tuple[State, nn.Module, Any]:
@@ -279,7 +273,7 @@ def _checked(loss: float, state: State) -> float:
 
 
 def _epoch_row(
-    state: State, validation: list[Example], loss_of: nn.Module, config: Config, journal: Journal, device: torch.device
+    state: State, validation: Sequence[Example], loss_of: nn.Module, config: Config, journal: Journal, device: torch.device
 ) -> dict[str, Any]:
     """The row of history.csv for the epoch that ends, with validation scores where they are due and there are images for it."""
     epoch = state.epoch + 1
@@ -305,7 +299,7 @@ def validate(
         logits = predictor.logits(torch.stack([image for _, image, _ in batch]))
         truth = torch.stack([mask for _, _, mask in batch])
         loss_sum += loss_of(logits, truth.long().to(device)).item() * len(batch)
-        for (record, _, mask), labels in zip(batch, logits.argmax(1).cpu(), strict=True):
+        for (record, _, mask), labels in zip(batch, logits.argmax(1).to(torch.uint8).cpu(), strict=True):
             rows.append(score_image(labels.numpy(), mask.numpy(), record, config.classes))
             predicted.append(labels)
     return loss_sum / len(examples), rows, predicted

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from acdc_seg.config import ClassesConfig, DataConfig, LossConfig, PrepareConfig
-from acdc_seg.data.loaders import cache_examples
+from acdc_seg.data.cache import FileExamples, stack_examples
 from acdc_seg.data.paired import read_paired
 from acdc_seg.data.phantom import synthesize
 from acdc_seg.data.prepare import prepare
@@ -40,7 +40,8 @@ def phantom_slices() -> tuple[torch.Tensor, torch.Tensor]:
         tree, slices = Path(folder) / "tree", Path(folder) / "slices"
         patients = synthesize(tree, num_patients=NUM_SLICES, num_test_patients=0)
         prepare(tree, slices, settings=settings, splits={"train": [patient.name for patient in patients]})
-        return cache_examples(read_paired(slices, DATA), data=DATA, classes=CLASSES)
+        images, masks = stack_examples(FileExamples(read_paired(slices, DATA), data=DATA, classes=CLASSES, fitted=True)).tensors
+        return images, masks
 
 
 def overfit(name: str, images: torch.Tensor, masks: torch.Tensor) -> tuple[int, float]:

@@ -204,7 +204,7 @@ def _train_one(
         )
         return made
 
-    watch = Watch(on_batch=monitor.on_batch, on_epoch_end=monitor.on_epoch_end, should_stop=lambda: stop.requested)
+    watch = Watch(on_batch=monitor.on_batch, on_epoch_end=monitor.on_epoch_end, should_stop=lambda: stop.requested, on_notice=console.print)
     stop.listen()
     with monitor.progress:
         return train_model(with_overrides(config, {"name": None}), source, announce, watch=watch, resume=resume, extends=extends)

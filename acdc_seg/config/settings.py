@@ -89,6 +89,9 @@ class DataConfig(Section):
     """Cross-validation: number of folds that the patients of train and val are divided into; null keeps train and val."""
     fold: int | Literal["none"] | None = None
     """The fold that validates, counted from 0, while the others train; `none` trains on train and val together and validates nothing."""
+    cache: Literal["auto", "memory", "disk", "none"] = "auto"
+    """Where training images wait between epochs: `memory`, `disk` (unnamed files below data/), or `none`: the files are read
+    in every epoch. `auto` takes memory where half of what is free holds them, else disk."""
     num_workers: Annotated[int, Field(ge=0)] = 0
     """Loader processes; 0 loads in the training process, the fastest for small cached images."""
 

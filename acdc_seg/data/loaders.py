@@ -1,34 +1,43 @@
 """Batches for training: a pure function of (seed, epoch, index), whatever the number of workers or processes."""
 
-from collections.abc import Callable, Iterator, Sequence
+import signal
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
+import cv2
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
-from acdc_seg.config import AugmentConfig, ClassesConfig, DataConfig
-from acdc_seg.data.records import Record
-from acdc_seg.data.transforms import Augment, fixed_transforms, load_example
-from acdc_seg.errors import DataError
+from acdc_seg.config import AugmentConfig
+from acdc_seg.data.cache import Pairs
+from acdc_seg.data.transforms import Augment
+from acdc_seg.errors import AcdcError, TrainingError
 
 Key = tuple[int, int]
+Pair = tuple[torch.Tensor, torch.Tensor]
 
 
-class CachedDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
-    """Images `(N, C, H, W)` and masks `(N, H, W)` in memory; an item is an augmented pair, asked for by (epoch, index)."""
+class TrainingSet(Dataset[Pair | AcdcError]):
+    """Augmented pairs of image `(C, H, W)` and mask `(H, W)`, asked for by (epoch, index).
 
-    def __init__(self, images: torch.Tensor, masks: torch.Tensor, *, augment: AugmentConfig, seed: int) -> None:
-        self.images, self.masks = images, masks
-        self.copies, self.seed = augment.copies, seed
+    An unusable file gives its error in place of a pair: raised in a worker, PyTorch would bury it in a traceback. See `batches`.
+    """
+
+    def __init__(self, examples: Pairs, *, augment: AugmentConfig, seed: int) -> None:
+        self.examples, self.copies, self.seed = examples, augment.copies, seed
         self.augment = Augment(augment)
 
     def __len__(self) -> int:
-        return len(self.images) * self.copies
+        return len(self.examples) * self.copies
 
-    def __getitem__(self, key: Key) -> tuple[torch.Tensor, torch.Tensor]:
+    def __getitem__(self, key: Key) -> Pair | AcdcError:
         epoch, index = key
-        row = index % len(self.images)
-        image, mask = self.augment(self.images[row].numpy(), self.masks[row].numpy(), key=(self.seed, epoch, index))
+        try:
+            *_, image, mask = self.examples[index % len(self.examples)]
+        except AcdcError as error:
+            return error
+        image, mask = self.augment(image.numpy(), mask.numpy(), key=(self.seed, epoch, index))
         return torch.from_numpy(image), torch.from_numpy(mask)
 
 
@@ -51,41 +60,59 @@ class EpochSampler(Sampler[Key]):
         return ((self.epoch, int(index)) for index in order[self.skip :])
 
 
-def cache_examples(
-    records: Sequence[Record], *, data: DataConfig, classes: ClassesConfig, on_image: Callable[[int, int], None] = lambda done, total: None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Reads and preprocesses all records once: images `(N, C, H, W)` float32 and masks `(N, H, W)` uint8.
-
-    Raises:
-        DataError: No records, a damaged file, a record without mask, or images of several sizes without `data.size`.
-    """
-    if not records:
-        raise DataError("no images to train on; check the data folder and its split folders")
-    transforms = fixed_transforms(data)
-    images: list[torch.Tensor] = []
-    masks: list[torch.Tensor] = []
-    for done, record in enumerate(records, start=1):
-        image, mask = load_example(record, data=data, classes=classes)
-        if mask is None:
-            raise DataError(f"{record.image}: training needs a mask for every image")
-        pair = transforms({"image": image, "mask": mask[None]})
-        if images and pair["image"].shape != images[0].shape:
-            raise DataError(f"{record.image}: size {tuple(image.shape[1:])} differs from {records[0].image.name}; set data.size=[H, W]")
-        images.append(pair["image"])
-        masks.append(pair["mask"][0].to(torch.uint8))
-        on_image(done, len(records))
-    return torch.stack(images), torch.stack(masks)  # (N, C, H, W), (N, H, W)
-
-
-def make_loader(dataset: CachedDataset, *, batch_size: int, num_workers: int) -> DataLoader[tuple[torch.Tensor, torch.Tensor]]:
+def make_loader(dataset: TrainingSet, *, batch_size: int, num_workers: int) -> DataLoader[Pair | AcdcError]:
     """Shuffled batches of one size: the rest of an epoch that fills no batch is left out, another one each time."""
-    batch_size = min(batch_size, len(dataset))
     return DataLoader(
         dataset,
-        batch_size=batch_size,
+        batch_size=min(batch_size, len(dataset)),
         sampler=EpochSampler(len(dataset), seed=dataset.seed),
+        collate_fn=_collate,
         drop_last=True,
         num_workers=num_workers,
+        worker_init_fn=_start_worker,
         persistent_workers=num_workers > 0,
         pin_memory=torch.cuda.is_available(),
     )
+
+
+def batches(loader: Iterable[Pair | AcdcError]) -> Iterator[Pair]:
+    """The loader's batches, images `(B, C, H, W)` and masks `(B, H, W)`.
+
+    Raises:
+        AcdcError: What was wrong with a file, wherever it was read.
+    """
+    for batch in loader:
+        if isinstance(batch, AcdcError):
+            try:
+                raise batch
+            finally:
+                del batch  # or it would hold this frame and with it the workers
+        yield batch
+
+
+@contextmanager
+def explained_losses() -> Iterator[None]:
+    """Says what to do about a worker that the system ended. PyTorch reports it wherever the training process stands at that moment.
+
+    Raises:
+        TrainingError: In place of PyTorch's error.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        raise TrainingError(
+            f"a loader process was lost ({str(error).split('. ')[0].strip(' .')}), most likely for lack of memory or of shared memory "
+            "(/dev/shm); set data.num_workers lower, or to 0, or give the machine or container more of both"
+        ) from error
+
+
+def _collate(items: list[Pair | AcdcError]) -> Pair | AcdcError:
+    return next((item for item in items if isinstance(item, AcdcError)), None) or default_collate(items)
+
+
+def _start_worker(worker: int) -> None:
+    """Leaves Ctrl-C, which reaches the workers too, to the training process; OpenCV's own threads do not survive a fork."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(0)

@@ -1,11 +1,10 @@
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import TensorDataset
 
-from acdc_seg.config import AugmentConfig, ClassesConfig, DataConfig
-from acdc_seg.data.loaders import CachedDataset, EpochSampler, cache_examples, make_loader
-from acdc_seg.data.paired import read_paired
-from acdc_seg.errors import DataError
+from acdc_seg.config import AugmentConfig
+from acdc_seg.data.loaders import EpochSampler, TrainingSet, make_loader
 
 NO_CHANGE = AugmentConfig(preset="none")
 
@@ -13,17 +12,14 @@ NO_CHANGE = AugmentConfig(preset="none")
 def numbered(num_images, *, augment=NO_CHANGE, seed=0):
     """A dataset whose image i is filled with i."""
     values = torch.arange(num_images)
-    return CachedDataset(
-        values.float().reshape(-1, 1, 1, 1).expand(-1, 1, 4, 4),
-        values.byte().reshape(-1, 1, 1).expand(-1, 4, 4),
-        augment=augment,
-        seed=seed,
-    )
+    images, masks = values.float().reshape(-1, 1, 1, 1).expand(-1, 1, 4, 4), values.byte().reshape(-1, 1, 1).expand(-1, 4, 4)
+    return TrainingSet(TensorDataset(images, masks), augment=augment, seed=seed)
 
 
 def hearts_dataset(hearts, **options):
     images = torch.from_numpy(np.stack([image for image, _ in hearts])[:, None].astype(np.float32) / 255)
-    return CachedDataset(images, torch.from_numpy(np.stack([mask for _, mask in hearts])), seed=0, **options)
+    masks = torch.from_numpy(np.stack([mask for _, mask in hearts]))
+    return TrainingSet(TensorDataset(images, masks), seed=0, **options)
 
 
 def epoch_of(loader, epoch, skip=0):
@@ -108,49 +104,6 @@ def test_copies_are_augmented_differently(hearts):
 
 def test_augmentation_leaves_the_cache_alone(hearts):
     dataset = hearts_dataset(hearts, augment=AugmentConfig(preset="strong"))
-    images, masks = dataset.images.clone(), dataset.masks.clone()
+    before = [part.clone() for part in dataset.examples.tensors]
     epoch_of(make_loader(dataset, batch_size=2, num_workers=0), 0)
-    assert torch.equal(dataset.images, images)
-    assert torch.equal(dataset.masks, masks)
-
-
-def cache(folder, **settings):
-    data = DataConfig(**settings)
-    return cache_examples(read_paired(folder, data), data=data, classes=ClassesConfig())
-
-
-def test_all_files_are_read_once(paired_folder, hearts):
-    done = []
-    data = DataConfig()
-    records = read_paired(paired_folder, data)
-    images, masks = cache_examples(records, data=data, classes=ClassesConfig(), on_image=lambda *count: done.append(count))
-    assert (images.shape, images.dtype, masks.shape, masks.dtype) == ((8, 1, 48, 48), torch.float32, (8, 48, 48), torch.uint8)
-    np.testing.assert_allclose(images[5, 0] * 255, hearts[5][0], rtol=1e-6)
-    np.testing.assert_array_equal(masks[5], hearts[5][1])
-    assert done == [(number, 8) for number in range(1, 9)]
-
-
-def test_images_of_several_sizes_need_a_size(paired_folder, write_png):
-    write_png(paired_folder / "train" / "image" / "patient002_0.png", np.zeros((40, 60), np.uint8))
-    write_png(paired_folder / "train" / "mask" / "patient002_0_mask.png", np.full((40, 60), 3, np.uint8))
-    with pytest.raises(DataError, match=r"patient002_0\.png: size \(40, 60\) differs from patient001_0\.png; set data\.size=\[H, W\]"):
-        cache(paired_folder)
-    images, masks = cache(paired_folder, size=(32, 40))
-    assert (images.shape, masks.shape) == ((8, 1, 32, 40), (8, 32, 40))
-    assert (masks[2] == 3).all()
-
-
-def test_void_pixels_stay_void_when_resized(paired_folder, write_png):
-    write_png(paired_folder / "train" / "mask" / "patient001_0_mask.png", np.full((48, 48), 9, np.uint8))
-    data = DataConfig(size=(33, 35))
-    _, masks = cache_examples(read_paired(paired_folder, data)[:1], data=data, classes=ClassesConfig(ignore_value=9))
-    assert (masks == 255).all()
-
-
-def test_what_cannot_train_is_refused(paired_folder):
-    with pytest.raises(DataError, match="no images to train on"):
-        cache_examples([], data=DataConfig(), classes=ClassesConfig())
-    for path in (paired_folder / "test" / "mask").iterdir():
-        path.unlink()
-    with pytest.raises(DataError, match=r"patient004_0\.png: training needs a mask for every image"):
-        cache(paired_folder)
+    assert all(map(torch.equal, dataset.examples.tensors, before))
