@@ -8,11 +8,10 @@ import torch
 from matplotlib.figure import Figure
 
 from acdc_seg.config import Config, config_tree
-from acdc_seg.data.records import Record
+from acdc_seg.data.cache import Example, FileExamples
 from acdc_seg.data.sources import Source
-from acdc_seg.data.transforms import load_example
-from acdc_seg.evaluate import score_image
-from acdc_seg.metrics import score_tree, summarize, write_csv, write_json
+from acdc_seg.evaluate import evaluate, score_image
+from acdc_seg.metrics import ImageScore, score_tree, summarize, write_csv, write_json
 from acdc_seg.predict import Predictor, load_predictor, predict_labels
 from acdc_seg.probabilities import store_probabilities
 from acdc_seg.report.figures import pick_cases, prediction_grid
@@ -24,18 +23,19 @@ PROBABILITIES = "probabilities"
 KEPT_BYTES = 200_000_000
 """Probabilities larger than this are kept for folds only."""
 
-Example = tuple[torch.Tensor, torch.Tensor | None]
-
 
 def conclude(run: Run, config: Config, source: Source, history: Sequence[Mapping[str, Any]]) -> None:
-    """Writes report.html and, where images validate, metrics.csv, metrics.json and the probabilities that best.pt gives them."""
+    """Writes report.html and, where images validate, metrics.csv, metrics.json and the probabilities that best.pt gives them.
+
+    Images are read as they are needed, a batch at a time.
+    """
     records, scores, figures = source.split("val"), None, {}
     if records:
-        examples = [load_example(record, data=config.data, classes=config.classes) for record in records]
-        labels = _predict(run, config, records, examples)
-        scores = _score(run, config, records, examples, labels)
-        cases = pick_cases(scores["images"])
-        figures = {"Best, median and worst validation image": _draw_cases(config, records, examples, labels, cases)}
+        examples = FileExamples(records, data=config.data, classes=config.classes)
+        predictor = load_predictor(run.best, device=config.train.device, precision=config.train.precision)
+        scores = _score(run, config, predictor, examples)
+        chosen = {case: examples[index] for case, index in pick_cases(scores["images"]).items()}
+        figures = {"Best, median and worst validation image": _draw_cases(config, predictor, chosen)}
     write_report(
         run.folder / "report.html",
         title=f"{run.folder.name}: {config.model.name} on {source.kind} data",
@@ -48,36 +48,32 @@ def conclude(run: Run, config: Config, source: Source, history: Sequence[Mapping
     )
 
 
-class _Labels(Predictor):
-    """Hands on what a predictor gives and remembers the most probable classes, `(H, W)` of every image in turn."""
+class _Scoring(Predictor):
+    """Hands on what a predictor gives and scores it against the masks of the examples that it is given in turn."""
 
-    def __init__(self, predictor: Predictor) -> None:
+    def __init__(self, predictor: Predictor, examples: Sequence[Example]) -> None:
         self.predictor, self.classes, self.channels = predictor, predictor.classes, predictor.channels
-        self.labels: list[np.ndarray] = []
+        self.examples, self.rows = iter(examples), list[ImageScore]()
 
     def predict_batch(self, images: torch.Tensor) -> torch.Tensor:
         probabilities = self.predictor.predict_batch(images)
-        self.labels += list(probabilities.argmax(1).to(torch.uint8).cpu().numpy())
+        for labels, (record, _, mask) in zip(probabilities.argmax(1).to(torch.uint8).cpu(), self.examples, strict=False):
+            self.rows.append(score_image(labels.numpy(), mask.numpy(), record, self.classes))
         return probabilities
 
 
-def _predict(run: Run, config: Config, records: Sequence[Record], examples: Sequence[Example]) -> list[np.ndarray]:
-    """Class indices `(H, W)` of all images; the probabilities behind them are kept on the way where they are small or out of fold."""
-    predictor = load_predictor(run.best, device=config.train.device, precision=config.train.precision)
-    num_bytes = sum(image[0].numel() for image, _ in examples) * len(config.classes.names) * np.dtype(np.float16).itemsize
-    if config.data.fold is None and num_bytes > KEPT_BYTES:
-        return list(predict_labels(predictor, (image.numpy() for image, _ in examples), batch_size=config.train.batch_size))
-    noted = _Labels(predictor)
-    store_probabilities(run.folder / PROBABILITIES, noted, records, checkpoint=run.best, batch_size=config.train.batch_size)
-    return noted.labels
+def _score(run: Run, config: Config, predictor: Predictor, examples: FileExamples) -> dict[str, Any]:
+    """Writes metrics.csv and metrics.json, and gives the content of the latter.
 
-
-def _score(
-    run: Run, config: Config, records: Sequence[Record], examples: Sequence[Example], labels: Sequence[np.ndarray]
-) -> dict[str, Any]:
-    """Writes metrics.csv and metrics.json, and gives the content of the latter."""
-    truths = [mask.numpy() for _, mask in examples if mask is not None]
-    rows = [score_image(*each, config.classes) for each in zip(labels, truths, records, strict=True)]
+    The probabilities behind them are kept on the way where they are small or out of fold.
+    """
+    size, batch_size = np.dtype(np.float16).itemsize * len(config.classes.names), config.train.batch_size
+    if config.data.fold is None and len(examples) * examples[0][2].numel() * size > KEPT_BYTES:
+        rows = evaluate(predictor, examples.records, data=config.data, batch_size=batch_size)
+    else:
+        scoring = _Scoring(predictor, examples)
+        store_probabilities(run.folder / PROBABILITIES, scoring, examples.records, checkpoint=run.best, batch_size=batch_size)
+        rows = scoring.rows
     summary = summarize(rows)
     write_csv(run.folder / "metrics.csv", rows)
     write_json(run.folder / "metrics.json", rows, summary)
@@ -108,19 +104,13 @@ def _split_rule(config: Config) -> str:
     return f"by patient: fold {config.data.fold} (counted from 0) of {config.data.folds}, seed {config.data.split_seed}"
 
 
-def _draw_cases(
-    config: Config,
-    records: Sequence[Record],
-    examples: Sequence[Example],
-    labels: Sequence[np.ndarray],
-    cases: Mapping[str, int],
-) -> Figure:
-    chosen = [(*examples[index], labels[index]) for index in cases.values()]
+def _draw_cases(config: Config, predictor: Predictor, cases: Mapping[str, Example]) -> Figure:
+    images = [image.numpy() for _, image, _ in cases.values()]
     return prediction_grid(
-        [image.numpy() for image, _, _ in chosen],
-        [predicted for _, _, predicted in chosen],
-        [mask.numpy() for _, mask, _ in chosen if mask is not None],
+        images,
+        list(predict_labels(predictor, images, batch_size=1)),
+        [mask.numpy() for *_, mask in cases.values()],
         colors=config.classes.colors,
         names=config.classes.names,
-        titles=[f"{case}\n{records[index].id}" for case, index in cases.items()],
+        titles=[f"{case}\n{record.id}" for case, (record, *_) in cases.items()],
     )

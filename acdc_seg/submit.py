@@ -18,7 +18,7 @@ from acdc_seg.config import ClassesConfig, split_pattern
 from acdc_seg.data.images import IGNORE_INDEX, read_mask
 from acdc_seg.data.paired import natural_key
 from acdc_seg.errors import ConfigError, DataError
-from acdc_seg.files import write_text
+from acdc_seg.files import replacing
 from acdc_seg.metrics import overlap_rows, summarize
 from acdc_seg.rle import Shape, decode_rle, encode_rle
 
@@ -40,11 +40,13 @@ class SubmissionCheck:
     class_scores: dict[str, float]
 
 
-def submission_rows(masks: Mapping[str, np.ndarray], *, num_classes: int, mask_pattern: str = "{stem}_mask") -> list[tuple[str, str]]:
+def submission_rows(
+    masks: Iterable[tuple[str, np.ndarray]], *, num_classes: int, mask_pattern: str = "{stem}_mask"
+) -> list[tuple[str, str]]:
     """Rows (id, encoding) of label arrays (H, W), images in natural order, classes 1 to K-1.
 
     Args:
-        masks: Class indices by image file stem.
+        masks: Image file stem and class indices, one image after another; none is kept.
         mask_pattern: Mask file stem for an image file stem; the id is that and the class digit.
 
     Raises:
@@ -53,14 +55,10 @@ def submission_rows(masks: Mapping[str, np.ndarray], *, num_classes: int, mask_p
     if not 2 <= num_classes <= 10:
         raise DataError(f"{num_classes} classes cannot be submitted: an id ends in one class digit, 1 to 9")
     prefix, suffix = _split_pattern(mask_pattern)
-    rows = []
-    for stem in _natural(masks):
-        labels = _check_labels(stem, np.asarray(masks[stem]), num_classes)
-        for index in range(1, num_classes):
-            encoding = encode_rle(labels == index)
-            assert np.array_equal(decode_rle(encoding, labels.shape), labels == index)
-            rows.append((f"{prefix}{stem}{suffix}{index}", encoding))
-    return rows
+    encoded = {stem: _encodings(_check_labels(stem, np.asarray(labels), num_classes), num_classes) for stem, labels in masks}
+    return [
+        (f"{prefix}{stem}{suffix}{index}", encoding) for stem in _natural(encoded) for index, encoding in enumerate(encoded[stem], start=1)
+    ]
 
 
 def write_submission(path: Path, rows: Sequence[tuple[str, str]]) -> None:
@@ -72,9 +70,10 @@ def write_submission(path: Path, rows: Sequence[tuple[str, str]]) -> None:
     ids = [id for id, _ in rows]
     if repeated := _repeated(ids):
         raise DataError(f"{path}: not written, because {_name_some(repeated)} would occur twice; ids must be unique")
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows([HEADER, *rows])
-    write_text(path, text.getvalue())
+    with replacing(path) as file:
+        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+        csv.writer(text, lineterminator="\n").writerows([HEADER, *rows])
+        text.detach()
 
 
 def apply_template(rows: Sequence[tuple[str, str]], template: Path) -> list[tuple[str, str]]:
@@ -195,6 +194,14 @@ def write_masks(folder: Path, masks: Mapping[str, np.ndarray], *, pattern: str =
             path.write_bytes(cv2.imencode(".png", labels.astype(np.uint8))[1].tobytes())
         except OSError as error:
             raise DataError(f"{path}: cannot write this mask ({error.strerror}); check the folder and its free space") from None
+
+
+def _encodings(labels: np.ndarray, num_classes: int) -> list[str]:
+    """Run lengths of classes 1 to K-1."""
+    encodings = [encode_rle(labels == index) for index in range(1, num_classes)]
+    for index, encoding in enumerate(encodings, start=1):
+        assert np.array_equal(decode_rle(encoding, labels.shape), labels == index)
+    return encodings
 
 
 def _split_pattern(pattern: str) -> tuple[str, str]:

@@ -19,7 +19,7 @@ EMPTY_ROWS = [("a_mask1", ""), ("a_mask2", ""), ("a_mask3", "")]
 
 
 def test_rows_by_hand_in_natural_order():
-    rows = submission_rows({"cmr121": LABELS, "cmr2": np.zeros((2, 2), int), "cmr10": LABELS}, num_classes=4)
+    rows = submission_rows({"cmr121": LABELS, "cmr2": np.zeros((2, 2), int), "cmr10": LABELS}.items(), num_classes=4)
     assert [id for id, _ in rows] == [f"cmr{image}_mask{index}" for image in (2, 10, 121) for index in (1, 2, 3)]
     assert dict(rows)["cmr2_mask1"] == ""
     assert [encoding for _, encoding in rows[6:]] == ["1 1 3 1", "5 2", "4 1"]
@@ -36,22 +36,22 @@ def test_rows_by_hand_in_natural_order():
 )
 def test_rows_refuse_what_is_no_label_array(labels, message):
     with pytest.raises(DataError, match=message):
-        submission_rows({"cmr1": labels}, num_classes=4)
+        submission_rows({"cmr1": labels}.items(), num_classes=4)
 
 
 def test_more_classes_than_digits_are_refused():
     with pytest.raises(DataError, match="11 classes"):
-        submission_rows({"a": LABELS}, num_classes=11)
+        submission_rows({"a": LABELS}.items(), num_classes=11)
 
 
 @pytest.mark.parametrize("pattern", ["mask", "{stem}{stem}", "{name}", "{stem.__class__}", "{stem}_{other}", "../{stem}"])
 def test_ill_mask_patterns_are_refused(pattern):
     with pytest.raises(ConfigError, match="mask pattern"):
-        submission_rows({"a": LABELS}, num_classes=4, mask_pattern=pattern)
+        submission_rows({"a": LABELS}.items(), num_classes=4, mask_pattern=pattern)
 
 
 def write(tmp_path, masks, name="submission.csv"):
-    write_submission(tmp_path / name, submission_rows(masks, num_classes=4))
+    write_submission(tmp_path / name, submission_rows(masks.items(), num_classes=4))
     return tmp_path / name
 
 
@@ -174,7 +174,7 @@ def test_void_pixels_of_the_truth_do_not_score(tmp_path):
 def test_no_score_while_a_row_is_missing_or_unreadable(tmp_path):
     write_masks(tmp_path / "truth", {"a": LABELS, "b": LABELS})
     assert check_submission(write(tmp_path, {"a": LABELS}), truth=tmp_path / "truth").score is None
-    rows = submission_rows({"b": LABELS}, num_classes=4)
+    rows = submission_rows({"b": LABELS}.items(), num_classes=4)
     write_submission(tmp_path / "s.csv", [("a_mask1", "x"), *EMPTY_ROWS[1:], *rows])
     check = check_submission(tmp_path / "s.csv", truth=tmp_path / "truth")
     assert check.score is None

@@ -1,5 +1,6 @@
 """acdc-submit"""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
     from acdc_seg.config import DataConfig
     from acdc_seg.predict import Predictor
+
+    Labels = tuple[str, np.ndarray]
 
 app = make_app()
 TAKES = {
@@ -73,7 +76,7 @@ def submit(
     else:
         predictor, config = load_members(runs, tta=tta, weights=weights, device=device, precision=precision)
         labels = _predict(predictor, data, config.data, batch_size)
-        _write(labels, len(predictor.classes.names), out, template, masks)
+        _write(labels if masks is None else _saved(labels, masks), len(predictor.classes.names), out, template)
 
 
 def _refuse_others(context: typer.Context, way: str) -> None:
@@ -90,8 +93,8 @@ def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _predict(predictor: "Predictor", folder: Path, data: "DataConfig", batch_size: int) -> "dict[str, np.ndarray]":
-    """Class indices by image stem."""
+def _predict(predictor: "Predictor", folder: Path, data: "DataConfig", batch_size: int) -> "Iterator[Labels]":
+    """Class indices by image stem, one image after another."""
     from acdc_seg.data.images import read_image
     from acdc_seg.data.paired import find_images
     from acdc_seg.predict import predict_labels
@@ -104,25 +107,32 @@ def _predict(predictor: "Predictor", folder: Path, data: "DataConfig", batch_siz
             batch_size=batch_size,
             on_image=lambda done: report("images", done, len(images)),
         )
-        return dict(zip(images, stream, strict=True))
+        yield from zip(images, stream, strict=True)
+
+
+def _saved(labels: "Iterable[Labels]", folder: Path) -> "Iterator[Labels]":
+    """The same, each written to the folder on its way."""
+    from acdc_seg.submit import write_masks
+
+    for stem, mask in labels:
+        write_masks(folder, {stem: mask})
+        yield stem, mask
 
 
 def _encode(folder: Path, out: Path, template: Path | None) -> None:
     from acdc_seg.config import ClassesConfig
     from acdc_seg.submit import masks_from_folder
 
-    _write(masks_from_folder(folder), len(ClassesConfig().names), out, template)
+    _write(masks_from_folder(folder).items(), len(ClassesConfig().names), out, template)
 
 
-def _write(labels: "dict[str, np.ndarray]", num_classes: int, out: Path, template: Path | None, masks: Path | None = None) -> None:
-    from acdc_seg.submit import apply_template, submission_rows, write_masks, write_submission
+def _write(labels: "Iterable[Labels]", num_classes: int, out: Path, template: Path | None) -> None:
+    from acdc_seg.submit import apply_template, submission_rows, write_submission
 
     rows = submission_rows(labels, num_classes=num_classes)
     write_submission(out, apply_template(rows, template) if template else rows)
-    if masks is not None:
-        write_masks(masks, labels)
-    place = quoted(out)
-    console.print(f"Wrote {place}: {len(rows)} rows of {len(labels)} images. Next: acdc-submit --check {place}")
+    place, num_images = quoted(out), len(rows) // (num_classes - 1)
+    console.print(f"Wrote {place}: {len(rows)} rows of {num_images} images. Next: acdc-submit --check {place}")
 
 
 def _check(path: Path, truth: Path | None) -> None:

@@ -55,7 +55,8 @@ class FileExamples(Sequence[Example]):
             pair = self.transforms({"image": image, "mask": mask[None]})
             image, mask = pair["image"], pair["mask"][0].to(torch.uint8)
         if self.size and image.shape != self.size:
-            raise DataError(f"{record.image}: size {tuple(image.shape[1:])} differs from {self.records[0].image.name}; set data.size=[H, W]")
+            first = self.records[0].image.name
+            raise DataError(f"{record.image}: size {tuple(image.shape[1:])} differs from {first}; set data.size=[H, W]")
         return record, image, mask
 
     def num_bytes(self) -> int:
