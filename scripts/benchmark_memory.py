@@ -16,8 +16,8 @@ from acdc_seg.config import load_config
 from acdc_seg.models import model_of
 
 NUM_DISTINCT = 10
-BYTES_PER_SLICE = 6000
-"""Growth that results explain: ids, run lengths, scores. The labels alone of a 96x96 slice would take 9,216 bytes."""
+BYTES_PER_SLICE = {"submit": 4_000, "evaluate": 12_000}
+"""Growth that results explain: ids, paths, scores. Labels kept would add 9,216 bytes for a 96x96 slice, images 36,864 more."""
 TINY = ("model.depth=2", "model.base_channels=4", "train.precision=fp32", "train.device=cpu")
 RUN_AND_MEASURE = """
 import sys
@@ -47,10 +47,11 @@ def write_slices(folder: Path, *, num_slices: int, size: int) -> None:
 
 
 def write_checkpoint(path: Path) -> None:
-    """A tiny U-Net with random weights."""
+    """A tiny U-Net that finds background alone: the run lengths of random masks would be larger than the masks."""
     config = load_config(overrides=TINY)
     torch.manual_seed(0)
     weights = model_of(config.model, config.data.channels, len(config.classes.names)).state_dict()
+    weights = {name: torch.zeros_like(value) if name.startswith("head.") else value for name, value in weights.items()}
     save_checkpoint(path, Checkpoint(config=config, weights=weights, epoch=1, dice=None, data="paired"))
 
 
@@ -83,8 +84,8 @@ def main() -> None:
     print(f"| command | {options.slices // 10:,} slices | {options.slices:,} slices | bytes a slice |\n|---|---:|---:|---:|")
     for name, peak in many.items():
         print(f"| `acdc-{name}` | {few[name] / 1e6:.0f} MB | {peak / 1e6:.0f} MB | {(peak - few[name]) / added:,.0f} |")
-    if any(many[name] - few[name] > BYTES_PER_SLICE * added for name in many):
-        sys.exit(f"Memory grows by more than {BYTES_PER_SLICE:,} bytes a slice.")
+    if grown := [name for name, bound in BYTES_PER_SLICE.items() if many[name] - few[name] > bound * added]:
+        sys.exit(f"acdc-{grown[0]} grows by more than {BYTES_PER_SLICE[grown[0]]:,} bytes a slice.")
 
 
 if __name__ == "__main__":

@@ -179,7 +179,7 @@ def choose_place(num_bytes: int, num_bytes_on_disk: int, *, memory: int, disk: i
 
 
 def megabytes(num_bytes: float) -> str:
-    return f"{num_bytes / 1e6:,.0f} MB"
+    return f"{num_bytes / 1e6:,.0f} MB" if num_bytes >= 1e6 else f"{num_bytes / 1e6:.2f} MB"
 
 
 def available_memory(root: Path = Path("/")) -> int:

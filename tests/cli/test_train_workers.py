@@ -1,4 +1,4 @@
-"""Faults in the loader's processes, seen from the command."""
+"""The loader's processes, seen from the commands: they change nothing, and their faults are told."""
 
 import multiprocessing
 import os
@@ -13,6 +13,7 @@ import pytest
 
 from acdc_seg.checkpoint import load_checkpoint
 from acdc_seg.cli.train import Monitor
+from acdc_seg.data import cache
 
 WITH_WORKERS = ("data.num_workers=2", "train.save_seconds=0")
 
@@ -31,11 +32,51 @@ def after_epoch(monkeypatch):
     return hook
 
 
+@pytest.mark.timeout(300)
+def test_neither_workers_nor_the_place_of_images_change_the_result(command, paired_folder, tiny):
+    arguments = ("train", "--data", paired_folder, *tiny, "augment.copies=2", "model.dropout=0.2")
+    ways = {
+        "plain": (0, "memory"),
+        "one": (1, "disk"),
+        "two": (2, "none"),
+        "mapped": (0, "disk"),
+        "anew": (0, "none"),
+        "both": (2, "memory"),
+    }
+    results = {}
+    for name, (num_workers, place) in ways.items():
+        assert command(*arguments, "--name", name, f"data.num_workers={num_workers}", f"data.cache={place}").code == 0
+        results[name] = outcome_of(command, name, paired_folder)
+    for name in ways:
+        assert results[name] == results["plain"], name
+    assert command(*arguments, "--name", "other", "--seed", 1).code == 0
+    other = outcome_of(command, "other", paired_folder)
+    assert [ours == theirs for ours, theirs in zip(other, results["plain"], strict=True)] == [False, False, False]
+
+
+def outcome_of(command, name, folder):
+    """Weights of best.pt and last.pt and the submission, as bytes."""
+    assert command("submit", "--runs", f"runs/{name}", "--data", folder, "--out", f"{name}.csv").code == 0
+    kept = [load_checkpoint(Path("runs", name, file)).weights for file in ("best.pt", "last.pt")]
+    weights = [{key: value.numpy().tobytes() for key, value in each.items()} for each in kept]
+    return [*weights, Path(f"{name}.csv").read_bytes()]
+
+
+@pytest.mark.timeout(300)
+def test_images_that_do_not_fit_into_memory_are_told_and_change_nothing(command, paired_folder, tiny, monkeypatch):
+    assert command("train", "--data", paired_folder, *tiny, "--name", "fits").code == 0
+    monkeypatch.setattr(cache, "available_memory", lambda: 100_000)
+    outcome = command("train", "--data", paired_folder, *tiny, "--name", "tight", "train.images_every=1")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "The images would take 0.07 MB of memory: they are kept on disk instead.\n" in outcome.out
+    assert outcome_of(command, "tight", paired_folder) == outcome_of(command, "fits", paired_folder)
+
+
 def assert_no_workers():
     assert not multiprocessing.active_children()
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("num_workers", [0, 2])
 @pytest.mark.parametrize(
     ("spoil", "message"),
@@ -56,7 +97,7 @@ def test_a_file_spoiled_between_epochs_is_named(command, after_epoch, paired_fol
     assert_no_workers()
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("place", ["memory", "disk"])
 def test_a_file_spoiled_between_epochs_is_not_missed_where_it_was_kept(command, after_epoch, paired_folder, tiny, place):
     image = paired_folder / "train" / "image" / "patient002_1.png"
@@ -66,7 +107,7 @@ def test_a_file_spoiled_between_epochs_is_not_missed_where_it_was_kept(command, 
     assert_no_workers()
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_a_killed_worker_ends_the_run_with_the_remedy(command, after_epoch, paired_folder, tiny):
     after_epoch(1, lambda: psutil.Process().children()[0].kill())
     outcome = command("train", "--data", paired_folder, *tiny, "--epochs", 9, *WITH_WORKERS)
@@ -78,7 +119,7 @@ def test_a_killed_worker_ends_the_run_with_the_remedy(command, after_epoch, pair
     assert_no_workers()
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_ctrl_c_in_a_terminal_leaves_the_workers_to_the_training_process(paired_folder, tiny):
     """A terminal sends Ctrl-C to all processes of the command."""
     code = "from acdc_seg.cli.train import main; main()"
@@ -95,7 +136,7 @@ def test_ctrl_c_in_a_terminal_leaves_the_workers_to_the_training_process(paired_
         next(line for line in process.stdout if line.startswith("epoch"))
         workers = psutil.Process(process.pid).children()
         os.killpg(process.pid, signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=200)
     assert process.returncode == 130
     assert err.splitlines() == ["Stopping after this step to write the checkpoint; press Ctrl-C again to quit at once."]
     assert len(workers) == 2

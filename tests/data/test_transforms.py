@@ -1,12 +1,19 @@
+import hashlib
+import random
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from typing import get_args
 
+import albumentations as A
+import cv2
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
 from acdc_seg.config import AugmentConfig, ClassesConfig, DataConfig
+from acdc_seg.data import transforms
 from acdc_seg.data.records import Record
 from acdc_seg.data.transforms import Augment, fixed_transforms, load_example, normalize
 from acdc_seg.errors import DataError
@@ -215,3 +222,49 @@ def test_a_bias_field_shades_the_image_smoothly_and_leaves_the_mask(hearts):
         np.testing.assert_array_equal(new_mask, mask)
         assert np.abs(np.diff(new_image[0], axis=0)).max() < 0.05
     assert np.std(np.log(shaded)) == pytest.approx(0.2, abs=0.08)
+
+
+def parts_of(preset, **settings):
+    """Each transform of a preset alone, always applied."""
+    for part in transforms._PIPELINES[preset](AugmentConfig(preset=preset, bias_field=0.3, **settings)):
+        part.p = 1
+        yield type(part).__name__, part
+
+
+def results_of_parts(image, mask, keys):
+    """Digests of what every preset and every transform of `strong` makes of an image with every key."""
+    found = {}
+    for preset in PRESETS:
+        found |= {(preset, key): Augment(AugmentConfig(preset=preset, bias_field=0.3))(image, mask, key=key) for key in keys}
+    for name, part in parts_of("strong"):
+        alone = Augment(AugmentConfig(preset="none"))
+        alone.square = A.Compose([part])
+        found |= {(name, key): alone(image, mask, key=key) for key in keys}
+    return {each: hashlib.sha256(new_image.tobytes() + new_mask.tobytes()).hexdigest() for each, (new_image, new_mask) in found.items()}
+
+
+KEYS = [(0, 0, index) for index in range(12)]
+
+
+def test_every_random_transform_depends_on_the_key_alone(hearts):
+    """Not on order, on global generators, on other keys drawn before, or on the process."""
+    image, mask = as_input(hearts[0])
+    expected = results_of_parts(image, mask, KEYS)
+    for seed in (1, 2):
+        random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002
+        torch.manual_seed(seed)
+        assert results_of_parts(image, mask, KEYS[::-1]) == expected
+    with ProcessPoolExecutor(1, mp_context=get_context("fork"), initializer=cv2.setNumThreads, initargs=(0,)) as pool:
+        assert pool.submit(results_of_parts, image, mask, KEYS).result(timeout=60) == expected
+
+
+def test_another_key_is_another_outcome_of_every_transform(hearts):
+    image, mask = as_input(hearts[0])
+    found = results_of_parts(image, mask, KEYS)
+    distinct = {name: len({found[name, key] for key in KEYS}) for name, _ in found}
+    assert distinct.pop("none") == 1
+    few = ("horizontal", "vertical", "rotate90", "reference", "SquareSymmetry", "shift", "shear", "mix")
+    assert all(distinct.pop(name) >= 2 for name in few)
+    assert distinct.keys() >= {"Affine", "ElasticTransform", "BiasField", "RandomGamma", "RandomBrightnessContrast", "GaussNoise"}
+    assert all(count >= 10 for count in distinct.values()), distinct
