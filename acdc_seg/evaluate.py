@@ -1,7 +1,7 @@
 """Records and a predictor to metric rows."""
 
-import itertools
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -40,11 +40,14 @@ def evaluate(
     if missing := [record.id for record in records if record.mask is None]:
         raise DataError(f"{len(missing)} images have no mask to compare with, first {', '.join(missing[:3])}; evaluate a split with masks")
     settings = data.model_copy(update={"channels": predictor.channels})
-    examples = (load_example(record, data=settings, classes=predictor.classes) for record in records)
-    images, truths = itertools.tee(examples)
-    predictions = predict_labels(predictor, (image.numpy() for image, _ in images), batch_size=batch_size, on_image=on_image)
-    rows = []
-    for record, labels, (_, truth) in zip(records, predictions, truths, strict=True):
-        assert truth is not None
-        rows.append(score_image(labels, truth.numpy(), record, predictor.classes))
-    return rows
+    truths: deque[np.ndarray] = deque()
+
+    def read_images() -> Iterator[np.ndarray]:
+        for record in records:
+            image, truth = load_example(record, data=settings, classes=predictor.classes)
+            assert truth is not None
+            truths.append(truth.numpy())
+            yield image.numpy()
+
+    predictions = predict_labels(predictor, read_images(), batch_size=batch_size, on_image=on_image)
+    return [score_image(labels, truths.popleft(), record, predictor.classes) for record, labels in zip(records, predictions, strict=True)]

@@ -4,6 +4,7 @@ import argparse
 import os
 import subprocess
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -62,15 +63,16 @@ def peak_memory(command: str, *arguments: object) -> int:
     return int(done.stderr.split()[-1]) * 1024
 
 
-def measure(folder: Path, *, num_slices: int, size: int) -> dict[str, int]:
+def measure(folder: Path, *, num_slices: int, size: int, commands: Collection[str] = tuple(BYTES_PER_SLICE)) -> dict[str, int]:
     """Peak bytes of each command."""
     data, checkpoint = folder / f"{num_slices} slices", folder / "tiny.pt"
     write_slices(data, num_slices=num_slices, size=size)
     write_checkpoint(checkpoint)
-    return {
-        "submit": peak_memory("submit", "--runs", checkpoint, "--data", data, "--out", folder / "submission.csv"),
-        "evaluate": peak_memory("evaluate", checkpoint, "--data", data, "--split", "test", "--out", folder / "scores"),
+    arguments = {
+        "submit": ("--runs", checkpoint, "--data", data, "--out", folder / "submission.csv"),
+        "evaluate": (checkpoint, "--data", data, "--split", "test", "--out", folder / "scores"),
     }
+    return {command: peak_memory(command, *arguments[command]) for command in commands}
 
 
 def main() -> None:
