@@ -18,7 +18,7 @@ from acdc_seg.errors import AcdcError, CheckpointError, DataError
 from acdc_seg.report.figures import overlay
 from acdc_seg.run import Run, environment
 
-FREE_SETTINGS = ("data.path", "data.num_workers", "runs_dir", "train.save_seconds")
+FREE_SETTINGS = ("data.path", "data.cache", "data.num_workers", "runs_dir", "train.save_seconds")
 """Settings that may differ on resuming: they change where files lie and how fast it goes, not the result."""
 
 

@@ -25,6 +25,7 @@ from acdc_seg.tune.study import settled
 
 NUM_LISTED = 10
 NUM_CONTOURED = 3
+SLICES_IN_A_ROW = 3
 
 
 def write_outcome(study: Study, plan: Plan) -> Path | None:
@@ -144,7 +145,10 @@ def draw_study(study: Study, plan: Plan) -> dict[str, Figure]:
         if important:
             figures["Importances"] = importance_bars(important)
         figures["Parallel coordinates"] = _figure(draw.plot_parallel_coordinate(study, **goal), size=(11, 5))
-        figures["Slices"] = _figure(draw.plot_slice(study, **goal), size=(3.2 * len(plan.space.entries) + 1, 4))
+        drawn = [key for key in plan.space.entries if any(key in trial.params for trial in ranked(study))]
+        for start in range(0, len(drawn), SLICES_IN_A_ROW):
+            params = drawn[start : start + SLICES_IN_A_ROW]
+            figures[f"Slices: {', '.join(params)}"] = _figure(draw.plot_slice(study, params=params, **goal), size=(3.6 * len(params) + 1, 4))
         contoured = list(important)[:NUM_CONTOURED]
         if len(contoured) > 1:
             side = 5 if len(contoured) == 2 else 11

@@ -165,7 +165,7 @@ def test_one_worker_repeats_a_study_and_best_yaml_its_score(make_plan, run_study
     rows = list(csv.DictReader((plan.folder / "trials.csv").open()))
     assert [float(row["dice"]) for row in rows] == [trial.value for trial in study.trials]
     page = (plan.folder / "report.html").read_text()
-    for caption in ("History", "Parallel coordinates", "Slices"):
+    for caption in ("History", "Parallel coordinates", "Slices: optimizer.lr, train.epochs, loss.name"):
         assert f"<h2>{caption}</h2>" in page
     assert len(list((plan.folder / "tensorboard").glob("trial-*"))) == len(ranked(study))
 
