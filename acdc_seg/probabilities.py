@@ -119,7 +119,7 @@ def load_probabilities(folder: Path, *, tta: str = NO_TTA) -> StoredProbabilitie
     try:
         index = Index(**json.loads(index_path.read_text(encoding="utf-8")))
         values = np.load(array_path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise DataError(f"{index_path}: no readable probabilities ({error}); remove the folder, they are computed again") from None
     if values.dtype != np.float16 or len(values) != sum(int(np.prod(shape)) for shape in index.shapes):
         raise DataError(f"{array_path}: holds other values than its index says; remove the folder, they are computed again")

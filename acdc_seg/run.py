@@ -46,8 +46,19 @@ class Run:
         write_text(self.folder / "run.json", json.dumps({**self.read_json(), **fields}, indent=2, allow_nan=False) + "\n")
 
     def read_json(self) -> dict[str, Any]:
+        """What run.json holds, nothing where there is none.
+
+        Raises:
+            DataError: The file is damaged.
+        """
         path = self.folder / "run.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        try:
+            tree = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        except (OSError, ValueError, RecursionError):
+            tree = None
+        if not isinstance(tree, dict):
+            raise DataError(f"{path}: damaged; copy it again from its source, or remove it and lose what it says of the run")
+        return tree
 
 
 def create_run(config: Config, *, name: str | None) -> Run:

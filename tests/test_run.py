@@ -101,3 +101,10 @@ def test_the_environment_names_versions(monkeypatch):
 
     monkeypatch.setattr(subprocess, "run", no_git)
     assert environment()["commit"] is None
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff\xfe", b"[" * 100_000, b"null"])
+def test_a_damaged_description_is_told(tmp_path, content):
+    (tmp_path / "run.json").write_bytes(content)
+    with pytest.raises(DataError, match=r"run\.json: damaged; copy it again from its source, or remove it"):
+        Run(tmp_path).read_json()

@@ -146,9 +146,8 @@ def draw_study(study: Study, plan: Plan) -> dict[str, Figure]:
             figures["Importances"] = importance_bars(important)
         figures["Parallel coordinates"] = _figure(draw.plot_parallel_coordinate(study, **goal), size=(11, 5))
         drawn = [key for key in plan.space.entries if any(key in trial.params for trial in ranked(study))]
-        for start in range(0, len(drawn), SLICES_IN_A_ROW):
-            params = drawn[start : start + SLICES_IN_A_ROW]
-            figures[f"Slices: {', '.join(params)}"] = _figure(draw.plot_slice(study, params=params, **goal), size=(3.6 * len(params) + 1, 4))
+        for row in (drawn[start : start + SLICES_IN_A_ROW] for start in range(0, len(drawn), SLICES_IN_A_ROW)):
+            figures[f"Slices: {', '.join(row)}"] = _figure(draw.plot_slice(study, params=row, **goal), size=(3.6 * len(row) + 1, 4))
         contoured = list(important)[:NUM_CONTOURED]
         if len(contoured) > 1:
             side = 5 if len(contoured) == 2 else 11
