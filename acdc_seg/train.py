@@ -4,12 +4,14 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list, set_seed
+from accelerate.utils import DataLoaderConfiguration, DistributedDataParallelKwargs, InitProcessGroupKwargs, set_seed
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
@@ -22,6 +24,7 @@ from acdc_seg.data.loaders import EpochSampler, TrainingSet, batches, explained_
 from acdc_seg.data.sources import Source
 from acdc_seg.data.transforms import normalize
 from acdc_seg.device import resolve_device, resolve_precision
+from acdc_seg.distributed import any_process, check_shares, ending_together, from_first, share_batch_norm, whole_batch
 from acdc_seg.errors import ConfigError, DataError, TrainingError
 from acdc_seg.evaluate import score_image
 from acdc_seg.journal import Journal
@@ -33,6 +36,9 @@ from acdc_seg.models.pretrained import load_pretrained
 from acdc_seg.optimizers import build_optimizer, build_schedule
 from acdc_seg.predict import ModelPredictor, batches_of_one_size
 from acdc_seg.run import Run
+
+WAIT = timedelta(minutes=30)
+"""How long processes wait for each other: the first validates and writes alone. One that dies is noticed at once."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +110,7 @@ class State:
                 setattr(self, name, saved[name])
 
 
+@ending_together()
 @explained_losses()
 def train(
     config: Config,
@@ -135,11 +142,12 @@ def train(
     loader, validation = _load_data(config, source, watch)
     sampler = loader.sampler
     assert isinstance(sampler, EpochSampler)
+    check_shares(config.train.batch_size, len(sampler), accelerator.num_processes)
     state, model, loader = _build(config, loader, accelerator, pretrained=not resume)
     loss_of = build_loss(config.loss, num_classes=len(config.classes.names), ignore_index=_ignore_index(config)).to(accelerator.device)
-    journal = Journal(_shared(accelerator, make_run, config), config, source, active=accelerator.is_main_process)
+    journal = Journal(from_first(accelerator, make_run, config), config, source, active=accelerator.is_main_process)
     if resume:
-        state.load_state_dict(journal.read_last(extends=extends))
+        state.load_state_dict(from_first(accelerator, partial(journal.read_last, extends=extends)))
 
     stopped = False
     with journal.recording(first_epoch=state.epoch):
@@ -152,9 +160,9 @@ def train(
                 _seed_batch(config.seed, state.epoch, state.batch, accelerator.process_index)
                 with accelerator.accumulate(model):
                     inputs = normalize(images, config.data).contiguous(memory_format=torch.channels_last)
-                    loss = loss_of(model(inputs), masks.long())
+                    loss = loss_of(whole_batch(accelerator, model(inputs)), whole_batch(accelerator, masks.long()))
                     state.loss_sum += _checked(loss.item(), state)
-                    accelerator.backward(loss)
+                    accelerator.backward(loss * accelerator.num_processes)  # of which the gradients are averaged
                     if accelerator.sync_gradients and config.train.clip_norm is not None:
                         accelerator.clip_grad_norm_(model.parameters(), config.train.clip_norm)
                     state.optimizer.step()
@@ -166,11 +174,11 @@ def train(
                     state.schedule.step()
                     if state.ema is not None:
                         state.ema.update_parameters(state.model)
-                    if stopped := _any_process(accelerator, watch.should_stop()):
+                    if stopped := any_process(accelerator, watch.should_stop()):
                         break
                     journal.save_when_due(state.epoch, state.state_dict)
             else:
-                row = _shared(accelerator, _epoch_row, state, validation, loss_of, config, journal, accelerator.device)
+                row = from_first(accelerator, _epoch_row, state, validation, loss_of, config, journal, accelerator.device)
                 if state.finish_epoch(row, validates=bool(validation)):
                     journal.save_best(state.kept, epoch=state.best_epoch, dice=state.best_dice)
                 journal.add(state.history)
@@ -199,7 +207,11 @@ def _set_up(config: Config) -> tuple[Config, Accelerator]:
         gradient_accumulation_steps=config.train.accumulate,
         step_scheduler_with_optimizer=False,
         rng_types=[],
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=_has_frozen_epochs(config))],
+        dataloader_config=DataLoaderConfiguration(split_batches=True),
+        kwargs_handlers=[
+            DistributedDataParallelKwargs(find_unused_parameters=_has_frozen_epochs(config)),
+            InitProcessGroupKwargs(timeout=WAIT),
+        ],
     )
     return config, accelerator
 
@@ -230,6 +242,7 @@ def _build(config: Config, loader: Any, accelerator: Accelerator, *, pretrained:
     network = model_of(config.model, config.data.channels, len(config.classes.names))
     if pretrained and isinstance(config.model, EncoderConfig) and config.model.pretrained is not None:
         load_pretrained(network.encoder, config.model.pretrained)
+    share_batch_norm(network, accelerator)
     network = network.to(accelerator.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     ema = None
     if config.train.ema_decay is not None:
@@ -312,18 +325,3 @@ def _out_of_patience(state: State, config: Config) -> bool:
 
 def _ignore_index(config: Config) -> int | None:
     return IGNORE_INDEX if config.classes.ignore_value is not None else None
-
-
-def _any_process(accelerator: Accelerator, flag: bool) -> bool:
-    """Whether the flag is set in any process, so that all stop together."""
-    if accelerator.num_processes == 1:
-        return flag
-    return bool(accelerator.reduce(torch.tensor(float(flag), device=accelerator.device), "sum"))
-
-
-def _shared(accelerator: Accelerator, make: Callable[..., Any], *args: Any) -> Any:
-    """The result of `make(*args)`, called in the first process alone and sent to the others."""
-    result = [make(*args) if accelerator.is_main_process else None]
-    if accelerator.num_processes > 1:
-        broadcast_object_list(result)
-    return result[0]

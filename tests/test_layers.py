@@ -13,7 +13,7 @@ LAYERS = (
     ("errors", "labels"),
     ("config",),
     ("files",),
-    ("data", "models", "losses", "optimizers", "device", "metrics", "rle", "checkpoint", "report", "run"),
+    ("data", "models", "losses", "optimizers", "device", "distributed", "metrics", "rle", "checkpoint", "report", "run"),
     ("predict",),
     ("evaluate", "submit", "journal", "probabilities"),
     ("conclude",),
