@@ -1,7 +1,10 @@
 """Several processes that train as one: the same batches, loss, statistics and steps, whatever their number."""
 
+import hashlib
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -11,6 +14,12 @@ from accelerate.utils import broadcast_object_list, gather
 from torch import nn
 
 from acdc_seg.errors import AcdcError, ConfigError, TrainingError
+
+ENDED = (
+    "another process of this training ended and says why, if it could; when that is mended, go on from what was saved last: "
+    "acdc-train --resume RUN, under torchrun as before"
+)
+STORE_TIMEOUT = timedelta(seconds=5)
 
 T = TypeVar("T")
 
@@ -143,4 +152,18 @@ def ending_together() -> Iterator[None]:
     except RuntimeError as error:
         if not (isinstance(error, dist.DistError) or "gloo" in str(error)):
             raise
-        raise TrainingError("another process of this training ended; see its message") from error
+        raise TrainingError(ENDED) from error
+
+
+def is_first_with(message: str) -> bool:
+    """Whether no other process on this host asked the same before; the launcher's store remembers.
+
+    Where there is no such store, the first process of the host is the one.
+    """
+    given = os.environ
+    said = f"{given.get('GROUP_RANK')}/{given.get('TORCHELASTIC_RESTART_COUNT')}/{hashlib.sha256(message.encode()).hexdigest()}"
+    try:
+        store = dist.TCPStore(given["MASTER_ADDR"], int(given["MASTER_PORT"]), timeout=STORE_TIMEOUT, wait_for_workers=False)
+        return store.add(said, 1) == 1
+    except (KeyError, ValueError, RuntimeError):
+        return given.get("LOCAL_RANK", "0") == "0"

@@ -150,7 +150,7 @@ def train(
         state.load_state_dict(from_first(accelerator, partial(journal.read_last, extends=extends)))
 
     stopped = False
-    with journal.recording(first_epoch=state.epoch):
+    with journal.recording(first_epoch=state.epoch), ending_together():
         while not (stopped or state.epoch >= config.train.epochs or _out_of_patience(state, config)):
             sampler.start_at(state.epoch, skip=state.batch * loader.total_batch_size)
             started = time.monotonic() - state.seconds

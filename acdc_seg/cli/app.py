@@ -4,9 +4,10 @@ import os
 import shlex
 import signal
 import sys
+import time
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -20,9 +21,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from acdc_seg import __version__
 from acdc_seg.errors import AcdcError, AcdcWarning
 
-_is_first = os.environ.get("RANK", "0") == "0"
-console = Console(highlight=False, emoji=False, soft_wrap=True, quiet=not _is_first)
-errors = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True, quiet=not _is_first)
+console = Console(highlight=False, emoji=False, soft_wrap=True)
+errors = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
+SPEAKING_SECONDS = 2
+"""What the other processes leave the first one to say that the command line is wrong, before torchrun ends all."""
 _debug = False
 
 
@@ -61,15 +63,43 @@ def make_app() -> typer.Typer:
 
 
 def run(app: typer.Typer, *, lists: Collection[str] = (), bare: Mapping[str, str] = MappingProxyType({})) -> None:
-    """Runs a command; what the user can mend is one message and exit code 2. See `expand` for `lists` and `bare`."""
+    """Runs a command; what the user can mend is one message and exit code 2. See `expand` for `lists` and `bare`.
+
+    Of several processes that torchrun started the first one prints; an error is printed once, by the first that has it.
+    """
     warnings.showwarning = partial(_show_warning, warnings.showwarning)
+    is_first = os.environ.get("RANK", "0") == "0"
     try:
-        app(args=expand(sys.argv[1:], lists=lists, bare=bare))
+        with _printing_if(is_first):
+            app(args=expand(sys.argv[1:], lists=lists, bare=bare))
+    except SystemExit as end:
+        if end.code == 2 and not is_first:
+            time.sleep(SPEAKING_SECONDS)
+        raise
     except AcdcError as error:
         if _debug:
             raise
-        errors.print(f"[bold red]Error:[/] {escape(str(error))}")
+        if _says_first(str(error)):
+            errors.print(f"[bold red]Error:[/] {escape(str(error))}")
         sys.exit(2)
+
+
+@contextmanager
+def _printing_if(allowed: bool) -> Iterator[None]:
+    with open(os.devnull, "w") as nowhere, ExitStack() as stack:
+        if not allowed:
+            stack.enter_context(redirect_stdout(nowhere))
+            stack.enter_context(redirect_stderr(nowhere))
+        yield
+
+
+def _says_first(message: str) -> bool:
+    """Whether no other process of this training on this host has said it."""
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        return True
+    from acdc_seg.distributed import is_first_with
+
+    return is_first_with(message)
 
 
 def _show_warning(show: Callable[..., None], message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
@@ -135,9 +165,16 @@ class StopOnSignal:
     """
 
     def __init__(self, what: str) -> None:
-        self.what, self.requested = what, False
+        self.what, self.requested, self.listens = what, False, False
+
+    def poll(self) -> bool:
+        """Whether to stop. It listens from the first question on, so that a signal ends at once what has done no step yet."""
+        if not self.listens:
+            self.listen()
+        return self.requested
 
     def listen(self) -> None:
+        self.listens = True
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._request)
 

@@ -156,8 +156,8 @@ def _train(config: "Config", resume: Path | None, *, extends: bool) -> None:
 
     stop = StopOnSignal("after this step to write the checkpoint")
     result = _train_one(stop, config, _open(config), make_run, resume is not None, extends=extends)
-    if not folder:
-        return
+    if not folder:  # in all processes but the first
+        raise typer.Exit(130 if result.stopped else 0)
     place = quoted(folder[0])
     if result.stopped:
         console.print(f"Stopped; nothing is lost. Go on with: acdc-train --resume {place}")
@@ -204,8 +204,7 @@ def _train_one(
         )
         return made
 
-    watch = Watch(on_batch=monitor.on_batch, on_epoch_end=monitor.on_epoch_end, should_stop=lambda: stop.requested, on_notice=console.print)
-    stop.listen()
+    watch = Watch(on_batch=monitor.on_batch, on_epoch_end=monitor.on_epoch_end, should_stop=stop.poll, on_notice=console.print)
     with monitor.progress:
         return train_model(with_overrides(config, {"name": None}), source, announce, watch=watch, resume=resume, extends=extends)
 

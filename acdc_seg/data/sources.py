@@ -1,8 +1,11 @@
 """Recognises what lies at a path and turns it into records: an ACDC tree, paired folders, or the built-in phantom."""
 
+import fcntl
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -55,9 +58,12 @@ def open_source(
         ConfigError: More folds than patients.
     """
     kind = recognize(data)
-    root = Path(data.path) if data.path else _phantom(work_dir, on_progress)
-    if kind != "paired":
-        root = _prepared(root, data, prepare_settings, work_dir, on_progress)
+    if kind == "paired" and data.path:
+        root = Path(data.path)
+    else:
+        with _alone_in(work_dir):
+            tree = Path(data.path) if data.path else _phantom(work_dir, on_progress)
+            root = _prepared(tree, data, prepare_settings, work_dir, on_progress)
     records = tuple(_divided(read_paired(root, data), data))
     _check_patients(root, records)
     return Source(kind, root, records)
@@ -82,6 +88,21 @@ def recognize(data: DataConfig) -> str:
         f"{path}: neither an ACDC tree (patient001/Info.cfg ...) nor paired folders ({data.image_dir}/ and {data.mask_dir}/, "
         "also below train, val, test); check the path, or set data.image_dir and data.mask_dir"
     )
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Lets one process at a time into a folder, so that those of a training do not all write the same slices there.
+
+    Where the folder cannot be made or the file system has no locks, nobody waits.
+    """
+    with ExitStack() as stack:
+        with suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
 
 
 def _phantom(work_dir: Path, on_progress: Progress) -> Path:

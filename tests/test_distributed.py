@@ -1,0 +1,246 @@
+"""Training with torchrun: two processes do what one does, and end together."""
+
+import csv
+import os
+import re
+import runpy
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate import Accelerator
+
+from acdc_seg.checkpoint import load_checkpoint
+from acdc_seg.config import dump_yaml, with_overrides
+from acdc_seg.data.sources import open_source
+from acdc_seg.distributed import check_shares
+from acdc_seg.errors import ConfigError
+from acdc_seg.evaluate import evaluate
+from acdc_seg.metrics import summarize
+from acdc_seg.predict import load_predictor
+from acdc_seg.run import Run, create_run
+from acdc_seg.train import Watch, train
+
+SCRIPT = Path(__file__).with_name("two_processes.py")
+TRAIN = Path(sys.executable).with_name("acdc-train")
+TWENTY_STEPS = {"train.epochs": 10, "optimizer.lr": 0.01, "model.dropout": 0.0}
+"""Of batches of two images, one for each process."""
+ENDED = "Error: another process of this training ended and says why, if it could"
+pytestmark = pytest.mark.timeout(600)
+
+
+def torchrun(*arguments, launcher=("--standalone", "--nproc_per_node", 2)):
+    """A torchrun that has been started, with pipes for what it prints."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "torch.distributed.run", *map(str, [*launcher, *arguments])],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "200", "OMP_NUM_THREADS": "1"},
+    )
+
+
+def torchrun_training(config, name):
+    """torchrun of acdc-train with these settings, into runs/NAME."""
+    path = Path(config.runs_dir).parent / f"{name}.yaml"
+    path.write_text(dump_yaml(config))
+    return torchrun(TRAIN, "--config", path, "--name", name)
+
+
+def wait_for(process, start_of_line):
+    next(line for line in process.stdout if line.startswith(start_of_line))
+
+
+def end_of(process):
+    """Exit code, what was printed since, and errors."""
+    out, err = process.communicate(timeout=500)
+    return process.returncode, out, err
+
+
+def process_of_rank(launcher, rank):
+    """Process id of one that torchrun started."""
+    children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
+    (found,) = [int(child) for child in children if f"RANK={rank}" in Path(f"/proc/{child}/environ").read_text().split("\0")]
+    return found
+
+
+def train_here(config, name, *, resume=False, watch=None):
+    """Trains into runs/NAME in this one process, or goes on with it."""
+    source = open_source(config.data, prepare_settings=config.prepare)
+    run = Run(Path(config.runs_dir) / name)
+    train(config, source, lambda resolved: run if resume else create_run(resolved, name=name), resume=resume, watch=watch)
+    return run
+
+
+def run_of(config, name):
+    return Run(Path(config.runs_dir) / name)
+
+
+def assert_same_training(run, expected):
+    """Curves and weights of two runs are equal up to rounding."""
+    rows, expected_rows = (list(csv.DictReader((each.folder / "history.csv").open())) for each in (run, expected))
+    assert [row["epoch"] for row in rows] == [row["epoch"] for row in expected_rows]
+    for name in ("lr", "train_loss", "val_loss", "dice", "dice_rv", "dice_myo", "dice_lv"):
+        assert [float(row[name]) for row in rows] == pytest.approx([float(row[name]) for row in expected_rows], abs=1e-4)
+    for ours, theirs in ((run.last, expected.last), (run.best, expected.best)):
+        weights, expected_weights = load_checkpoint(ours).weights, load_checkpoint(theirs).weights
+        assert weights.keys() == expected_weights.keys()
+        for name, value in weights.items():
+            torch.testing.assert_close(value, expected_weights[name], atol=1e-4, rtol=0)
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory):
+    """What each of two processes saw in two_processes.py."""
+    folder = tmp_path_factory.mktemp("seen")
+    code, _, err = end_of(torchrun(SCRIPT, folder))
+    assert code == 0, err
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+
+
+@pytest.fixture(scope="module")
+def script():
+    return runpy.run_path(str(SCRIPT))
+
+
+def test_two_processes_learn_from_a_batch_as_one_does(seen, script):
+    """Double precision and PyTorch's own BatchNorm as the measure."""
+    expected = script["learn"](Accelerator(cpu=True))
+    first, second = (each["learned"] for each in seen)
+    for name in ("losses", "gradients", "state", "eval"):
+        for ours in (first, second):
+            torch.testing.assert_close(ours[name], expected[name], atol=1e-10, rtol=0)
+    for name in ("logits", "image_gradient"):
+        torch.testing.assert_close(torch.cat([first[name], second[name]]), expected[name], atol=1e-10, rtol=0)
+
+
+def test_shared_batch_norm_of_bf16_computes_in_fp32(seen, script):
+    expected = script["normalize_bf16"](Accelerator(cpu=True))
+    y = torch.cat([each["bf16"]["y"] for each in seen])
+    assert y.dtype == torch.bfloat16
+    torch.testing.assert_close(y, expected["y"], atol=0, rtol=2**-8)
+    for name in ("running_mean", "running_var"):
+        torch.testing.assert_close(seen[1]["bf16"][name], expected[name], atol=0, rtol=1e-5)
+
+
+def test_processes_agree(seen):
+    for each in seen:
+        assert each["any"] == [True, False]
+        assert each["from_first"] == "process 0 made it"
+        assert each["failure"] == "the disk is full"
+
+
+def test_an_error_is_printed_by_one_process(seen):
+    common, own, again = zip(*(each["first_with"] for each in seen), strict=True)
+    assert sorted(common) == [False, True]
+    assert own == (True, True)
+    assert again == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ((15, 100, 2), "train.batch_size=15 cannot be divided evenly among 2 processes; set it to 14 or 16"),
+        ((2, 100, 3), "train.batch_size=2 cannot be divided evenly among 3 processes; set it to 3"),
+        ((16, 7, 2), "train.batch_size=16, at most the 7 training images, cannot be divided evenly among 2 processes; set it to 6"),
+        (
+            (16, 3, 4),
+            "train.batch_size=16, at most the 3 training images, cannot be divided evenly among 4 processes; start 3 processes at most",
+        ),
+    ],
+)
+def test_batches_that_cannot_be_shared_are_refused(sizes, message):
+    with pytest.raises(ConfigError) as refusal:
+        check_shares(*sizes)
+    assert str(refusal.value) == message
+
+
+@pytest.mark.parametrize("sizes", [(16, 100, 1), (16, 7, 1), (16, 100, 4), (16, 6, 3)])
+def test_batches_that_can_be_shared_are_taken(sizes):
+    check_shares(*sizes)
+
+
+def test_two_processes_give_the_run_of_one(tiny_config):
+    config = with_overrides(tiny_config, TWENTY_STEPS)
+    process = torchrun_training(config, "two")
+    one = train_here(config, "one")
+    code, out, err = end_of(process)
+    assert (code, err) == (0, "")
+    two = run_of(config, "two")
+    assert_same_training(two, one)
+
+    assert len(re.findall("^epoch", out, re.MULTILINE)) == 10
+    assert len(out.splitlines()) == 13
+    without_events = [{path.name for path in run.folder.iterdir() if "tfevents" not in path.name} for run in (two, one)]
+    assert without_events[0] == without_events[1]
+    assert len(list(two.folder.glob("*tfevents*"))) == 1
+    assert {path.name for path in Path(config.runs_dir).iterdir()} == {"one", "two"}
+
+    source = open_source(config.data, prepare_settings=config.prepare)
+    rows = evaluate(load_predictor(two.folder, device="cpu", precision="fp32"), source.split("val"), data=config.data, batch_size=2)
+    assert summarize(rows).dice == two.read_json()["best_dice"] == load_checkpoint(two.best).dice
+
+
+def test_one_process_killed_ends_the_other_and_one_alone_can_go_on(tiny_config):
+    config = with_overrides(tiny_config, {**TWENTY_STEPS, "train.epochs": 20, "train.accumulate": 2, "train.save_seconds": 0})
+    process = torchrun_training(config, "killed")
+    wait_for(process, "epoch   2")
+    os.kill(process_of_rank(process, 1), signal.SIGKILL)
+    straight = train_here(config, "straight")
+    code, _, err = end_of(process)
+    assert code != 0
+    assert err.count(ENDED) == 1
+    assert "gloo" not in err
+
+    killed = run_of(config, "killed")
+    assert 1 <= load_checkpoint(killed.last).training["epoch"] < 20
+    assert_same_training(train_here(config, "killed", resume=True), straight)
+
+
+def test_two_hosts_go_on_with_a_run_of_one_process_until_sigterm_and_one_process_ends_it(tiny_config):
+    config = with_overrides(tiny_config, {**TWENTY_STEPS, "train.epochs": 20})
+    done = []
+    run = train_here(config, "moved", watch=Watch(on_batch=lambda *args: done.append(args), should_stop=lambda: len(done) == 7))
+    assert load_checkpoint(run.last).training["batch"] == 1
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    hosts = [
+        torchrun(
+            *(TRAIN, "--resume", run.folder),
+            launcher=("--nnodes", 2, "--node_rank", rank, "--nproc_per_node", 1, "--master_addr", "127.0.0.1", "--master_port", port),
+        )
+        for rank in (0, 1)
+    ]
+    straight = train_here(config, "straight")
+    wait_for(hosts[0], "epoch   6")
+    hosts[0].send_signal(signal.SIGTERM)
+    (code, out, err), (other_code, other_out, _) = map(end_of, hosts)
+    assert 0 not in (code, other_code)
+    assert other_out == ""
+    assert out.endswith(f"Stopped; nothing is lost. Go on with: acdc-train --resume {run.folder}\n")
+    assert err.count("Stopping after this step to write the checkpoint") == 1
+    assert run.read_json()["status"] == "stopped"
+    assert 6 <= load_checkpoint(run.last).training["epoch"] < 20
+    assert_same_training(train_here(config, "moved", resume=True), straight)
+
+
+def test_what_the_first_process_cannot_write_ends_all(tiny_config):
+    config = with_overrides(tiny_config, {"train.epochs": 1000, "train.save_seconds": 0})
+    process = torchrun_training(config, "unwritable")
+    wait_for(process, "epoch")
+    table = run_of(config, "unwritable").folder / "history.csv"
+    table.unlink()
+    table.mkdir()
+    code, _, err = end_of(process)
+    assert code != 0
+    first, *others = re.findall("^Error: .*", err, re.MULTILINE)
+    assert first == f"Error: {table}: cannot write this file (Is a directory); check the folder, its permissions and free space"
+    assert all(message.startswith(ENDED) for message in others[:1])
+    assert len(others) <= 1
+    assert "gloo" not in err
+    assert load_checkpoint(run_of(config, "unwritable").last).training["epoch"] >= 1
