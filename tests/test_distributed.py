@@ -3,7 +3,6 @@
 import csv
 import os
 import re
-import runpy
 import signal
 import socket
 import subprocess
@@ -13,6 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate import Accelerator
+from training import resume_run, stop_after, train_run
+from two_processes import learn, normalize_bf16
 
 from acdc_seg.checkpoint import load_checkpoint
 from acdc_seg.config import dump_yaml, with_overrides
@@ -22,8 +23,7 @@ from acdc_seg.errors import ConfigError
 from acdc_seg.evaluate import evaluate
 from acdc_seg.metrics import summarize
 from acdc_seg.predict import load_predictor
-from acdc_seg.run import Run, create_run
-from acdc_seg.train import Watch, train
+from acdc_seg.run import Run
 
 SCRIPT = Path(__file__).with_name("two_processes.py")
 TRAIN = Path(sys.executable).with_name("acdc-train")
@@ -68,18 +68,6 @@ def process_of_rank(launcher, rank):
     return found
 
 
-def train_here(config, name, *, resume=False, watch=None):
-    """Trains into runs/NAME in this one process, or goes on with it."""
-    source = open_source(config.data, prepare_settings=config.prepare)
-    run = Run(Path(config.runs_dir) / name)
-    train(config, source, lambda resolved: run if resume else create_run(resolved, name=name), resume=resume, watch=watch)
-    return run
-
-
-def run_of(config, name):
-    return Run(Path(config.runs_dir) / name)
-
-
 def assert_same_training(run, expected):
     """Curves and weights of two runs are equal up to rounding."""
     rows, expected_rows = (list(csv.DictReader((each.folder / "history.csv").open())) for each in (run, expected))
@@ -102,14 +90,9 @@ def seen(tmp_path_factory):
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
 
 
-@pytest.fixture(scope="module")
-def script():
-    return runpy.run_path(str(SCRIPT))
-
-
-def test_two_processes_learn_from_a_batch_as_one_does(seen, script):
+def test_two_processes_learn_from_a_batch_as_one_does(seen):
     """Double precision and PyTorch's own BatchNorm as the measure."""
-    expected = script["learn"](Accelerator(cpu=True))
+    expected = learn(Accelerator(cpu=True))
     first, second = (each["learned"] for each in seen)
     for name in ("losses", "gradients", "state", "eval"):
         for ours in (first, second):
@@ -118,8 +101,8 @@ def test_two_processes_learn_from_a_batch_as_one_does(seen, script):
         torch.testing.assert_close(torch.cat([first[name], second[name]]), expected[name], atol=1e-10, rtol=0)
 
 
-def test_shared_batch_norm_of_bf16_computes_in_fp32(seen, script):
-    expected = script["normalize_bf16"](Accelerator(cpu=True))
+def test_shared_batch_norm_of_bf16_computes_in_fp32(seen):
+    expected = normalize_bf16(Accelerator(cpu=True))
     y = torch.cat([each["bf16"]["y"] for each in seen])
     assert y.dtype == torch.bfloat16
     torch.testing.assert_close(y, expected["y"], atol=0, rtol=2**-8)
@@ -167,10 +150,10 @@ def test_batches_that_can_be_shared_are_taken(sizes):
 def test_two_processes_give_the_run_of_one(tiny_config):
     config = with_overrides(tiny_config, TWENTY_STEPS)
     process = torchrun_training(config, "two")
-    one = train_here(config, "one")
+    _, one = train_run(config, "one", report=True)
     code, out, err = end_of(process)
     assert (code, err) == (0, "")
-    two = run_of(config, "two")
+    two = Run(Path(config.runs_dir) / "two")
     assert_same_training(two, one)
 
     assert len(re.findall("^epoch", out, re.MULTILINE)) == 10
@@ -190,21 +173,23 @@ def test_one_process_killed_ends_the_other_and_one_alone_can_go_on(tiny_config):
     process = torchrun_training(config, "killed")
     wait_for(process, "epoch   2")
     os.kill(process_of_rank(process, 1), signal.SIGKILL)
-    straight = train_here(config, "straight")
+    _, straight = train_run(config, "straight")
     code, _, err = end_of(process)
     assert code != 0
     assert err.count(ENDED) == 1
     assert "gloo" not in err
 
-    killed = run_of(config, "killed")
+    killed = Run(Path(config.runs_dir) / "killed")
+    assert killed.read_json()["status"] == "failed"
+    assert killed.read_json()["reason"].startswith("another process of this training ended")
     assert 1 <= load_checkpoint(killed.last).training["epoch"] < 20
-    assert_same_training(train_here(config, "killed", resume=True), straight)
+    resume_run(config, killed)
+    assert_same_training(killed, straight)
 
 
 def test_two_hosts_go_on_with_a_run_of_one_process_until_sigterm_and_one_process_ends_it(tiny_config):
     config = with_overrides(tiny_config, {**TWENTY_STEPS, "train.epochs": 20})
-    done = []
-    run = train_here(config, "moved", watch=Watch(on_batch=lambda *args: done.append(args), should_stop=lambda: len(done) == 7))
+    _, run = train_run(config, "moved", watch=stop_after(7))
     assert load_checkpoint(run.last).training["batch"] == 1
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -216,7 +201,7 @@ def test_two_hosts_go_on_with_a_run_of_one_process_until_sigterm_and_one_process
         )
         for rank in (0, 1)
     ]
-    straight = train_here(config, "straight")
+    _, straight = train_run(config, "straight")
     wait_for(hosts[0], "epoch   6")
     hosts[0].send_signal(signal.SIGTERM)
     (code, out, err), (other_code, other_out, _) = map(end_of, hosts)
@@ -226,14 +211,16 @@ def test_two_hosts_go_on_with_a_run_of_one_process_until_sigterm_and_one_process
     assert err.count("Stopping after this step to write the checkpoint") == 1
     assert run.read_json()["status"] == "stopped"
     assert 6 <= load_checkpoint(run.last).training["epoch"] < 20
-    assert_same_training(train_here(config, "moved", resume=True), straight)
+    resume_run(config, run)
+    assert_same_training(run, straight)
 
 
 def test_what_the_first_process_cannot_write_ends_all(tiny_config):
     config = with_overrides(tiny_config, {"train.epochs": 1000, "train.save_seconds": 0})
     process = torchrun_training(config, "unwritable")
     wait_for(process, "epoch")
-    table = run_of(config, "unwritable").folder / "history.csv"
+    run = Run(Path(config.runs_dir) / "unwritable")
+    table = run.folder / "history.csv"
     table.unlink()
     table.mkdir()
     code, _, err = end_of(process)
@@ -243,4 +230,4 @@ def test_what_the_first_process_cannot_write_ends_all(tiny_config):
     assert all(message.startswith(ENDED) for message in others[:1])
     assert len(others) <= 1
     assert "gloo" not in err
-    assert load_checkpoint(run_of(config, "unwritable").last).training["epoch"] >= 1
+    assert load_checkpoint(run.last).training["epoch"] >= 1

@@ -222,7 +222,7 @@ class TrainConfig(Section):
     epochs: Count = 100
     """Passes over the training images."""
     batch_size: Count = 16
-    """Images in one batch of one process."""
+    """Images in one batch, shared evenly by all processes: their number must divide it."""
     accumulate: Count = 1
     """Batches whose gradients are averaged for one step."""
     clip_norm: Positive | None = 5.0

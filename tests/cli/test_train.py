@@ -5,6 +5,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -162,7 +163,13 @@ def test_a_damaged_checkpoint_gives_way_with_a_warning(command, trained):
     assert outcome.err.endswith(f"\nGoing on with the one before it: {trained}/last.previous.pt, epoch 2\n")
 
 
-def test_only_the_first_process_prints():
-    code = "from acdc_seg.cli.app import console, errors; console.print('out'); errors.print('err')"
-    outcome = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "RANK": "1"}, check=True)
-    assert (outcome.stdout, outcome.stderr) == ("", "")
+@pytest.mark.parametrize("arguments", [("--help",), ("--bogus",), ("train.epochs=many",)])
+def test_only_the_first_of_several_processes_prints(command, monkeypatch, arguments):
+    """Without torchrun's store, an error is printed by the first process of the host."""
+    alone = command("train", *arguments)
+    assert alone.out + alone.err
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank, expected in (("0", alone), ("1", replace(alone, out="", err=""))):
+        monkeypatch.setenv("RANK", rank)
+        monkeypatch.setenv("LOCAL_RANK", rank)
+        assert command("train", *arguments) == expected

@@ -1,4 +1,7 @@
+import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -114,6 +117,26 @@ def test_without_a_path_a_phantom_is_made_once(tmp_path, monkeypatch):
     done.clear()
     assert open_phantom().digest() == source.digest()
     assert done == []
+
+
+def test_processes_that_start_together_make_it_once(tmp_path, monkeypatch):
+    """Each opens the folder for itself, as processes do."""
+    made, together = [], Barrier(2)
+
+    def synthesize_slowly(out, **options):
+        made.append(out)
+        time.sleep(0.2)
+        synthesize(out, num_patients=2, num_test_patients=0)
+
+    def open_phantom(_):
+        together.wait()
+        return open_source(DataConfig(), prepare_settings=PrepareConfig(slices="mid"), work_dir=tmp_path).digest()
+
+    monkeypatch.setattr("acdc_seg.data.sources.synthesize", synthesize_slowly)
+    with ThreadPoolExecutor() as pool:
+        first, second = pool.map(open_phantom, range(2))
+    assert first == second
+    assert made == [tmp_path / "phantom"]
 
 
 def test_one_patient_in_two_splits_is_refused(paired_folder):
