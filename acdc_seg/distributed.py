@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -75,16 +75,19 @@ def from_first(accelerator: Accelerator, make: Callable[..., T], *args: Any) -> 
     return result
 
 
-def share_batch_norm(network: nn.Module, accelerator: Accelerator) -> None:
-    """Makes every BatchNorm below the network take its statistics over the batch of all processes; parameters and their names stay."""
+def share_layers(network: nn.Module, accelerator: Accelerator) -> None:
+    """Makes every BatchNorm and dropout below the network act on the batch of all processes; parameters and their names stay."""
     if accelerator.num_processes == 1:
         return
+    shared: dict[type[nn.Module], type[nn.Module]] = {nn.Dropout: SharedDropout, nn.Dropout2d: SharedDropout2d}
     if accelerator.device.type == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(network)
     else:
-        for module in network.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.__class__ = SharedBatchNorm2d
+        shared[nn.BatchNorm2d] = SharedBatchNorm2d
+    for module in network.modules():
+        for kind, replacement in shared.items():
+            if isinstance(module, kind):
+                module.__class__ = replacement
 
 
 class SharedBatchNorm2d(nn.BatchNorm2d):
@@ -116,6 +119,37 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
         self.num_batches_tracked += 1
         self.running_mean.lerp_(mean, self.momentum)
         self.running_var.lerp_(var * (count / (count - 1)), self.momentum)
+
+
+class SharedDropout(nn.Dropout):
+    """Dropout that every process draws for the whole batch, from the same seed, to take its own part of it.
+
+    So an image loses the same values whatever the number of processes.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Maps `(B, ...)` to the same shape."""
+        if not self.training or self.p == 0:
+            return x
+        lies_by_channel = x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+        return x * _own_noise(x, x.shape[1:], self.p, torch.channels_last if lies_by_channel else torch.contiguous_format)
+
+
+class SharedDropout2d(nn.Dropout2d):
+    """The same for dropout of whole maps."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Maps `(B, C, H, W)` to the same shape."""
+        if not self.training or self.p == 0:
+            return x
+        return x * _own_noise(x, (x.shape[1], 1, 1), self.p, torch.contiguous_format)
+
+
+def _own_noise(x: torch.Tensor, shape: Sequence[int], p: float, memory_format: torch.memory_format) -> torch.Tensor:
+    """This process's factors `(B, *shape)`: 0 for a part `p` of them, else 1 / (1 - p), drawn as PyTorch draws them for the whole batch."""
+    whole = torch.empty((dist.get_world_size() * len(x), *shape), dtype=x.dtype, device=x.device, memory_format=memory_format)
+    start = dist.get_rank() * len(x)
+    return whole.bernoulli_(1 - p)[start : start + len(x)] / (1 - p)
 
 
 def _as_map(values: torch.Tensor) -> torch.Tensor:

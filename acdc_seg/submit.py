@@ -7,7 +7,7 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +59,16 @@ def submission_rows(
     return [
         (f"{prefix}{stem}{suffix}{index}", encoding) for stem in _natural(encoded) for index, encoding in enumerate(encoded[stem], start=1)
     ]
+
+
+def masks_from_rows(rows: Sequence[tuple[str, str]], shapes: Mapping[str, Shape]) -> Iterator[tuple[str, np.ndarray]]:
+    """Image file stem and class indices (H, W), one image after another: the inverse of `submission_rows` for images of these shapes."""
+    encodings, num_classes = dict(rows), 1 + len(rows) // max(1, len(shapes))
+    for stem, shape in shapes.items():
+        labels = np.zeros(shape, np.uint8)
+        for index in range(1, num_classes):
+            labels[decode_rle(encodings[f"{stem}_mask{index}"], shape)] = index
+        yield stem, labels
 
 
 def write_submission(path: Path, rows: Sequence[tuple[str, str]]) -> None:

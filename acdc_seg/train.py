@@ -24,7 +24,7 @@ from acdc_seg.data.loaders import EpochSampler, TrainingSet, batches, explained_
 from acdc_seg.data.sources import Source
 from acdc_seg.data.transforms import normalize
 from acdc_seg.device import resolve_device, resolve_precision
-from acdc_seg.distributed import any_process, check_shares, ending_together, from_first, share_batch_norm, whole_batch
+from acdc_seg.distributed import any_process, check_shares, ending_together, from_first, share_layers, whole_batch
 from acdc_seg.errors import ConfigError, DataError, TrainingError
 from acdc_seg.evaluate import score_image
 from acdc_seg.journal import Journal
@@ -157,7 +157,7 @@ def train(
             state.model.freeze_encoder(isinstance(config.model, EncoderConfig) and config.model.is_frozen(state.epoch))
             model.train()
             for images, masks in batches(loader):
-                _seed_batch(config.seed, state.epoch, state.batch, accelerator.process_index)
+                _seed_batch(config.seed, state.epoch, state.batch)
                 with accelerator.accumulate(model):
                     inputs = normalize(images, config.data).contiguous(memory_format=torch.channels_last)
                     loss = loss_of(whole_batch(accelerator, model(inputs)), whole_batch(accelerator, masks.long()))
@@ -242,7 +242,7 @@ def _build(config: Config, loader: Any, accelerator: Accelerator, *, pretrained:
     network = model_of(config.model, config.data.channels, len(config.classes.names))
     if pretrained and isinstance(config.model, EncoderConfig) and config.model.pretrained is not None:
         load_pretrained(network.encoder, config.model.pretrained)
-    share_batch_norm(network, accelerator)
+    share_layers(network, accelerator)
     network = network.to(accelerator.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     ema = None
     if config.train.ema_decay is not None:
@@ -272,9 +272,9 @@ def _ema_average(decay: float) -> Callable[..., None]:
     return update
 
 
-def _seed_batch(seed: int, epoch: int, batch: int, process: int) -> None:
+def _seed_batch(seed: int, epoch: int, batch: int) -> None:
     """Makes dropout a function of where training stands, so that a resumed run draws what the straight one draws."""
-    torch.manual_seed(hash((seed, epoch, batch, process)) % 2**63)
+    torch.manual_seed(hash((seed, epoch, batch, 0)) % 2**63)
 
 
 def _checked(loss: float, state: State) -> float:

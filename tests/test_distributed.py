@@ -27,7 +27,7 @@ from acdc_seg.run import Run
 
 SCRIPT = Path(__file__).with_name("two_processes.py")
 TRAIN = Path(sys.executable).with_name("acdc-train")
-TWENTY_STEPS = {"train.epochs": 10, "optimizer.lr": 0.01, "model.dropout": 0.0}
+TWENTY_STEPS = {"train.epochs": 10, "optimizer.lr": 0.005, "model.dropout": 0.3}
 """Of batches of two images, one for each process."""
 ENDED = "Error: another process of this training ended and says why, if it could"
 pytestmark = pytest.mark.timeout(600)
@@ -91,7 +91,7 @@ def seen(tmp_path_factory):
 
 
 def test_two_processes_learn_from_a_batch_as_one_does(seen):
-    """Double precision and PyTorch's own BatchNorm as the measure."""
+    """Double precision and PyTorch's own BatchNorm and dropout as the measure."""
     expected = learn(Accelerator(cpu=True))
     first, second = (each["learned"] for each in seen)
     for name in ("losses", "gradients", "state", "eval"):

@@ -8,6 +8,7 @@ from acdc_seg.submit import (
     apply_template,
     check_submission,
     masks_from_folder,
+    masks_from_rows,
     read_submission,
     submission_rows,
     write_masks,
@@ -37,6 +38,16 @@ def test_rows_by_hand_in_natural_order():
 def test_rows_refuse_what_is_no_label_array(labels, message):
     with pytest.raises(DataError, match=message):
         submission_rows({"cmr1": labels}.items(), num_classes=4)
+
+
+def test_rows_give_their_masks_back():
+    labels = {"b": LABELS, "a": np.zeros((2, 2), int), "c10": LABELS[:, ::-1]}
+    rows = submission_rows(labels.items(), num_classes=4)
+    back = dict(masks_from_rows(rows, {stem: mask.shape for stem, mask in labels.items()}))
+    assert list(back) == list(labels)
+    for stem, mask in labels.items():
+        assert back[stem].dtype == np.uint8
+        np.testing.assert_array_equal(back[stem], mask)
 
 
 def test_more_classes_than_digits_are_refused():

@@ -7,15 +7,16 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from acdc_seg.distributed import any_process, from_first, is_first_with, share_batch_norm, whole_batch
+from acdc_seg.distributed import any_process, from_first, is_first_with, share_layers, whole_batch
 from acdc_seg.errors import DataError
 
 
 def make_network():
-    """Two BatchNorms, one of them used twice, in double precision; the logits of its images are far from centred."""
+    """BatchNorms, one of them used twice, and both kinds of dropout, in double precision; its images are far from centred."""
     torch.manual_seed(0)
     norm = nn.BatchNorm2d(3, eps=1e-2, momentum=0.3)
-    layers = [nn.Conv2d(1, 3, 3), norm, nn.ReLU(), nn.Conv2d(3, 3, 1), norm, nn.ReLU(), nn.Conv2d(3, 1, 1), nn.BatchNorm2d(1)]
+    layers = [nn.Conv2d(1, 3, 3), norm, nn.ReLU(), nn.Dropout(0.3), nn.Conv2d(3, 3, 1), norm, nn.ReLU(), nn.Dropout2d(0.4)]
+    layers += [nn.Conv2d(3, 1, 1), nn.BatchNorm2d(1)]
     return nn.Sequential(*layers).double()
 
 
@@ -37,14 +38,15 @@ def overlap_loss(logits, target):
 def learn(accelerator):
     """A batch after the other: their losses, then the last one's logits and gradients, and the network's state."""
     network = make_network()
-    share_batch_norm(network, accelerator)
+    share_layers(network, accelerator)
     model = accelerator.prepare(network)
     losses = []
     for images, truth in make_batches():
         number = len(images) // accelerator.num_processes
         own = slice(number * accelerator.process_index, number * (accelerator.process_index + 1))
         part = images[own].clone().requires_grad_()
-        logits = model(part)
+        torch.manual_seed(2)
+        logits = model(part.contiguous(memory_format=torch.channels_last))
         loss = overlap_loss(whole_batch(accelerator, logits), whole_batch(accelerator, truth[own]))
         network.zero_grad()
         (loss * accelerator.num_processes).backward()
@@ -62,7 +64,7 @@ def learn(accelerator):
 def normalize_bf16(accelerator):
     """What BatchNorm makes of bf16, as autocast hands it over, and its running statistics."""
     norm = nn.Sequential(nn.BatchNorm2d(1))
-    share_batch_norm(norm, accelerator)
+    share_layers(norm, accelerator)
     images = make_batches()[0][0].bfloat16()
     number = len(images) // accelerator.num_processes
     with torch.no_grad():

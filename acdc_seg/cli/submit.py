@@ -76,7 +76,7 @@ def submit(
     else:
         predictor, config = load_members(runs, tta=tta, weights=weights, device=device, precision=precision)
         labels = _predict(predictor, data, config.data, batch_size)
-        _write(labels if masks is None else _saved(labels, masks), len(predictor.classes.names), out, template)
+        _write(labels, len(predictor.classes.names), out, template, masks)
 
 
 def _refuse_others(context: typer.Context, way: str) -> None:
@@ -110,15 +110,6 @@ def _predict(predictor: "Predictor", folder: Path, data: "DataConfig", batch_siz
         yield from zip(images, stream, strict=True)
 
 
-def _saved(labels: "Iterable[Labels]", folder: Path) -> "Iterator[Labels]":
-    """The same, each written to the folder on its way."""
-    from acdc_seg.submit import write_masks
-
-    for stem, mask in labels:
-        write_masks(folder, {stem: mask})
-        yield stem, mask
-
-
 def _encode(folder: Path, out: Path, template: Path | None) -> None:
     from acdc_seg.config import ClassesConfig
     from acdc_seg.submit import masks_from_folder
@@ -126,13 +117,24 @@ def _encode(folder: Path, out: Path, template: Path | None) -> None:
     _write(masks_from_folder(folder).items(), len(ClassesConfig().names), out, template)
 
 
-def _write(labels: "Iterable[Labels]", num_classes: int, out: Path, template: Path | None) -> None:
-    from acdc_seg.submit import apply_template, submission_rows, write_submission
+def _write(labels: "Iterable[Labels]", num_classes: int, out: Path, template: Path | None, masks: Path | None = None) -> None:
+    """Writes the CSV, then the masks that it encodes, so that a mistake in the one leaves none of the other."""
+    from acdc_seg.submit import apply_template, masks_from_rows, submission_rows, write_masks, write_submission
 
-    rows = submission_rows(labels, num_classes=num_classes)
+    shapes: dict[str, tuple[int, int]] = {}
+
+    def noted() -> "Iterator[Labels]":
+        for stem, mask in labels:
+            shapes[stem] = mask.shape[0], mask.shape[1]
+            yield stem, mask
+
+    rows = submission_rows(noted(), num_classes=num_classes)
     write_submission(out, apply_template(rows, template) if template else rows)
-    place, num_images = quoted(out), len(rows) // (num_classes - 1)
-    console.print(f"Wrote {place}: {len(rows)} rows of {num_images} images. Next: acdc-submit --check {place}")
+    if masks is not None:
+        for stem, mask in masks_from_rows(rows, shapes):
+            write_masks(masks, {stem: mask})
+    place = quoted(out)
+    console.print(f"Wrote {place}: {len(rows)} rows of {len(shapes)} images. Next: acdc-submit --check {place}")
 
 
 def _check(path: Path, truth: Path | None) -> None:
