@@ -59,7 +59,7 @@ def ends_in_sense(read, *arguments, **options):
 @some
 @given(st.dictionaries(NAMES, arrays(np.uint8, (3, 4), elements=st.integers(0, 3)), min_size=1, max_size=4))
 def test_any_masks_return_from_a_submission(folder, masks):
-    rows = submission_rows(masks, num_classes=4)
+    rows = submission_rows(masks.items(), num_classes=4)
     write_submission(folder / "submission.csv", rows)
     assert read_submission(folder / "submission.csv") == dict(rows)
 
