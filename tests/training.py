@@ -4,7 +4,7 @@ import csv
 
 import torch
 
-from acdc_seg.checkpoint import has_checkpoint
+from acdc_seg.checkpoint import has_checkpoint, load_checkpoint
 from acdc_seg.config import with_overrides
 from acdc_seg.data.sources import open_source
 from acdc_seg.run import create_run
@@ -58,6 +58,16 @@ def stop_after(num_batches):
     """A watch that asks to stop once so many batches are done."""
     done = []
     return Watch(on_batch=lambda *args: done.append(args), should_stop=lambda: len(done) >= num_batches)
+
+
+def assert_same_run(run, expected):
+    """Equal histories and checkpoints, times aside."""
+    assert read_history(run) == read_history(expected)
+    for file in ("best.pt", "last.pt"):
+        ours, theirs = load_checkpoint(run.folder / file), load_checkpoint(expected.folder / file)
+        assert_same(dict(ours.weights), dict(theirs.weights))
+        assert_same(ours.training, theirs.training)
+        assert (ours.epoch, ours.dice) == (theirs.epoch, theirs.dice)
 
 
 def train_into(run, config, *, changes=(), watch=None):
