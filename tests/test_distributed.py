@@ -27,7 +27,7 @@ from acdc_seg.run import Run
 
 SCRIPT = Path(__file__).with_name("two_processes.py")
 TRAIN = Path(sys.executable).with_name("acdc-train")
-TWENTY_STEPS = {"train.epochs": 10, "optimizer.lr": 0.005, "model.dropout": 0.3}
+TWENTY_STEPS = {"train.epochs": 10, "optimizer.lr": 0.01, "model.dropout": 0.0}
 """Of batches of two images, one for each process."""
 ENDED = "Error: another process of this training ended and says why, if it could"
 pytestmark = pytest.mark.timeout(600)
@@ -69,16 +69,17 @@ def process_of_rank(launcher, rank):
 
 
 def assert_same_training(run, expected):
-    """Curves and weights of two runs are equal up to rounding."""
+    """Curves and weights of two runs are equal up to rounding, which may turn a few pixels of the validation images."""
     rows, expected_rows = (list(csv.DictReader((each.folder / "history.csv").open())) for each in (run, expected))
     assert [row["epoch"] for row in rows] == [row["epoch"] for row in expected_rows]
     for name in ("lr", "train_loss", "val_loss", "dice", "dice_rv", "dice_myo", "dice_lv"):
-        assert [float(row[name]) for row in rows] == pytest.approx([float(row[name]) for row in expected_rows], abs=1e-4)
+        tolerance = 5e-3 if name.startswith("dice") else 1e-4
+        assert [float(row[name]) for row in rows] == pytest.approx([float(row[name]) for row in expected_rows], abs=tolerance)
     for ours, theirs in ((run.last, expected.last), (run.best, expected.best)):
         weights, expected_weights = load_checkpoint(ours).weights, load_checkpoint(theirs).weights
         assert weights.keys() == expected_weights.keys()
         for name, value in weights.items():
-            torch.testing.assert_close(value, expected_weights[name], atol=1e-4, rtol=0)
+            torch.testing.assert_close(value, expected_weights[name], atol=2e-4, rtol=1e-3)
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +150,7 @@ def test_batches_that_can_be_shared_are_taken(sizes):
 
 def test_two_processes_give_the_run_of_one(tiny_config):
     """With an optimizer whose steps grow with the gradient, as Adam's do not."""
-    config = with_overrides(tiny_config, {**TWENTY_STEPS, "optimizer.name": "sgd"})
+    config = with_overrides(tiny_config, {**TWENTY_STEPS, "optimizer.name": "sgd", "optimizer.lr": 0.002, "model.dropout": 0.3})
     process = torchrun_training(config, "two")
     _, one = train_run(config, "one", report=True)
     code, out, err = end_of(process)

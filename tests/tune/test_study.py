@@ -32,7 +32,8 @@ def fake_train(monkeypatch):
     """Replaces training by `score(config)`, a Dice for each epoch or an exception."""
 
     def use(score):
-        def run(config, source, make_run, *, watch):
+        def run(config, source, make_run, *, watch, report):
+            assert not report
             made = make_run(config)
             made.best.write_bytes(b"weights")
             for epoch, dice in enumerate(score(config), start=1):
@@ -218,9 +219,9 @@ def test_a_loss_that_is_no_number_is_a_failed_trial(make_plan, run_study, monkey
     monkeypatch.setattr(SegmentationLoss, "forward", lambda self, logits, target: logits.sum() * math.nan)
     plan = make_plan(trials=1)
     study = run_study(plan)
-    assert study.trials[0].user_attrs["reason"].startswith("epoch 1: the loss is nan")
+    assert study.trials[0].user_attrs["reason"].startswith("epoch 1, batch 1: the loss is nan")
     assert write_outcome(study, plan) is None
-    assert "failed: epoch 1: the loss is nan" in (plan.folder / "trials.csv").read_text()
+    assert "failed: epoch 1, batch 1: the loss is nan" in (plan.folder / "trials.csv").read_text()
 
 
 def test_settings_that_exclude_each_other_are_a_failed_trial(make_plan, run_study, fake_train):
