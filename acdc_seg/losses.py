@@ -27,8 +27,8 @@ TINY = torch.finfo(torch.float32).tiny
 def build_loss(config: LossConfig, *, num_classes: int, ignore_index: int | None = None) -> nn.Module:
     """The configured loss. Its forward takes logits `(B, num_classes, H, W)` and class indices `(B, H, W)`, and gives a scalar.
 
-    It computes in fp32, also under autocast. A single logit is the score of the foreground (class 1) against the background
-    (class 0). The class weights live in buffers: move the loss to the logits' device.
+    It computes in fp32, also under autocast (in fp64 for logits that are). A single logit is the score of the foreground (class 1)
+    against the background (class 0). The class weights live in buffers: move the loss to the logits' device.
 
     Args:
         config: Name and options.
@@ -44,7 +44,7 @@ def build_loss(config: LossConfig, *, num_classes: int, ignore_index: int | None
 
 
 class SegmentationLoss(nn.Module):
-    """A criterion of logits in fp32, where a single logit becomes two classes: its sigmoid is the softmax of (0, logit)."""
+    """A criterion of logits in fp32 at least, where a single logit becomes two classes: its sigmoid is the softmax of (0, logit)."""
 
     def __init__(self, criterion: nn.Module) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class SegmentationLoss(nn.Module):
 
     def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Scalar loss of logits `(B, K, H, W)` and class indices `(B, H, W)`."""
-        logits = logits.float()
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         if logits.shape[1] == 1:
             logits = torch.cat([torch.zeros_like(logits), logits], dim=1)  # (B, 2, H, W)
         return self.criterion(logits, target)

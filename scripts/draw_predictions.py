@@ -1,9 +1,6 @@
-"""Draws a run's predictions beside the truth: python scripts/draw_predictions.py RUN DATA OUT.png [ID ...]
+"""Draws a run's predictions for validation images beside the truth."""
 
-DATA holds paired folders; without ids four validation images are taken, evenly spaced.
-"""
-
-import sys
+import argparse
 from pathlib import Path
 
 from acdc_seg.config import DataConfig
@@ -12,10 +9,15 @@ from acdc_seg.data.transforms import load_example
 from acdc_seg.predict import load_predictor, predict_labels
 from acdc_seg.report.figures import prediction_grid
 
-run, data, out, *ids = sys.argv[1:]
-predictor = load_predictor(run)
-records = [record for record in read_paired(Path(data), DataConfig(path=data)) if record.split == "val"]
-chosen = [record for record in records if record.id in ids] if ids else records[:: max(1, len(records) // 4)][:4]
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("run", metavar="RUN", help="run folder")
+parser.add_argument("data", metavar="DATA", help="folder of image and mask folders")
+parser.add_argument("out", metavar="OUT", help="picture to write")
+parser.add_argument("ids", metavar="ID", nargs="*", help="images to draw; by default four, evenly spaced")
+options = parser.parse_args()
+predictor = load_predictor(options.run)
+records = [record for record in read_paired(Path(options.data), DataConfig(path=options.data)) if record.split == "val"]
+chosen = [record for record in records if record.id in options.ids] if options.ids else records[:: max(1, len(records) // 4)][:4]
 pairs = [load_example(record, data=DataConfig(), classes=predictor.classes) for record in chosen]
 images = [image.numpy() for image, _ in pairs]
 figure = prediction_grid(
@@ -26,4 +28,4 @@ figure = prediction_grid(
     names=predictor.classes.names,
     titles=[record.id for record in chosen],
 )
-figure.savefig(out, dpi=70)
+figure.savefig(options.out, dpi=70)

@@ -1,9 +1,9 @@
-"""Can a network learn at all? Each one overfits four phantom slices: python scripts/overfit.py [MODEL ...]
+"""Can a network learn at all? Each one overfits four phantom slices.
 
-Prints a Markdown table with the steps until the Dice in eval mode exceeds 0.95, for all networks if none is named.
+Prints a Markdown table with the steps until the Dice in eval mode exceeds 0.95.
 """
 
-import sys
+import argparse
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -85,9 +85,12 @@ def table_row(name: str, images: torch.Tensor, masks: torch.Tensor) -> str:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="*", metavar="MODEL", choices=list(MODELS), help="networks; all by default")
+    models = parser.parse_args().models or MODELS
     images, masks = phantom_slices()
     print("| network | parameters | steps | Dice | seconds |", "|---|---:|---:|---:|---:|", sep="\n", flush=True)
-    for name in sys.argv[1:] or MODELS:
+    for name in models:
         print(table_row(name, images, masks), flush=True)
 
 

@@ -1,14 +1,24 @@
-"""What a process sees of a training that several share. test_distributed.py starts it with torchrun: `two_processes.py FOLDER`."""
+"""What a process sees of a training that several share. test_distributed.py starts it with torchrun.
+
+`two_processes.py parts FOLDER` tries the parts of distributed.py, `two_processes.py train CONFIG NAME` trains in double precision.
+"""
 
 import sys
+from functools import partial
 from pathlib import Path
 
+import pytest
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from torch import nn
 
+import acdc_seg.train
+from acdc_seg.config import load_config
+from acdc_seg.data.sources import open_source
 from acdc_seg.distributed import any_process, from_first, is_first_with, share_layers, whole_batch
 from acdc_seg.errors import DataError
+from acdc_seg.run import create_run
+from acdc_seg.train import Watch
 
 
 def make_network():
@@ -82,7 +92,25 @@ def failure_of_first(accelerator):
         return str(error)
 
 
-def main(folder):
+def train_double(config, name):
+    """Trains into runs/NAME with weights, activations and loss in double precision; the mean losses after each of its batches."""
+    losses = []
+    model_of, build_loss = acdc_seg.train.model_of, acdc_seg.train.build_loss
+
+    def in_double(module):
+        module.double().register_forward_pre_hook(lambda module, inputs: (inputs[0].double(), *inputs[1:]))
+        return module
+
+    source = open_source(config.data, prepare_settings=config.prepare)
+    watch = Watch(on_batch=lambda epoch, done, total, mean_loss: losses.append(mean_loss))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(acdc_seg.train, "model_of", lambda *args: in_double(model_of(*args)))
+        patch.setattr(acdc_seg.train, "build_loss", lambda *args, **options: in_double(build_loss(*args, **options)))
+        acdc_seg.train.train(config, source, partial(create_run, name=name), watch=watch, report=False)
+    return losses
+
+
+def see_parts(folder):
     accelerator = Accelerator(cpu=True)
     rank = accelerator.process_index
     seen = {"learned": learn(accelerator), "bf16": normalize_bf16(accelerator)}
@@ -94,5 +122,12 @@ def main(folder):
     accelerator.end_training()
 
 
+def see_training(config, name):
+    config = load_config(config)
+    losses = train_double(config, name)
+    if PartialState().is_main_process:
+        torch.save(losses, Path(config.runs_dir) / name / "losses.pt")
+
+
 if __name__ == "__main__":
-    main(sys.argv[1])
+    {"parts": see_parts, "train": see_training}[sys.argv[1]](*sys.argv[2:])
