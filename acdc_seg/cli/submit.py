@@ -22,7 +22,7 @@ app = make_app()
 TAKES = {
     "runs": {"runs", "data", "tta", "weights", "out", "template", "masks", "device", "precision", "batch_size"},
     "from_masks": {"from_masks", "out", "template"},
-    "check": {"check", "truth"},
+    "check": {"check", "data", "truth"},
 }
 """The options of each way to use the command."""
 
@@ -38,7 +38,11 @@ def submit(
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(help="Folder of images, or with test/image/ or image/.", rich_help_panel="What", show_default="none"),
+        typer.Option(
+            help="Folder of images, or with test/image/ or image/; --check takes sizes and names from it.",
+            rich_help_panel="What",
+            show_default="none",
+        ),
     ] = None,
     tta: Tta = None,
     weights: Weights = None,
@@ -68,7 +72,7 @@ def submit(
         raise ConfigError("give one of --runs RUN [RUN ...] --data DIR, --from-masks DIR, or --check CSV")
     _refuse_others(context, next(way for way, chosen in ways.items() if chosen))
     if check is not None:
-        _check(check, truth)
+        _check(check, data, truth)
     elif from_masks is not None:
         _encode(from_masks, out, template)
     elif data is None or not runs:
@@ -77,6 +81,7 @@ def submit(
         predictor, config = load_members(runs, tta=tta, weights=weights, device=device, precision=precision)
         labels = _predict(predictor, data, config.data, batch_size)
         _write(labels, len(predictor.classes.names), out, template, masks)
+        console.print(f"Next: acdc-submit --check {quoted(out)} --data {quoted(data)}")
 
 
 def _refuse_others(context: typer.Context, way: str) -> None:
@@ -133,14 +138,20 @@ def _write(labels: "Iterable[Labels]", num_classes: int, out: Path, template: Pa
     if masks is not None:
         for stem, mask in masks_from_rows(rows, shapes):
             write_masks(masks, {stem: mask})
-    place = quoted(out)
-    console.print(f"Wrote {place}: {len(rows)} rows of {len(shapes)} images. Next: acdc-submit --check {place}")
+    console.print(f"Wrote {quoted(out)}: {len(rows)} rows of {len(shapes)} images.")
 
 
-def _check(path: Path, truth: Path | None) -> None:
+def _check(path: Path, data: Path | None, truth: Path | None) -> None:
+    from acdc_seg.config import DataConfig
+    from acdc_seg.data.images import image_shape
+    from acdc_seg.data.paired import find_images
+    from acdc_seg.errors import ConfigError
     from acdc_seg.submit import check_submission
 
-    result = check_submission(path, truth=truth)
+    if data and truth:
+        raise ConfigError("--truth says already which images there are and how large; leave --data out")
+    shapes = {stem: image_shape(image) for stem, image in find_images(data, DataConfig()).items()} if data else None
+    result = check_submission(path, truth=truth, shapes=shapes)
     for problem in result.problems:
         console.print(f"[red]problem[/] {escape(problem)}")
     if result.score is not None:
@@ -149,7 +160,8 @@ def _check(path: Path, truth: Path | None) -> None:
     if result.problems:
         console.print(f"{escape(str(path))}: {len(result.problems)} problems in {result.num_rows} rows")
         raise typer.Exit(2)
-    console.print(f"{escape(str(path))}: {result.num_rows} rows of {result.num_images} images, no problems")
+    assumed = "" if data or truth else ", taken as 96x96; --data DIR checks sizes and that none is missing"
+    console.print(f"{escape(str(path))}: {result.num_rows} rows of {result.num_images} images{assumed}: no problems")
 
 
 def main() -> None:

@@ -160,7 +160,7 @@ class AugmentConfig(Section):
     preset: Literal["none", "horizontal", "vertical", "rotate90", "shear", "shift", "reference", "mix", "strong"] = "strong"
     """Pipeline; `reference`, `mix` and the single ones are the reference study's, `strong` is ours."""
     strength: Annotated[float, Field(ge=0, le=2)] = 1.0
-    """Scales the ranges of `strong`, and `turns`; 0 turns it off."""
+    """Scales the ranges of `strong`, and `turns`; 0 leaves `bias_field` alone."""
     turns: Fraction = 0.5
     """Part of `strong`: how often an image is mirrored or turned by right angles; 0 for data that all lie one way."""
     bias_field: NotNegative = 0.0

@@ -44,6 +44,16 @@ def read_image(path: Path, *, channels: int = 1) -> np.ndarray:
     return image
 
 
+def image_shape(path: Path) -> tuple[int, int]:
+    """Height and width of an image, from its header.
+
+    Raises:
+        DataError: The file is unreadable.
+    """
+    width, height = _open(path, _read_bytes(path)).size
+    return height, width
+
+
 def read_mask(path: Path, classes: ClassesConfig) -> np.ndarray:
     """A mask file as class indices, uint8 `(H, W)`; void pixels are `IGNORE_INDEX`.
 

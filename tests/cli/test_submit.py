@@ -35,7 +35,7 @@ def submission(command, trained, paired_folder) -> Path:
 def test_rows_are_the_predictions(command, trained, paired_folder):
     outcome = command("submit", "--runs", trained, "--data", paired_folder, "--tta", "dihedral", "--out", "s.csv", "--masks", "masks")
     assert (outcome.code, outcome.err) == (0, "")
-    assert outcome.out == "Wrote s.csv: 6 rows of 2 images. Next: acdc-submit --check s.csv\n"
+    assert outcome.out == f"Wrote s.csv: 6 rows of 2 images.\nNext: acdc-submit --check s.csv --data {paired_folder}\n"
     rows = read_rows(Path("s.csv"))
     assert list(rows) == IDS
     predictor = TTA(load_predictor(trained, device="cpu", precision="fp32"), views="dihedral")
@@ -70,9 +70,24 @@ def test_template_orders_the_rows(command, trained, paired_folder, submission):
 def test_check_scores_like_evaluate(command, trained, paired_folder, submission):
     outcome = command("submit", "--check", submission, "--truth", paired_folder / "test/mask")
     assert (outcome.code, outcome.err) == (0, "")
-    assert outcome.out.endswith("submission.csv: 6 rows of 2 images, no problems\n")
+    assert outcome.out.endswith("submission.csv: 6 rows of 2 images: no problems\n")
     assert command("evaluate", trained, "--split", "test").code == 0
     assert score_in(outcome.out) == pytest.approx(json.loads((trained / "test/metrics.json").read_text())["dice"], abs=6e-6)
+
+
+def test_check_takes_sizes_and_names_from_the_images(command, paired_folder, submission):
+    outcome = command("submit", "--check", submission, "--data", paired_folder)
+    assert (outcome.code, outcome.out) == (0, "submission.csv: 6 rows of 2 images: no problems\n")
+    assert "taken as 96x96" in command("submit", "--check", submission).out
+    height, width = read_image(paired_folder / "test/image/patient004_1.png").shape[-2:]
+    beyond = height * width + 1
+    Path("s.csv").write_text(f"id,encoding\npatient004_0_mask1,1 1\npatient004_0_mask2,{beyond} 1\npatient004_0_mask3,\n")
+    assert command("submit", "--check", "s.csv").code == 0
+    outcome = command("submit", "--check", "s.csv", "--data", paired_folder)
+    assert outcome.code == 2
+    assert "problem patient004_1: no row for class 1, 2, 3" in outcome.out
+    assert f"patient004_0, class 2: pair 1 ({beyond} 1) runs out of the image" in outcome.out
+    assert "leave --data out" in command("submit", "--check", "s.csv", "--data", paired_folder, "--truth", paired_folder / "test/mask").err
 
 
 def test_true_masks_score_one(command, paired_folder):
