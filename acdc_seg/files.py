@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import IO, Any
 
@@ -52,6 +53,12 @@ def _flush_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def numbered(name: str) -> Iterator[str]:
+    """`name`, `name-2`, `name-3` and so on, to take the first that is free."""
+    yield name
+    yield from (f"{name}-{number}" for number in count(2))
 
 
 def write_text(path: Path, text: str) -> None:

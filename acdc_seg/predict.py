@@ -275,17 +275,27 @@ def as_batch(image: np.ndarray) -> torch.Tensor:
 def predict_labels(
     predictor: Predictor, images: Iterable[np.ndarray], *, batch_size: int = 16, on_image: Callable[[int], None] = lambda done: None
 ) -> Iterator[np.ndarray]:
-    """Class indices uint8 `(H, W)` of images `(C, H, W)` one after another, computed in batches of neighbours of one size.
+    """Class indices uint8 `(H, W)` of images `(C, H, W)` one after another, streamed like their probabilities.
 
-    Only one batch is in memory at a time. Classes are disjoint: each pixel has its most probable one.
+    Classes are disjoint: each pixel has its most probable one.
+    """
+    for probabilities in predict_probabilities(predictor, images, batch_size=batch_size, on_image=on_image):
+        yield probabilities.argmax(0).to(torch.uint8).cpu().numpy()
+
+
+def predict_probabilities(
+    predictor: Predictor, images: Iterable[np.ndarray], *, batch_size: int = 16, on_image: Callable[[int], None] = lambda done: None
+) -> Iterator[torch.Tensor]:
+    """Probabilities `(K, H, W)` of images `(C, H, W)` one after another, computed in batches of neighbours of one size.
+
+    Only one batch is in memory at a time.
     """
     done = 0
     for batch in batches_of_one_size(images, batch_size, size_of=lambda image: image.shape):
-        probabilities = predictor.predict_batch(torch.cat([as_batch(image) for image in batch]))  # (B, K, H, W)
-        for labels in probabilities.argmax(1).to(torch.uint8).cpu().numpy():
+        for probabilities in predictor.predict_batch(torch.cat([as_batch(image) for image in batch])):  # (B, K, H, W)
             done += 1
             on_image(done)
-            yield labels
+            yield probabilities
 
 
 def batches_of_one_size(items: Iterable[T], batch_size: int, *, size_of: Callable[[T], object]) -> Iterator[list[T]]:

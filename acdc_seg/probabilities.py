@@ -10,14 +10,13 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.lib import format as npy
 
 from acdc_seg.data.images import read_image
 from acdc_seg.data.records import Record
 from acdc_seg.errors import ConfigError, DataError
 from acdc_seg.files import replacing, write_text
-from acdc_seg.predict import TTA, TTA_VIEWS, Predictor, as_batch, batches_of_one_size
+from acdc_seg.predict import TTA, TTA_VIEWS, Predictor, predict_probabilities
 
 NO_TTA = "none"
 
@@ -166,12 +165,10 @@ def _write_values(
     with replacing(path) as file:
         npy.write_array_header_1_0(file, _header(0))
         start = file.tell()
-        for batch in batches_of_one_size(images, batch_size, size_of=lambda image: image.shape):
-            probabilities = predictor.predict_batch(torch.cat([as_batch(image) for image in batch]))  # (B, K, H, W)
-            for array in probabilities.cpu().numpy().astype(np.float16):
-                file.write(array.tobytes())
-                shapes.append(array.shape)
-                on_image(len(shapes))
+        for probabilities in predict_probabilities(predictor, images, batch_size=batch_size, on_image=on_image):
+            array = probabilities.cpu().numpy().astype(np.float16)  # (K, H, W)
+            file.write(array.tobytes())
+            shapes.append(array.shape)
         file.seek(0)
         npy.write_array_header_1_0(file, _header(sum(int(np.prod(shape)) for shape in shapes)))
         assert file.tell() == start

@@ -4,16 +4,16 @@ import json
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 from acdc_seg import __version__
 from acdc_seg.config import Config, dump_yaml
 from acdc_seg.errors import ConfigError, DataError
-from acdc_seg.files import write_table, write_text
+from acdc_seg.files import numbered, write_table, write_text
 
 LIBRARIES = ("torch", "monai", "accelerate", "albumentations", "numpy", "opencv-python-headless")
 
@@ -96,14 +96,11 @@ def environment() -> dict[str, Any]:
 
 def _fresh_folder(base: Path, name: str) -> Path:
     base.mkdir(parents=True, exist_ok=True)
-    for number in count(1):
-        folder = base / (name if number == 1 else f"{name}-{number}")
-        try:
-            folder.mkdir()
-            return folder
-        except FileExistsError:
-            continue
-    raise AssertionError
+    for each in numbered(name):
+        with suppress(FileExistsError):
+            (base / each).mkdir()
+            break
+    return base / each
 
 
 def _rounded(value: Any) -> Any:

@@ -1,6 +1,5 @@
 """acdc-ensemble"""
 
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -100,8 +99,10 @@ def _records(units: "list[Unit]", data: Path, split: str, report: "Progress") ->
 
 
 def _fresh_folder() -> Path:
-    names = ("ensemble" if number == 1 else f"ensemble-{number}" for number in count(1))
-    return next(Path("ensembles") / name for name in names if not (Path("ensembles") / name).exists())
+    from acdc_seg.files import numbered
+
+    folders = (Path("ensembles") / name for name in numbered("ensemble"))
+    return next(folder for folder in folders if not folder.exists())
 
 
 def _warn(seen: "Seen", num_images: int, *, kept: bool) -> None:

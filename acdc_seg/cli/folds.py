@@ -5,7 +5,6 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from itertools import count
 from pathlib import Path
 from statistics import fmean, pstdev
 from typing import TYPE_CHECKING, Any
@@ -74,9 +73,9 @@ def fold_table(scores: Sequence[Mapping[str, Any]]) -> str:
 
 def _fresh_name(config: "Config") -> str:
     """The model's name, numbered where folds of that name are there already."""
-    name = config.model.name
-    names = (name if number == 1 else f"{name}-{number}" for number in count(1))
-    return next(each for each in names if not any(Path(config.runs_dir).glob(f"{each}-fold*")))
+    from acdc_seg.files import numbered
+
+    return next(name for name in numbered(config.model.name) if not any(Path(config.runs_dir).glob(f"{name}-fold*")))
 
 
 def _check_same(folder: Path, config: "Config", source: "Source") -> None:
