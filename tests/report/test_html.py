@@ -66,6 +66,15 @@ def test_page_shows_headline_policy_protocol_and_versions(tmp_path):
     assert text.index("cmr102") < text.index("cmr101")  # lowest Dice first
 
 
+def test_phases_are_shown_where_the_data_has_any(tmp_path):
+    assert "<th>Phase</th>" in write(tmp_path)
+    images = [image | {"phase": ""} for image in SCORES["images"]]
+    page = write(tmp_path, scores=SCORES | {"images": images})
+    assert "Phase" not in page
+    row = re.search(r"<tr><td>cmr101</td>.*?</tr>", page, re.DOTALL)[0]
+    assert re.findall(r"<td>(.*?)</td>", row) == ["cmr101", "p51", "0.750", "0.900", "0.825"]
+
+
 def test_page_is_self_contained_and_repeats(tmp_path):
     page = write(tmp_path)
     assert set(re.findall(r'(?:src|href)="([^:"]*:[^,"]*)', page)) == {"data:image/svg+xml;base64"}
