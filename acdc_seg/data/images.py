@@ -1,6 +1,7 @@
 """Image and mask files to arrays. Whatever is wrong with a file is said with its name and the likely fix."""
 
 import io
+import stat
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -80,6 +81,8 @@ def check_size(image: np.ndarray, mask: np.ndarray, *, image_path: Path, mask_pa
 
 def _read_bytes(path: Path) -> bytes:
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise DataError(f"{path}: a folder, pipe or device with the name of an image; move it elsewhere")
         return path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot read the file ({error.strerror}); check the path and its permissions") from None

@@ -310,7 +310,7 @@ class TestSubmit:
         ("arguments", "message"),
         [
             (["--from-masks", "m", "--tta", "flips"], "--tta has no effect with --from-masks, which takes --out, --template; leave it out"),
-            (["--check", "s.csv", "--data", "d"], "--data has no effect with --check, which takes --truth; leave it out"),
+            (["--check", "s.csv", "--tta", "flips"], "--tta has no effect with --check, which takes --data, --truth; leave it out"),
             (["--runs", "r", "--data", "d", "--truth", "t"], "--truth has no effect with --runs, which takes --batch-size, --data, "),
         ],
     )

@@ -1,4 +1,5 @@
 import io
+import os
 import struct
 import zlib
 
@@ -64,12 +65,14 @@ def test_what_is_no_image_is_refused(tmp_path, content, size):
             read(tmp_path / "a.png")
 
 
-def test_absent_files_and_folders_are_named(tmp_path):
+def test_absent_files_folders_and_pipes_are_named(tmp_path):
     with pytest.raises(DataError, match=r"gone\.png: cannot read the file \(No such file"):
         read_image(tmp_path / "gone.png")
-    (tmp_path / "a.png").mkdir()
-    with pytest.raises(DataError, match=r"a\.png: cannot read the file \(Is a directory\)"):
-        read_image(tmp_path / "a.png")
+    (tmp_path / "folder.png").mkdir()
+    os.mkfifo(tmp_path / "pipe.png")
+    for name in ("folder.png", "pipe.png"):
+        with pytest.raises(DataError, match=rf"{name}: a folder, pipe or device with the name of an image; move it elsewhere"):
+            read_image(tmp_path / name)
 
 
 def test_paths_may_hold_spaces_and_any_letters(tmp_path, write_png):
