@@ -81,7 +81,8 @@ def submit(
         predictor, config = load_members(runs, tta=tta, weights=weights, device=device, precision=precision)
         labels = _predict(predictor, data, config.data, batch_size)
         _write(labels, len(predictor.classes.names), out, template, masks)
-        console.print(f"Next: acdc-submit --check {quoted(out)} --data {quoted(data)}")
+    if check is None:
+        console.print(f"Next: acdc-submit --check {quoted(out)} --data {quoted(data) if data else 'DIR'}")
 
 
 def _refuse_others(context: typer.Context, way: str) -> None:

@@ -36,7 +36,7 @@ def load_config(path: str | Path | None = None, *, model: str | None = None, ove
     """
     if model is not None and model not in MODEL_SECTIONS:
         raise ConfigError(f"model '{model}' is unknown: {did_you_mean(model, MODEL_SECTIONS)}")
-    if path is None and model is not None and (configs_dir() / f"{model}.yaml").is_file():
+    if path is None and model is not None:
         path = configs_dir() / f"{model}.yaml"
     tree, lines = _read_tree(Path(path)) if path is not None else ({}, {})
     changes = dict(parse_override(text) for text in overrides)
