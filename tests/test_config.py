@@ -63,8 +63,10 @@ def test_shipped_files_are_read(path):
 
 
 @pytest.mark.parametrize("model", MODEL_SECTIONS)
-def test_every_model_loads_by_name(model):
-    assert load_config(model=model).model.name == model
+def test_every_model_has_a_recipe(model):
+    recipe = load_config(model=model)
+    assert recipe.model.name == model
+    assert recipe == load_config(configs_dir() / f"{model}.yaml") != load_config(overrides=[f"model.name={model}"])
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def assert_same_training(run, expected, *, atol=2e-4, loss=1e-4, dice=5e-3):
         weights, expected_weights = load_checkpoint(ours).weights, load_checkpoint(theirs).weights
         assert weights.keys() == expected_weights.keys()
         for name, value in weights.items():
-            torch.testing.assert_close(value, expected_weights[name], atol=atol, rtol=5 * atol)
+            torch.testing.assert_close(value, expected_weights[name], atol=atol, rtol=min(1e-3, 5 * atol))
 
 
 @pytest.fixture(scope="module")
