@@ -1,7 +1,9 @@
-"""One self-describing file per checkpoint: config, classes, weights, and for resuming the whole training state.
+"""One self-describing file per checkpoint: config, classes, weights, and for resuming the whole
+training state.
 
-The file is what `torch.save` writes, a zip archive; its archive comment holds the SHA-256 of all that stands before it. Any
-zip reader, and `torch.load(path, weights_only=True)` too, reads it as if there were none.
+The file is what `torch.save` writes, a zip archive; its archive comment holds the SHA-256 of all
+that stands before it. Any zip reader, and `torch.load(path, weights_only=True)` too, reads it as if
+there were none.
 """
 
 import hashlib
@@ -36,7 +38,8 @@ class _Damaged(CheckpointError):
 class Checkpoint:
     """Weights and what is needed to use them.
 
-    `dice` is None where nothing validated; `training` is the state to resume from, in `last.pt` only.
+    `dice` is None where nothing validated; `training` is the state to resume from, in `last.pt`
+    only.
     """
 
     config: Config
@@ -48,7 +51,8 @@ class Checkpoint:
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Writes the file in one step, so that `path` is never half a checkpoint; the one before it stays under `previous_of(path)`.
+    """Writes the file in one step, so that `path` is never half a checkpoint; the one before it
+    stays under `previous_of(path)`.
 
     Raises:
         AcdcError: The file cannot be written; the one before it stands.
@@ -56,7 +60,9 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     content = {
         "format": FORMAT,
         "config": config_tree(checkpoint.config),
-        "classes": dict(zip(checkpoint.config.classes.names, checkpoint.config.classes.values, strict=True)),
+        "classes": dict(
+            zip(checkpoint.config.classes.names, checkpoint.config.classes.values, strict=True)
+        ),
         "weights": dict(checkpoint.weights),
         "epoch": checkpoint.epoch,
         "dice": checkpoint.dice,
@@ -68,16 +74,20 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
             torch.save(content, file)
             _seal(file)
     except RuntimeError as error:
-        raise CheckpointError(f"{path}: cannot write the checkpoint ({str(error).splitlines()[0]}); check free space") from None
+        raise CheckpointError(
+            f"{path}: cannot write the checkpoint ({str(error).splitlines()[0]}); check free space"
+        ) from None
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
     """Reads a checkpoint onto the CPU, its checksum verified; nothing in the file is executed.
 
-    Where the file is damaged, or missing because its writer was killed, the one before it is taken, with an `AcdcWarning`.
+    Where the file is damaged, or missing because its writer was killed, the one before it is taken,
+    with an `AcdcWarning`.
 
     Raises:
-        CheckpointError: No such file, not a checkpoint of this package, or of another format version.
+        CheckpointError: No such file, not a checkpoint of this package, or of another format
+            version.
     """
     try:
         return _load(path)
@@ -85,7 +95,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
         if not previous_of(path).is_file():
             raise
         found, reason = _load(previous_of(path)), str(error)
-    warnings.warn(f"{reason}\nGoing on with the one before it: {previous_of(path)}, epoch {found.epoch}", AcdcWarning, stacklevel=2)
+    warnings.warn(
+        f"{reason}\nGoing on with the one before it: {previous_of(path)}, epoch {found.epoch}",
+        AcdcWarning,
+        stacklevel=2,
+    )
     return found
 
 
@@ -105,13 +119,23 @@ def _load(path: Path) -> Checkpoint:
             sealed = _check_seal(path, file)
             content = _read(path, file)
     except OSError as error:
-        raise _Damaged(f"{path}: cannot read the checkpoint ({error.strerror}); check the path") from None
-    if not isinstance(content, dict) or not content.keys() >= {"format", "config", *FIELDS} or not isinstance(content["config"], dict):
-        raise CheckpointError(f"{path}: a torch file, but not a checkpoint of acdc_seg; give a run folder or its best.pt")
+        raise _Damaged(
+            f"{path}: cannot read the checkpoint ({error.strerror}); check the path"
+        ) from None
+    if (
+        not isinstance(content, dict)
+        or not content.keys() >= {"format", "config", *FIELDS}
+        or not isinstance(content["config"], dict)
+    ):
+        raise CheckpointError(
+            f"{path}: a torch file, but not a checkpoint of acdc_seg; give a run folder or its "
+            "best.pt"
+        )
     version = content["format"]
     if version not in READABLE:
         raise CheckpointError(
-            f"{path}: checkpoint format {version}, this version reads {' and '.join(map(str, READABLE))}; install the version that wrote it"
+            f"{path}: checkpoint format {version}, this version reads "
+            f"{' and '.join(map(str, READABLE))}; install the version that wrote it"
         )
     if version > 1 and not sealed:
         raise _Damaged(f"{path}: damaged, its checksum is missing; copy it again from its source")
@@ -126,7 +150,9 @@ def _read(path: Path, file: IO[bytes]) -> Any:
     try:
         return torch.load(file, map_location="cpu", weights_only=True)
     except Exception:  # a damaged stream can end in any of them
-        raise _Damaged(f"{path}: not a checkpoint, or a damaged one; give a run folder or its best.pt") from None
+        raise _Damaged(
+            f"{path}: not a checkpoint, or a damaged one; give a run folder or its best.pt"
+        ) from None
 
 
 def _seal(file: IO[bytes]) -> None:

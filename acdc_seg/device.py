@@ -13,13 +13,20 @@ def resolve_device(name: str) -> torch.device:
     Raises:
         ConfigError: Another name, or the device is not on this machine.
     """
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    available = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
     if name == "auto":
         return torch.device(next(device for device, present in available.items() if present))
     if name not in available:
         raise ConfigError(f"device '{name}' is unknown; choose from: auto, {', '.join(available)}")
     if not available[name]:
-        raise ConfigError(f"train.device: '{name}' is not on this machine; use auto or cpu, or install a build of PyTorch for it")
+        raise ConfigError(
+            f"train.device: '{name}' is not on this machine; use auto or cpu, or install a build "
+            "of PyTorch for it"
+        )
     return torch.device(name)
 
 

@@ -1,4 +1,6 @@
-"""Several processes that train as one: the same batches, loss, statistics and steps, whatever their number."""
+"""Several processes that train as one: the same batches, loss, statistics and steps, whatever their
+number.
+"""
 
 import hashlib
 import os
@@ -16,7 +18,8 @@ from torch import nn
 from acdc_seg.errors import AcdcError, ConfigError, TrainingError
 
 ENDED = (
-    "another process of this training ended and says why, if it could; when that is mended, go on from what was saved last: "
+    "another process of this training ended and says why, if it could; when that is mended, go on "
+    "from what was saved last: "
     "acdc-train --resume RUN, under torchrun as before"
 )
 STORE_TIMEOUT = timedelta(seconds=5)
@@ -30,18 +33,24 @@ def check_shares(batch_size: int, num_images: int, num_processes: int) -> None:
     if size % num_processes == 0:
         return
     below = size // num_processes * num_processes
-    allowed = " or ".join(str(number) for number in (below, below + num_processes) if 0 < number <= num_images)
-    given = f"train.batch_size={batch_size}" + (f", at most the {num_images} training images," if size < batch_size else "")
+    allowed = " or ".join(
+        str(number) for number in (below, below + num_processes) if 0 < number <= num_images
+    )
+    given = f"train.batch_size={batch_size}" + (
+        f", at most the {num_images} training images," if size < batch_size else ""
+    )
     remedy = f"set it to {allowed}" if allowed else f"start {num_images} processes at most"
     raise ConfigError(f"{given} cannot be divided evenly among {num_processes} processes; {remedy}")
 
 
 def whole_batch(accelerator: Accelerator, part: torch.Tensor) -> torch.Tensor:
-    """The batch `(B, ...)` of all processes, of which this one holds `part`; only its own part carries a gradient.
+    """The batch `(B, ...)` of all processes, of which this one holds `part`; only its own part
+    carries a gradient.
 
-    A loss of the whole batch has the same value in every process, but each knows its gradient for its own images alone. So the
-    gradient of a parameter is the sum over the processes. DistributedDataParallel gives their mean: multiply the loss by the number
-    of processes before its backward pass.
+    A loss of the whole batch has the same value in every process, but each knows its gradient for
+    its own images alone. So the gradient of a parameter is the sum over the processes.
+    DistributedDataParallel gives their mean: multiply the loss by the number of processes before
+    its backward pass.
     """
     if accelerator.num_processes == 1:
         return part
@@ -59,7 +68,9 @@ def any_process(accelerator: Accelerator, flag: bool) -> bool:
 
 
 def from_first(accelerator: Accelerator, make: Callable[..., T], *args: Any) -> T:
-    """The result of `make(*args)`, called in the first process alone and sent to the others, as is an AcdcError that it raises."""
+    """The result of `make(*args)`, called in the first process alone and sent to the others, as is
+    an AcdcError that it raises.
+    """
     if accelerator.num_processes == 1:
         return make(*args)
     outcome: list[Any] = [None, None]
@@ -76,10 +87,15 @@ def from_first(accelerator: Accelerator, make: Callable[..., T], *args: Any) -> 
 
 
 def share_layers(network: nn.Module, accelerator: Accelerator) -> None:
-    """Makes every BatchNorm and dropout below the network act on the batch of all processes; parameters and their names stay."""
+    """Makes every BatchNorm and dropout below the network act on the batch of all processes;
+    parameters and their names stay.
+    """
     if accelerator.num_processes == 1:
         return
-    shared: dict[type[nn.Module], type[nn.Module]] = {nn.Dropout: SharedDropout, nn.Dropout2d: SharedDropout2d}
+    shared: dict[type[nn.Module], type[nn.Module]] = {
+        nn.Dropout: SharedDropout,
+        nn.Dropout2d: SharedDropout2d,
+    }
     if accelerator.device.type == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(network)
     else:
@@ -104,7 +120,11 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
         var, mean = torch.var_mean(values, dim=(0, 2, 3), correction=0)  # (C,), (C,)
         whole_mean = _mean_of_all(mean)
         whole_var = _mean_of_all(var + (mean - whole_mean).square())
-        self._track(whole_mean.detach(), whole_var.detach(), count=dist.get_world_size() * x.numel() // x.shape[1])
+        self._track(
+            whole_mean.detach(),
+            whole_var.detach(),
+            count=dist.get_world_size() * x.numel() // x.shape[1],
+        )
         scale = self.weight * (whole_var + self.eps).rsqrt()
         y = (values - _as_map(whole_mean)) * _as_map(scale) + _as_map(self.bias)
         return y.to(x.dtype)
@@ -122,7 +142,8 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
 
 
 class SharedDropout(nn.Dropout):
-    """Dropout that every process draws for the whole batch, from the same seed, to take its own part of it.
+    """Dropout that every process draws for the whole batch, from the same seed, to take its own
+    part of it.
 
     So an image loses the same values whatever the number of processes.
     """
@@ -131,8 +152,17 @@ class SharedDropout(nn.Dropout):
         """Maps `(B, ...)` to the same shape."""
         if not self.training or self.p == 0:
             return x
-        lies_by_channel = x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-        return x * _own_noise(x, x.shape[1:], self.p, torch.channels_last if lies_by_channel else torch.contiguous_format)
+        lies_by_channel = (
+            x.dim() == 4
+            and x.is_contiguous(memory_format=torch.channels_last)
+            and not x.is_contiguous()
+        )
+        return x * _own_noise(
+            x,
+            x.shape[1:],
+            self.p,
+            torch.channels_last if lies_by_channel else torch.contiguous_format,
+        )
 
 
 class SharedDropout2d(nn.Dropout2d):
@@ -145,9 +175,18 @@ class SharedDropout2d(nn.Dropout2d):
         return x * _own_noise(x, (x.shape[1], 1, 1), self.p, torch.contiguous_format)
 
 
-def _own_noise(x: torch.Tensor, shape: Sequence[int], p: float, memory_format: torch.memory_format) -> torch.Tensor:
-    """This process's factors `(B, *shape)`: 0 for a part `p` of them, else 1 / (1 - p), drawn as PyTorch draws them for the whole batch."""
-    whole = torch.empty((dist.get_world_size() * len(x), *shape), dtype=x.dtype, device=x.device, memory_format=memory_format)
+def _own_noise(
+    x: torch.Tensor, shape: Sequence[int], p: float, memory_format: torch.memory_format
+) -> torch.Tensor:
+    """This process's factors `(B, *shape)`: 0 for a part `p` of them, else 1 / (1 - p), drawn as
+    PyTorch draws them for the whole batch.
+    """
+    whole = torch.empty(
+        (dist.get_world_size() * len(x), *shape),
+        dtype=x.dtype,
+        device=x.device,
+        memory_format=memory_format,
+    )
     start = dist.get_rank() * len(x)
     return whole.bernoulli_(1 - p)[start : start + len(x)] / (1 - p)
 
@@ -161,7 +200,10 @@ def _mean_of_all(part: torch.Tensor) -> torch.Tensor:
 
 
 class _Sum(torch.autograd.Function):
-    """The sum over all processes. Its gradient is summed as well, for the sum has a part in the loss of every process."""
+    """The sum over all processes.
+
+    Its gradient is summed as well, for the sum has a part in the loss of every process.
+    """
 
     @staticmethod
     def forward(ctx: Any, part: torch.Tensor) -> torch.Tensor:
@@ -176,7 +218,8 @@ class _Sum(torch.autograd.Function):
 
 @contextmanager
 def ending_together() -> Iterator[None]:
-    """Says in plain words that another process has ended, where a collective operation fails for it.
+    """Says in plain words that another process has ended, where a collective operation fails for
+    it.
 
     Raises:
         TrainingError: Another process ended.
@@ -195,9 +238,15 @@ def is_first_with(message: str) -> bool:
     Where there is no such store, the first process of the host is the one.
     """
     given = os.environ
-    said = f"{given.get('GROUP_RANK')}/{given.get('TORCHELASTIC_RESTART_COUNT')}/{hashlib.sha256(message.encode()).hexdigest()}"
+    digest = hashlib.sha256(message.encode()).hexdigest()
+    said = f"{given.get('GROUP_RANK')}/{given.get('TORCHELASTIC_RESTART_COUNT')}/{digest}"
     try:
-        store = dist.TCPStore(given["MASTER_ADDR"], int(given["MASTER_PORT"]), timeout=STORE_TIMEOUT, wait_for_workers=False)
+        store = dist.TCPStore(
+            given["MASTER_ADDR"],
+            int(given["MASTER_PORT"]),
+            timeout=STORE_TIMEOUT,
+            wait_for_workers=False,
+        )
         return store.add(said, 1) == 1
     except (KeyError, ValueError, RuntimeError):
         return given.get("LOCAL_RANK", "0") == "0"

@@ -1,11 +1,16 @@
-"""The errors and warnings that reach a user. Each message says what was given, what is allowed and what to do."""
+"""The errors and warnings that reach a user.
+
+Each message says what was given, what is allowed and what to do.
+"""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 
 class AcdcError(Exception):
-    """Base of all errors that are the input's fault, not the program's; commands print it and exit with 2."""
+    """Base of all errors that are the input's fault, not the program's; commands print it and exit
+    with 2.
+    """
 
 
 class ConfigError(AcdcError):

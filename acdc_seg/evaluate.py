@@ -14,11 +14,21 @@ from acdc_seg.metrics import ImageScore, overlap_rows
 from acdc_seg.predict import Predictor, predict_labels
 
 
-def score_image(labels: np.ndarray, truth: np.ndarray, record: Record, classes: ClassesConfig) -> ImageScore:
+def score_image(
+    labels: np.ndarray, truth: np.ndarray, record: Record, classes: ClassesConfig
+) -> ImageScore:
     """The row of one image: class indices `(H, W)` against the mask `(H, W)`."""
     ignore_index = IGNORE_INDEX if classes.ignore_value is not None else None
     names = classes.names
-    return overlap_rows(labels, truth, id=record.id, classes=names, ignore_index=ignore_index, patient=record.patient, phase=record.phase)
+    return overlap_rows(
+        labels,
+        truth,
+        id=record.id,
+        classes=names,
+        ignore_index=ignore_index,
+        patient=record.patient,
+        phase=record.phase,
+    )
 
 
 def evaluate(
@@ -38,7 +48,10 @@ def evaluate(
         DataError: A record without mask, or a broken file.
     """
     if missing := [record.id for record in records if record.mask is None]:
-        raise DataError(f"{len(missing)} images have no mask to compare with, first {', '.join(missing[:3])}; evaluate a split with masks")
+        raise DataError(
+            f"{len(missing)} images have no mask to compare with, first {', '.join(missing[:3])}; "
+            "evaluate a split with masks"
+        )
     settings = data.model_copy(update={"channels": predictor.channels})
     truths: deque[np.ndarray] = deque()
 
@@ -50,4 +63,7 @@ def evaluate(
             yield image.numpy()
 
     predictions = predict_labels(predictor, read_images(), batch_size=batch_size, on_image=on_image)
-    return [score_image(labels, truths.popleft(), record, predictor.classes) for record, labels in zip(records, predictions, strict=True)]
+    return [
+        score_image(labels, truths.popleft(), record, predictor.classes)
+        for record, labels in zip(records, predictions, strict=True)
+    ]

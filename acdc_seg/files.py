@@ -19,7 +19,8 @@ NUMBER = re.compile(r"[+-]?[0-9]+([.][0-9]+)?(e[+-][0-9]+)?")
 
 @contextmanager
 def replacing(path: Path, *, previous: Path | None = None) -> Iterator[IO[bytes]]:
-    """Opens a file beside `path` for writing; at the end it is flushed to disk and takes the place of `path`.
+    """Opens a file beside `path` for writing; at the end it is flushed to disk and takes the place
+    of `path`.
 
     Args:
         previous: Where what was at `path` goes then; by default it is gone.
@@ -39,7 +40,10 @@ def replacing(path: Path, *, previous: Path | None = None) -> Iterator[IO[bytes]
         os.replace(partial, path)
         _flush_folder(path.parent)
     except OSError as error:
-        raise DataError(f"{path}: cannot write this file ({error.strerror}); check the folder, its permissions and free space") from None
+        raise DataError(
+            f"{path}: cannot write this file ({error.strerror}); check the folder, its "
+            "permissions and free space"
+        ) from None
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
@@ -68,16 +72,21 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_table(path: Path, rows: Iterable[Iterable[Any]]) -> None:
-    """Writes a CSV table, header first; texts that a spreadsheet would run as a formula get a leading apostrophe, numbers stay.
+    """Writes a CSV table, header first; texts that a spreadsheet would run as a formula get a
+    leading apostrophe, numbers stay.
 
     Raises:
         DataError: The file cannot be written.
     """
     text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\r\n").writerows([map(_neutral, row) for row in rows])  # cells with \r are quoted for this end only
+    csv.writer(text, lineterminator="\r\n").writerows(
+        [map(_neutral, row) for row in rows]
+    )  # cells with \r are quoted for this end only
     write_text(path, text.getvalue().replace("\r\n", "\n"))
 
 
 def _neutral(cell: Any) -> Any:
-    is_formula = isinstance(cell, str) and cell.startswith(FORMULA_STARTS) and not NUMBER.fullmatch(cell)
+    is_formula = (
+        isinstance(cell, str) and cell.startswith(FORMULA_STARTS) and not NUMBER.fullmatch(cell)
+    )
     return f"'{cell}" if is_formula else cell

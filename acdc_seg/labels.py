@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Label:
-    """One class: its name, its value in mask files and its colour (R, G, B in 0..255) in pictures."""
+    """One class: its name, its value in mask files and its colour (R, G, B in 0..255) in
+    pictures.
+    """
 
     name: str
     value: int

@@ -18,7 +18,10 @@ OPTIMIZERS: dict[str, tuple[Callable[..., optim.Optimizer], dict[str, Any]]] = {
 
 
 def build_optimizer(parameters: Iterable[nn.Parameter], config: OptimizerConfig) -> optim.Optimizer:
-    """The optimizer named in the config. SGD without momentum is plain SGD, since Nesterov's needs one."""
+    """The optimizer named in the config.
+
+    SGD without momentum is plain SGD, since Nesterov's needs one.
+    """
     cls, fixed = OPTIMIZERS[config.name]
     options = {name: config.momentum if value is None else value for name, value in fixed.items()}
     if config.momentum == 0:
@@ -29,8 +32,9 @@ def build_optimizer(parameters: Iterable[nn.Parameter], config: OptimizerConfig)
 def lr_factor(step: int, *, num_steps: int, config: ScheduleConfig) -> float:
     """Learning rate at a step, as a part of `optimizer.lr`; 0 <= step < num_steps.
 
-    `warmup * num_steps` steps of rise come first (linear; half a cosine from 1/25 in `one_cycle`, Smith 2018), then the named shape:
-    constant at 1; one_cycle and cosine half a cosine to 0; poly (1 - t) ** power (Chen 2017).
+    `warmup * num_steps` steps of rise come first (linear; half a cosine from 1/25 in `one_cycle`,
+    Smith 2018), then the named shape: constant at 1; one_cycle and cosine half a cosine to 0; poly
+    (1 - t) ** power (Chen 2017).
     """
     num_warmup = round(config.warmup * num_steps)
     if step < num_warmup:
@@ -50,6 +54,11 @@ def _half_cosine(t: float, low: float = 0.0) -> float:
     return low + (1 - low) * 0.5 * (1 + math.cos(math.pi * t))
 
 
-def build_schedule(optimizer: optim.Optimizer, config: ScheduleConfig, *, num_steps: int) -> optim.lr_scheduler.LambdaLR:
+def build_schedule(
+    optimizer: optim.Optimizer, config: ScheduleConfig, *, num_steps: int
+) -> optim.lr_scheduler.LambdaLR:
     """A schedule to be stepped after every optimizer step, `num_steps` times in all."""
-    return optim.lr_scheduler.LambdaLR(optimizer, lambda step: lr_factor(min(step, num_steps - 1), num_steps=num_steps, config=config))
+    return optim.lr_scheduler.LambdaLR(
+        optimizer,
+        lambda step: lr_factor(min(step, num_steps - 1), num_steps=num_steps, config=config),
+    )

@@ -1,4 +1,6 @@
-"""Class probabilities of a model on a set of images, kept on disk: computed once, read without loading, never unpickled."""
+"""Class probabilities of a model on a set of images, kept on disk: computed once, read without
+loading, never unpickled.
+"""
 
 import hashlib
 import json
@@ -23,7 +25,9 @@ NO_TTA = "none"
 
 @dataclass(frozen=True)
 class Index:
-    """The JSON beside the array; `checkpoint` and `images` are SHA-256 of what the probabilities were computed from."""
+    """The JSON beside the array; `checkpoint` and `images` are SHA-256 of what the probabilities
+    were computed from.
+    """
 
     checkpoint: str
     images: str
@@ -36,7 +40,9 @@ class Index:
 
 
 class StoredProbabilities(Mapping[str, np.ndarray]):
-    """Maps an image's id to its probabilities, float16 `(K, H, W)`, a view into a file that is read as needed."""
+    """Maps an image's id to its probabilities, float16 `(K, H, W)`, a view into a file that is read
+    as needed.
+    """
 
     def __init__(self, index: Index, values: np.ndarray) -> None:
         self.index, self.values_on_disk = index, values
@@ -75,7 +81,8 @@ def store_probabilities(
     batch_size: int = 16,
     on_image: Callable[[int], None] = lambda done: None,
 ) -> StoredProbabilities:
-    """Predicts all images and writes `<tta>.npy` and its index `<tta>.json`; only one batch is in memory at a time.
+    """Predicts all images and writes `<tta>.npy` and its index `<tta>.json`; only one batch is in
+    memory at a time.
 
     Args:
         predictor: The model itself; `tta` is wrapped around it here.
@@ -119,19 +126,33 @@ def load_probabilities(folder: Path, *, tta: str = NO_TTA) -> StoredProbabilitie
         index = Index(**json.loads(index_path.read_text(encoding="utf-8")))
         values = np.load(array_path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise DataError(f"{index_path}: no readable probabilities ({error}); remove the folder, they are computed again") from None
-    if values.dtype != np.float16 or len(values) != sum(int(np.prod(shape)) for shape in index.shapes):
-        raise DataError(f"{array_path}: holds other values than its index says; remove the folder, they are computed again")
+        raise DataError(
+            f"{index_path}: no readable probabilities ({error}); remove the folder, they are "
+            "computed again"
+        ) from None
+    if values.dtype != np.float16 or len(values) != sum(
+        int(np.prod(shape)) for shape in index.shapes
+    ):
+        raise DataError(
+            f"{array_path}: holds other values than its index says; remove the folder, they are "
+            "computed again"
+        )
     return StoredProbabilities(index, values)
 
 
-def find_probabilities(folder: Path, records: Sequence[Record], *, checkpoint: Path, tta: str = NO_TTA) -> StoredProbabilities | None:
-    """Those on disk, or None where they are missing, damaged, or of another checkpoint or other images."""
+def find_probabilities(
+    folder: Path, records: Sequence[Record], *, checkpoint: Path, tta: str = NO_TTA
+) -> StoredProbabilities | None:
+    """Those on disk, or None where they are missing, damaged, or of another checkpoint or other
+    images.
+    """
     try:
         stored = load_probabilities(folder, tta=tta)
     except DataError:
         return None
-    fresh = stored.index.checkpoint == digest_file(checkpoint) and stored.index.images == digest_images(records)
+    fresh = stored.index.checkpoint == digest_file(
+        checkpoint
+    ) and stored.index.images == digest_images(records)
     return stored if fresh else None
 
 
@@ -141,7 +162,9 @@ def digest_file(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise DataError(f"{path}: cannot read the file ({error.strerror}); check the path and its permissions") from None
+        raise DataError(
+            f"{path}: cannot read the file ({error.strerror}); check the path and its permissions"
+        ) from None
 
 
 def digest_images(records: Sequence[Record]) -> str:
@@ -152,20 +175,31 @@ def digest_images(records: Sequence[Record]) -> str:
 
 def _paths(folder: Path, tta: str) -> tuple[Path, Path]:
     if tta not in (NO_TTA, *TTA_VIEWS):
-        raise ConfigError(f"test-time augmentation '{tta}' is unknown; choose from: {', '.join((NO_TTA, *TTA_VIEWS))}")
+        raise ConfigError(
+            f"test-time augmentation '{tta}' is unknown; choose from: "
+            f"{', '.join((NO_TTA, *TTA_VIEWS))}"
+        )
     return folder / f"{tta}.json", folder / f"{tta}.npy"
 
 
 def _write_values(
-    path: Path, predictor: Predictor, records: Sequence[Record], batch_size: int, on_image: Callable[[int], None]
+    path: Path,
+    predictor: Predictor,
+    records: Sequence[Record],
+    batch_size: int,
+    on_image: Callable[[int], None],
 ) -> list[tuple[int, ...]]:
-    """Streams the flattened probabilities into one array; NumPy leaves room in the header for the length known at the end."""
+    """Streams the flattened probabilities into one array; NumPy leaves room in the header for the
+    length known at the end.
+    """
     shapes: list[tuple[int, ...]] = []
     images = (read_image(record.image, channels=predictor.channels) for record in records)
     with replacing(path) as file:
         npy.write_array_header_1_0(file, _header(0))
         start = file.tell()
-        for probabilities in predict_probabilities(predictor, images, batch_size=batch_size, on_image=on_image):
+        for probabilities in predict_probabilities(
+            predictor, images, batch_size=batch_size, on_image=on_image
+        ):
             array = probabilities.cpu().numpy().astype(np.float16)  # (K, H, W)
             file.write(array.tobytes())
             shapes.append(array.shape)
@@ -176,4 +210,8 @@ def _write_values(
 
 
 def _header(length: int) -> dict[str, object]:
-    return {"descr": npy.dtype_to_descr(np.dtype(np.float16)), "fortran_order": False, "shape": (length,)}
+    return {
+        "descr": npy.dtype_to_descr(np.dtype(np.float16)),
+        "fortran_order": False,
+        "shape": (length,),
+    }

@@ -1,4 +1,6 @@
-"""Kaggle's run-length encoding of masks: down the columns, pixels counted from 1, `start length` pairs; an empty mask is empty text."""
+"""Kaggle's run-length encoding of masks: down the columns, pixels counted from 1, `start length`
+pairs; an empty mask is empty text.
+"""
 
 import re
 
@@ -23,7 +25,9 @@ def encode_rle(mask: np.ndarray) -> str:
     pixels = np.zeros(mask.size + 2, bool)  # empty on both ends
     pixels[1:-1] = mask.ravel(order="F")
     if not np.array_equal(pixels[1:-1], mask.ravel(order="F")):
-        raise DataError("only masks of 0 and 1 can be encoded; compare with the class first, as in labels == 1")
+        raise DataError(
+            "only masks of 0 and 1 can be encoded; compare with the class first, as in labels == 1"
+        )
     edges = np.flatnonzero(pixels[1:] != pixels[:-1])
     starts, ends = edges[::2], edges[1::2]
     return " ".join(map(str, np.stack([starts + 1, ends - starts], axis=1).ravel().tolist()))
@@ -33,7 +37,8 @@ def decode_rle(text: str, shape: Shape) -> np.ndarray:
     """The boolean mask (H, W) of an encoding; the inverse of `encode_rle`.
 
     Raises:
-        DataError: A pair is no pair of numbers, leaves the image, or does not come after the one before it.
+        DataError: A pair is no pair of numbers, leaves the image, or does not come after the one
+            before it.
     """
     runs = _parse_runs(text, num_pixels=shape[0] * shape[1])
     starts, ends = runs[:, 0], runs[:, 0] + runs[:, 1]
@@ -61,7 +66,10 @@ def _parse_runs(text: str, *, num_pixels: int) -> np.ndarray:
     words = text.split(" ") if text else []
     wrong = next((index for index, word in enumerate(words) if not NUMBER.fullmatch(word)), None)
     if wrong is not None:
-        raise DataError(f"pair {wrong // 2 + 1}: {words[wrong][:20]!r} is no pixel number; write digits separated by single spaces")
+        raise DataError(
+            f"pair {wrong // 2 + 1}: {words[wrong][:20]!r} is no pixel number; write digits "
+            "separated by single spaces"
+        )
     if len(words) % 2:
         raise DataError(f"pair {len(words) // 2 + 1} has a start and no length")
     return np.fromiter(map(int, words), np.int64, len(words)).reshape(-1, 2)  # (N, 2)

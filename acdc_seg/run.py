@@ -39,11 +39,17 @@ class Run:
     def write_history(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """history.csv: a row per epoch."""
         header = list(max(rows, key=len, default=()))  # a validated epoch has the most columns
-        write_table(self.folder / "history.csv", [header, *([_rounded(row.get(name, "")) for name in header] for row in rows)])
+        write_table(
+            self.folder / "history.csv",
+            [header, *([_rounded(row.get(name, "")) for name in header] for row in rows)],
+        )
 
     def update_json(self, **fields: Any) -> None:
         """run.json: sets these fields and keeps the others."""
-        write_text(self.folder / "run.json", json.dumps({**self.read_json(), **fields}, indent=2, allow_nan=False) + "\n")
+        write_text(
+            self.folder / "run.json",
+            json.dumps({**self.read_json(), **fields}, indent=2, allow_nan=False) + "\n",
+        )
 
     def read_json(self) -> dict[str, Any]:
         """What run.json holds, nothing where there is none.
@@ -57,12 +63,16 @@ class Run:
         except (OSError, ValueError, RecursionError):
             tree = None
         if not isinstance(tree, dict):
-            raise DataError(f"{path}: damaged; copy it again from its source, or remove it and lose what it says of the run")
+            raise DataError(
+                f"{path}: damaged; copy it again from its source, or remove it and lose what it "
+                "says of the run"
+            )
         return tree
 
 
 def create_run(config: Config, *, name: str | None) -> Run:
-    """Makes the folder of a new run below `runs_dir`: this name, or the model's with the next free number.
+    """Makes the folder of a new run below `runs_dir`: this name, or the model's with the next free
+    number.
 
     Raises:
         ConfigError: The named folder holds a run already.
@@ -74,12 +84,19 @@ def create_run(config: Config, *, name: str | None) -> Run:
             return Run(_fresh_folder(base, config.model.name))
         folder = base / name
         if folder.is_dir() and any(folder.iterdir()):
-            resume = f"go on with acdc-train --resume {folder}" if (folder / "last.pt").is_file() else "remove the folder"
+            resume = (
+                f"go on with acdc-train --resume {folder}"
+                if (folder / "last.pt").is_file()
+                else "remove the folder"
+            )
             raise ConfigError(f"{folder}: holds a run already; {resume}, or choose another --name")
         folder.mkdir(parents=True, exist_ok=True)
         return Run(folder)
     except OSError as error:
-        raise DataError(f"{base}: cannot make a run folder ({error.strerror}); check permissions, or set runs_dir") from None
+        raise DataError(
+            f"{base}: cannot make a run folder ({error.strerror}); check permissions, or set "
+            "runs_dir"
+        ) from None
 
 
 def environment() -> dict[str, Any]:
@@ -118,6 +135,8 @@ def _commit() -> str | None:
     """The commit of the checkout that the package is imported from, if it is one."""
     try:
         command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-        return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=5, check=True
+        ).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None

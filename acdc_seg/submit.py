@@ -1,6 +1,8 @@
-"""Kaggle's submission: run-length encoded masks in a CSV `id,encoding`, one row per image and foreground class.
+"""Kaggle's submission: run-length encoded masks in a CSV `id,encoding`, one row per image and
+foreground class.
 
-The encoding goes down the columns, counts pixels from 1 and holds `start length` pairs; an empty mask is an empty field.
+The encoding goes down the columns, counts pixels from 1 and holds `start length` pairs; an empty
+mask is an empty field.
 """
 
 import csv
@@ -31,7 +33,9 @@ Key = tuple[str, int]
 
 @dataclass(frozen=True)
 class SubmissionCheck:
-    """What a submission holds, everything wrong with it, and its score where truth is known and every row decodes."""
+    """What a submission holds, everything wrong with it, and its score where truth is known and
+    every row decodes.
+    """
 
     num_rows: int
     num_images: int
@@ -50,19 +54,31 @@ def submission_rows(
         mask_pattern: Mask file stem for an image file stem; the id is that and the class digit.
 
     Raises:
-        DataError: A mask holds something that is no class index, or there are more classes than digits.
+        DataError: A mask holds something that is no class index, or there are more classes than
+            digits.
     """
     if not 2 <= num_classes <= 10:
-        raise DataError(f"{num_classes} classes cannot be submitted: an id ends in one class digit, 1 to 9")
+        raise DataError(
+            f"{num_classes} classes cannot be submitted: an id ends in one class digit, 1 to 9"
+        )
     prefix, suffix = _split_pattern(mask_pattern)
-    encoded = {stem: _encodings(_check_labels(stem, np.asarray(labels), num_classes), num_classes) for stem, labels in masks}
+    encoded = {
+        stem: _encodings(_check_labels(stem, np.asarray(labels), num_classes), num_classes)
+        for stem, labels in masks
+    }
     return [
-        (f"{prefix}{stem}{suffix}{index}", encoding) for stem in _natural(encoded) for index, encoding in enumerate(encoded[stem], start=1)
+        (f"{prefix}{stem}{suffix}{index}", encoding)
+        for stem in _natural(encoded)
+        for index, encoding in enumerate(encoded[stem], start=1)
     ]
 
 
-def masks_from_rows(rows: Sequence[tuple[str, str]], shapes: Mapping[str, Shape]) -> Iterator[tuple[str, np.ndarray]]:
-    """Image file stem and class indices (H, W), one image after another: the inverse of `submission_rows` for images of these shapes."""
+def masks_from_rows(
+    rows: Sequence[tuple[str, str]], shapes: Mapping[str, Shape]
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Image file stem and class indices (H, W), one image after another: the inverse of
+    `submission_rows` for images of these shapes.
+    """
     encodings, num_classes = dict(rows), 1 + len(rows) // max(1, len(shapes))
     for stem, shape in shapes.items():
         labels = np.zeros(shape, np.uint8)
@@ -79,7 +95,10 @@ def write_submission(path: Path, rows: Sequence[tuple[str, str]]) -> None:
     """
     ids = [id for id, _ in rows]
     if repeated := _repeated(ids):
-        raise DataError(f"{path}: not written, because {_name_some(repeated)} would occur twice; ids must be unique")
+        raise DataError(
+            f"{path}: not written, because {_name_some(repeated)} would occur twice; ids must be "
+            "unique"
+        )
     with replacing(path) as file:
         text = io.TextIOWrapper(file, encoding="utf-8", newline="")
         csv.writer(text, lineterminator="\n").writerows([HEADER, *rows])
@@ -99,31 +118,48 @@ def apply_template(rows: Sequence[tuple[str, str]], template: Path) -> list[tupl
         "are not in the template": [id for id in given if id not in known],
         "occur twice": _repeated(given),
     }
-    if wrong := [f"{len(ids)} ids {what} ({_name_some(ids)})" for what, ids in found.items() if ids]:
+    if wrong := [
+        f"{len(ids)} ids {what} ({_name_some(ids)})" for what, ids in found.items() if ids
+    ]:
         raise DataError(f"{template}: {'; '.join(wrong)}; predict exactly the template's images")
     return [(id, encodings[id]) for id in wanted]
 
 
 def read_submission(path: Path) -> dict[str, str]:
-    """Encodings by id, in file order. A byte order mark, CRLF line ends and blank lines are read over.
+    """Encodings by id, in file order.
+
+    A byte order mark, CRLF line ends and blank lines are read over.
 
     Raises:
-        DataError: The file is unreadable, has another header or number of columns, or an id occurs twice.
+        DataError: The file is unreadable, has another header or number of columns, or an id occurs
+            twice.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            table = [(line, row) for line, row in enumerate(csv.reader(file, strict=True), start=1) if row]
+            table = [
+                (line, row)
+                for line, row in enumerate(csv.reader(file, strict=True), start=1)
+                if row
+            ]
     except OSError as error:
-        raise DataError(f"{path}: cannot read this file ({error.strerror}); check the path") from None
+        raise DataError(
+            f"{path}: cannot read this file ({error.strerror}); check the path"
+        ) from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: this is not a CSV file in UTF-8 ({error}); export it again") from None
+        raise DataError(
+            f"{path}: this is not a CSV file in UTF-8 ({error}); export it again"
+        ) from None
     if not table or table[0][1] != HEADER:
         given = ",".join(table[0][1])[:80] if table else "nothing"
         raise DataError(f"{path}: the first line must be 'id,encoding', found {given!r}")
     encodings: dict[str, str] = {}
     for line, row in table[1:]:
         if len(row) != 2 or not row[0] or row[0] in encodings:
-            fault = f"the id {row[0][:80]!r} is empty or occurs twice" if len(row) == 2 else f"{len(row)} columns instead of 2"
+            fault = (
+                f"the id {row[0][:80]!r} is empty or occurs twice"
+                if len(row) == 2
+                else f"{len(row)} columns instead of 2"
+            )
             raise DataError(f"{path}, line {line}: {fault}")
         encodings[row[0]] = row[1]
     return encodings
@@ -138,12 +174,14 @@ def check_submission(
     shapes: Mapping[str, Shape] | None = None,
     truth: Path | None = None,
 ) -> SubmissionCheck:
-    """Lists all problems of a submission and scores it as Kaggle does: mean Dice over images and classes, both empty = 1.
+    """Lists all problems of a submission and scores it as Kaggle does: mean Dice over images and
+    classes, both empty = 1.
 
     Args:
         shape: Size (H, W) of all images where nothing else tells it.
         shapes: Sizes by image stem; then exactly these images must be there.
-        truth: Folder of true masks, named by `mask_pattern`; their images and sizes take the place of `shapes`.
+        truth: Folder of true masks, named by `mask_pattern`; their images and sizes take the place
+            of `shapes`.
 
     Raises:
         DataError: The CSV or a true mask is unreadable.
@@ -158,7 +196,11 @@ def check_submission(
     masks, unreadable = _decode_rows(rows, shapes or {}, shape)
     problems = (
         *_find_file_problems(path),
-        *(f"{id}: this id is not {mask_pattern} with a class digit 1 to {len(classes.names) - 1}" for id, key in keys.items() if not key),
+        *(
+            f"{id}: this id is not {mask_pattern} with a class digit 1 to {len(classes.names) - 1}"
+            for id, key in keys.items()
+            if not key
+        ),
         *_find_image_problems(rows, shapes, len(classes.names)),
         *unreadable,
         *_find_overlaps(masks),
@@ -174,21 +216,34 @@ def check_submission(
     )
 
 
-def masks_from_folder(folder: Path, *, pattern: str = "{stem}_mask", classes: ClassesConfig | None = None) -> dict[str, np.ndarray]:
-    """Class indices (H, W) by image stem, from the PNG files of a folder whose names follow `pattern`.
+def masks_from_folder(
+    folder: Path, *, pattern: str = "{stem}_mask", classes: ClassesConfig | None = None
+) -> dict[str, np.ndarray]:
+    """Class indices (H, W) by image stem, from the PNG files of a folder whose names follow
+    `pattern`.
 
     Raises:
         DataError: There are none, or one holds values that are no class.
     """
     prefix, suffix = _split_pattern(pattern)
-    stems = {path.stem.removeprefix(prefix).removesuffix(suffix): path for path in folder.glob("*.png")}
-    found = {stem: path for stem, path in stems.items() if stem and path.stem == f"{prefix}{stem}{suffix}"}
+    stems = {
+        path.stem.removeprefix(prefix).removesuffix(suffix): path for path in folder.glob("*.png")
+    }
+    found = {
+        stem: path
+        for stem, path in stems.items()
+        if stem and path.stem == f"{prefix}{stem}{suffix}"
+    }
     if not found:
-        raise DataError(f"{folder}: no masks named {pattern}.png; check the folder and the mask pattern")
+        raise DataError(
+            f"{folder}: no masks named {pattern}.png; check the folder and the mask pattern"
+        )
     return {stem: read_mask(found[stem], classes or ClassesConfig()) for stem in _natural(found)}
 
 
-def write_masks(folder: Path, masks: Mapping[str, np.ndarray], *, pattern: str = "{stem}_mask") -> None:
+def write_masks(
+    folder: Path, masks: Mapping[str, np.ndarray], *, pattern: str = "{stem}_mask"
+) -> None:
     """Writes label arrays (H, W) by image stem as 8-bit PNG files; a pixel is its class index.
 
     Raises:
@@ -196,14 +251,19 @@ def write_masks(folder: Path, masks: Mapping[str, np.ndarray], *, pattern: str =
     """
     prefix, suffix = _split_pattern(pattern)
     if leaving := [stem for stem in masks if "/" in stem or "\0" in stem]:
-        raise DataError(f"{folder}: '{leaving[0]}' is no file name; masks are written into this folder only")
+        raise DataError(
+            f"{folder}: '{leaving[0]}' is no file name; masks are written into this folder only"
+        )
     for stem, labels in masks.items():
         path = folder / f"{prefix}{stem}{suffix}.png"
         try:
             folder.mkdir(parents=True, exist_ok=True)
             path.write_bytes(cv2.imencode(".png", labels.astype(np.uint8))[1].tobytes())
         except OSError as error:
-            raise DataError(f"{path}: cannot write this mask ({error.strerror}); check the folder and its free space") from None
+            raise DataError(
+                f"{path}: cannot write this mask ({error.strerror}); check the folder and its "
+                "free space"
+            ) from None
 
 
 def _encodings(labels: np.ndarray, num_classes: int) -> list[str]:
@@ -241,15 +301,26 @@ def _name_some(ids: Sequence[str]) -> str:
 
 def _check_labels(stem: str, labels: np.ndarray, num_classes: int) -> np.ndarray:
     if labels.ndim != 2 or labels.dtype.kind not in "biu":
-        raise DataError(f"{stem}: the mask is {labels.dtype} {labels.shape}; class indices are integers (H, W)")
+        raise DataError(
+            f"{stem}: the mask is {labels.dtype} {labels.shape}; class indices are integers (H, W)"
+        )
     values, counts = np.unique(labels, return_counts=True)
-    wrong = [f"{value} ({count} pixels)" for value, count in zip(values, counts, strict=True) if not 0 <= value < num_classes]
+    wrong = [
+        f"{value} ({count} pixels)"
+        for value, count in zip(values, counts, strict=True)
+        if not 0 <= value < num_classes
+    ]
     if wrong:
-        raise DataError(f"{stem}: the mask holds {', '.join(wrong[:NUM_NAMED])}; class indices are 0 to {num_classes - 1}")
+        raise DataError(
+            f"{stem}: the mask holds {', '.join(wrong[:NUM_NAMED])}; class indices are 0 to "
+            f"{num_classes - 1}"
+        )
     return labels
 
 
-def _decode_rows(rows: Mapping[Key, str], shapes: Mapping[str, Shape], shape: Shape) -> tuple[dict[Key, np.ndarray], list[str]]:
+def _decode_rows(
+    rows: Mapping[Key, str], shapes: Mapping[str, Shape], shape: Shape
+) -> tuple[dict[Key, np.ndarray], list[str]]:
     masks, problems = {}, []
     for (stem, index), text in rows.items():
         try:
@@ -261,18 +332,29 @@ def _decode_rows(rows: Mapping[Key, str], shapes: Mapping[str, Shape], shape: Sh
 
 def _find_file_problems(path: Path) -> list[str]:
     content = path.read_bytes()
-    found = {"a byte order mark": content.startswith(b"\xef\xbb\xbf"), "CRLF line ends": b"\r" in content}
-    return [f"the file has {what}; write plain UTF-8 with LF line ends" for what, is_there in found.items() if is_there]
+    found = {
+        "a byte order mark": content.startswith(b"\xef\xbb\xbf"),
+        "CRLF line ends": b"\r" in content,
+    }
+    return [
+        f"the file has {what}; write plain UTF-8 with LF line ends"
+        for what, is_there in found.items()
+        if is_there
+    ]
 
 
-def _find_image_problems(keys: Iterable[Key], shapes: Mapping[str, Shape] | None, num_classes: int) -> list[str]:
+def _find_image_problems(
+    keys: Iterable[Key], shapes: Mapping[str, Shape] | None, num_classes: int
+) -> list[str]:
     """Missing and unknown images, missing classes, wrong order."""
     given = dict.fromkeys(keys)
     if not given:
         return ["the file has no rows"]
     stems = dict.fromkeys(stem for stem, _ in given)
     wanted = _natural(stems if shapes is None else shapes)
-    problems = [f"{stem}: no such image" for stem in stems if shapes is not None and stem not in shapes]
+    problems = [
+        f"{stem}: no such image" for stem in stems if shapes is not None and stem not in shapes
+    ]
     for stem in wanted:
         if missing := [str(index) for index in range(1, num_classes) if (stem, index) not in given]:
             problems.append(f"{stem}: no row for class {', '.join(missing)}")
@@ -286,16 +368,30 @@ def _find_overlaps(masks: Mapping[Key, np.ndarray]) -> list[str]:
     counts: dict[str, np.ndarray] = {}
     for (stem, _), mask in masks.items():
         counts[stem] = counts.get(stem, 0) + mask.astype(np.uint8)
-    return [f"{stem}: {(count > 1).sum()} pixels belong to two classes" for stem, count in counts.items() if count.max(initial=0) > 1]
+    return [
+        f"{stem}: {(count > 1).sum()} pixels belong to two classes"
+        for stem, count in counts.items()
+        if count.max(initial=0) > 1
+    ]
 
 
-def _score(masks: Mapping[Key, np.ndarray], truths: Mapping[str, np.ndarray], names: Sequence[str]) -> dict[str, float]:
+def _score(
+    masks: Mapping[Key, np.ndarray], truths: Mapping[str, np.ndarray], names: Sequence[str]
+) -> dict[str, float]:
     """Mean Dice by class; every class against the rest, because rows of one image may overlap."""
     scores = {}
     for index, name in enumerate(names[1:], start=1):
         rows = []
         for stem, truth in truths.items():
             binary = np.where(truth == IGNORE_INDEX, IGNORE_INDEX, truth == index)
-            rows.append(overlap_rows(masks[stem, index], binary, id=stem, classes=(names[0], name), ignore_index=IGNORE_INDEX))
+            rows.append(
+                overlap_rows(
+                    masks[stem, index],
+                    binary,
+                    id=stem,
+                    classes=(names[0], name),
+                    ignore_index=IGNORE_INDEX,
+                )
+            )
         scores[name] = summarize(rows).dice
     return scores

@@ -1,7 +1,9 @@
 #!/usr/bin/env python
-"""What makes a training step of DeepLabV3+-DRN fast on this machine: each choice timed against the plain loop, interleaved in one run.
+"""What makes a training step of DeepLabV3+-DRN fast on this machine: each choice timed against the
+plain loop, interleaved in one run.
 
-Usage: scripts/benchmark_deeplab.py [--batch-size 8] [--size 96] [--rounds 7] [--threads N] [--out FILE.json]
+Usage: scripts/benchmark_deeplab.py [--batch-size 8] [--size 96] [--rounds 7] [--threads N] [--out
+FILE.json]
 """
 
 import argparse
@@ -22,14 +24,24 @@ from acdc_seg.models.blocks import AtrousConv2d
 VARIANTS = {
     "plain fp32": {"live_taps": False, "channels_last": False, "bf16": False},
     "fp32, dead taps left out": {"live_taps": True, "channels_last": False, "bf16": False},
-    "fp32, channels_last, dead taps left out": {"live_taps": True, "channels_last": True, "bf16": False},
+    "fp32, channels_last, dead taps left out": {
+        "live_taps": True,
+        "channels_last": True,
+        "bf16": False,
+    },
     "bf16, channels_last": {"live_taps": False, "channels_last": True, "bf16": True},
-    "bf16, channels_last, dead taps left out (as acdc-train)": {"live_taps": True, "channels_last": True, "bf16": True},
+    "bf16, channels_last, dead taps left out (as acdc-train)": {
+        "live_taps": True,
+        "channels_last": True,
+        "bf16": True,
+    },
 }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--size", type=int, default=96)
     parser.add_argument("--rounds", type=int, default=7)
@@ -48,14 +60,24 @@ def main() -> None:
                 seconds[name].append(elapsed)
     rates = {name: args.batch_size / statistics.median(times) for name, times in seconds.items()}
     base = rates["plain fp32"]
-    print(f"{args.threads} threads, batch {args.batch_size}, {args.size}x{args.size}, median of {args.rounds} steps")
+    print(
+        f"{args.threads} threads, batch {args.batch_size}, {args.size}x{args.size}, median of "
+        f"{args.rounds} steps"
+    )
     for name, rate in rates.items():
         print(f"{rate:8.2f} images/s  {rate / base:5.2f}x  {name}")
     if args.out:
-        args.out.write_text(json.dumps({"images_per_second": rates, "seconds": seconds, "threads": args.threads}, indent=2) + "\n")
+        args.out.write_text(
+            json.dumps(
+                {"images_per_second": rates, "seconds": seconds, "threads": args.threads}, indent=2
+            )
+            + "\n"
+        )
 
 
-def step_seconds(images: torch.Tensor, masks: torch.Tensor, *, live_taps: bool, channels_last: bool, bf16: bool) -> float:
+def step_seconds(
+    images: torch.Tensor, masks: torch.Tensor, *, live_taps: bool, channels_last: bool, bf16: bool
+) -> float:
     """Time of the second of two training steps of a fresh network."""
     model = build_model("deeplab_drn", 1, 4).train()
     if channels_last:

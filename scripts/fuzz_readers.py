@@ -1,8 +1,10 @@
-"""Damages files in thousands of ways and reads them: each must be read, or refused with an AcdcError.
+"""Damages files in thousands of ways and reads them: each must be read, or refused with an
+AcdcError.
 
     python scripts/fuzz_readers.py --count 10000 --seed 0
 
-A finding is any other exception, more than 10 seconds, or more than 1 GiB of new memory. Its file is kept, and the exit code is 1.
+A finding is any other exception, more than 10 seconds, or more than 1 GiB of new memory. Its file
+is kept, and the exit code is 1.
 """
 
 import argparse
@@ -41,11 +43,75 @@ from acdc_seg.tune.space import load_space
 
 MOST_MEMORY = 1024**3
 MOST_SECONDS = 10.0
-EXTREMES = (0, 1, 2**7, 2**8 - 1, 2**15 - 1, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1, 2**62, 2**63 - 1, 2**63, 2**64 - 1)
+EXTREMES = (
+    0,
+    1,
+    2**7,
+    2**8 - 1,
+    2**15 - 1,
+    2**15,
+    2**16 - 1,
+    2**31 - 1,
+    2**31,
+    2**32 - 1,
+    2**62,
+    2**63 - 1,
+    2**63,
+    2**64 - 1,
+)
 TOKENS = (
-    *("\0", "\n", "\r", "\t", '"', "'", ",", ";", ":", ": ", "- ", "{", "}", "[", "]", "%", "#", "=", "-", "~", "../", "/"),
-    *("&a ", "*a", "<<: *a", "? ", "!!int ", "!!timestamp ", "!!python/object/apply:os.system ", "\ufeff", "\u2028", "\ud7ff"),
-    *("-1", "0", "1e400", "nan", "inf", "null", "true", "9999999999999999999999", "0x1", "1:1:1", "2020-13-45", ".5", "id", "{stem}"),
+    *(
+        "\0",
+        "\n",
+        "\r",
+        "\t",
+        '"',
+        "'",
+        ",",
+        ";",
+        ":",
+        ": ",
+        "- ",
+        "{",
+        "}",
+        "[",
+        "]",
+        "%",
+        "#",
+        "=",
+        "-",
+        "~",
+        "../",
+        "/",
+    ),
+    *(
+        "&a ",
+        "*a",
+        "<<: *a",
+        "? ",
+        "!!int ",
+        "!!timestamp ",
+        "!!python/object/apply:os.system ",
+        "\ufeff",
+        "\u2028",
+        "\ud7ff",
+    ),
+    *(
+        "-1",
+        "0",
+        "1e400",
+        "nan",
+        "inf",
+        "null",
+        "true",
+        "9999999999999999999999",
+        "0x1",
+        "1:1:1",
+        "2020-13-45",
+        ".5",
+        "id",
+        "{stem}",
+    ),
 )
 
 Rng = np.random.Generator
@@ -59,7 +125,9 @@ class Reader:
     place: str
     read: Callable[[Path], object]
     mend: Callable[[bytes], bytes] = bytes
-    """Makes checksums right again, so that damage reaches what lies behind them; used for every other file."""
+    """Makes checksums right again, so that damage reaches what lies behind them; used for every
+    other file.
+    """
     prepare: Callable[[Path], None] = lambda folder: None
 
 
@@ -80,7 +148,9 @@ class Hang(BaseException):
 
 
 def damage(data: bytes, other: bytes, rng: Rng) -> bytes:
-    """One to three random mutations, mostly one; `other` is a file of the same kind to splice with."""
+    """One to three random mutations, mostly one; `other` is a file of the same kind to splice
+    with.
+    """
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
         data = MUTATIONS[rng.integers(len(MUTATIONS))](data, other, rng)
     return data
@@ -134,7 +204,9 @@ MUTATIONS = (_flip, _truncate, _insert, _write_word, _delete, _duplicate, _overw
 
 
 def images(kind: str, **options: Any) -> list[bytes]:
-    """Grey, 16-bit, colour and palette pictures of 24 x 20 pixels, as far as the format has them."""
+    """Grey, 16-bit, colour and palette pictures of 24 x 20 pixels, as far as the format has
+    them.
+    """
     grey = (np.arange(480).reshape(20, 24) // 3 % 4).astype(np.uint8)
     palette = Image.fromarray(grey, mode="P")
     palette.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0, 128, 128, 0])
@@ -151,7 +223,11 @@ def images(kind: str, **options: Any) -> list[bytes]:
 
 def volumes() -> list[bytes]:
     voxels = (np.arange(6 * 5 * 4) % 4).astype(np.int16).reshape(6, 5, 4)
-    kinds = (nib.Nifti1Image(voxels, np.eye(4)), nib.Nifti2Image(voxels, np.eye(4)), nib.Nifti1Image(voxels.astype(">f4"), np.eye(4)))
+    kinds = (
+        nib.Nifti1Image(voxels, np.eye(4)),
+        nib.Nifti2Image(voxels, np.eye(4)),
+        nib.Nifti1Image(voxels.astype(">f4"), np.eye(4)),
+    )
     kinds[0].header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"hello " * 9))
     return [kind.to_bytes() for kind in kinds]
 
@@ -178,11 +254,28 @@ def mend_gzip(data: bytes) -> bytes:
 
 def checkpoints() -> list[bytes]:
     made = []
-    for training in (None, {"epoch": 1, "optimizer": {"state": {0: {"step": torch.tensor(1.0)}}}, "history": [{"dice": 0.5}]}):
+    for training in (
+        None,
+        {
+            "epoch": 1,
+            "optimizer": {"state": {0: {"step": torch.tensor(1.0)}}},
+            "history": [{"dice": 0.5}],
+        },
+    ):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "best.pt")
             weights = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor(3)}
-            save_checkpoint(path, Checkpoint(config=Config(), weights=weights, epoch=1, dice=0.5, data="paired", training=training))
+            save_checkpoint(
+                path,
+                Checkpoint(
+                    config=Config(),
+                    weights=weights,
+                    epoch=1,
+                    dice=0.5,
+                    data="paired",
+                    training=training,
+                ),
+            )
             made.append(path.read_bytes())
     return made
 
@@ -192,7 +285,9 @@ def texts(*given: str) -> Callable[[], list[bytes]]:
 
 
 def read_picture(path: Path) -> None:
-    """As a grey image, a mask of values and a mask of colours; raises the first refusal where all refuse."""
+    """As a grey image, a mask of values and a mask of colours; raises the first refusal where all
+    refuse.
+    """
     refusals = []
     for classes in (None, ClassesConfig(), ClassesConfig(masks="nearest_color")):
         try:
@@ -217,28 +312,54 @@ def make_patient(folder: Path) -> None:
 INFO = "ED: 1\nES: 5\nGroup: NOR\nHeight: 170\nNbFrame: 20\nWeight: 70\n"
 RECORDS = "id,patient,phase,group,spacing_row,spacing_col\na,p1,ED,DCM,1.8,1.25\nb,p2,ES,NOR,,\n"
 CONFIG = (
-    "name: heart 1\nseed: 3\ntrain: &t {epochs: 3, precision: bf16}\nmodel:\n  name: unet\n  depth: 3\ndata: {size: [64, 96], fold: null}\n"
+    "name: heart 1\nseed: 3\ntrain: &t {epochs: 3, precision: bf16}\nmodel:\n  name: unet\n  "
+    "depth: 3\ndata: {size: [64, 96], fold: null}\n"
 )
-ENSEMBLE = "classes: [background, rv]\nmembers:\n- {path: ../runs/unet, weight: 2.0, tta: flips}\n- path: ../runs/fcn\nkeep_largest: [rv]\n"
+ENSEMBLE = (
+    "classes: [background, rv]\nmembers:\n- {path: ../runs/unet, weight: 2.0, tta: "
+    "flips}\n- path: ../runs/fcn\nkeep_largest: [rv]\n"
+)
 SPACE = """
 optimizer.lr: {low: 1.0e-4, high: 1.0e-2, log: true}
 loss.name: [dice, focal]
 loss.gamma: {low: 1, high: 3, when: {loss.name: focal}}
 """
-SUBMISSION = "id,encoding\ncmr1_mask1,1 2 8 3\ncmr1_mask2,\ncmr1_mask3,100 5\ncmr2_mask1,\ncmr2_mask2,9 9\ncmr2_mask3,\n"
+SUBMISSION = (
+    "id,encoding\ncmr1_mask1,1 2 8 3\ncmr1_mask2,\ncmr1_mask3,100 "
+    "5\ncmr2_mask1,\ncmr2_mask2,9 9\ncmr2_mask3,\n"
+)
 
 READERS: dict[str, Reader] = {
     "png": Reader(lambda: images("PNG"), "a.png", read_picture, mend_png),
     "jpeg": Reader(lambda: images("JPEG"), "a.jpg", read_picture),
-    "tiff": Reader(lambda: [*images("TIFF"), *images("TIFF", compression="tiff_lzw")], "a.tif", read_picture),
+    "tiff": Reader(
+        lambda: [*images("TIFF"), *images("TIFF", compression="tiff_lzw")], "a.tif", read_picture
+    ),
     "bmp": Reader(lambda: images("BMP"), "a.bmp", read_picture),
     "nifti": Reader(volumes, "a.nii", lambda path: read_volume(path, path)),
-    "nifti.gz": Reader(lambda: list(map(gzip.compress, volumes())), "a.nii.gz", lambda path: read_volume(path, path), mend_gzip),
-    "Info.cfg": Reader(texts(INFO), "patient001/Info.cfg", lambda path: read_tree(path.parent), prepare=make_patient),
-    "records.csv": Reader(texts(RECORDS), "records.csv", lambda path: read_paired(path.parent, DataConfig()), prepare=make_pairs),
+    "nifti.gz": Reader(
+        lambda: list(map(gzip.compress, volumes())),
+        "a.nii.gz",
+        lambda path: read_volume(path, path),
+        mend_gzip,
+    ),
+    "Info.cfg": Reader(
+        texts(INFO),
+        "patient001/Info.cfg",
+        lambda path: read_tree(path.parent),
+        prepare=make_patient,
+    ),
+    "records.csv": Reader(
+        texts(RECORDS),
+        "records.csv",
+        lambda path: read_paired(path.parent, DataConfig()),
+        prepare=make_pairs,
+    ),
     "submission": Reader(texts(SUBMISSION), "submission.csv", check_submission),
     "splits.json": Reader(
-        lambda: [json.dumps({"train": ["patient001", "größe"], "val": ["a"], "test": []}).encode()], "s.json", read_splits
+        lambda: [json.dumps({"train": ["patient001", "größe"], "val": ["a"], "test": []}).encode()],
+        "s.json",
+        read_splits,
     ),
     "config": Reader(texts(CONFIG, default_yaml()), "config.yaml", load_config),
     "ensemble": Reader(texts(ENSEMBLE), "ensemble.yaml", read_ensemble),
@@ -306,27 +427,55 @@ def read_one(reader: Reader, path: Path, tally: Tally) -> str:
     return fault
 
 
-def fuzz(count: int, *, seed: int, keep: Path, readers: Mapping[str, Reader] = READERS) -> list[Tally]:
+def fuzz(
+    count: int, *, seed: int, keep: Path, readers: Mapping[str, Reader] = READERS
+) -> list[Tally]:
     """Divides `count` files evenly among the readers."""
-    shares = [count // len(readers) + (index < count % len(readers)) for index in range(len(readers))]
-    return [fuzz_reader(name, reader, share, seed=seed, keep=keep) for (name, reader), share in zip(readers.items(), shares, strict=True)]
+    shares = [
+        count // len(readers) + (index < count % len(readers)) for index in range(len(readers))
+    ]
+    return [
+        fuzz_reader(name, reader, share, seed=seed, keep=keep)
+        for (name, reader), share in zip(readers.items(), shares, strict=True)
+    ]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--count", type=int, default=10_000, help="files in all")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", choices=READERS, nargs="+", default=list(READERS), help="readers to try")
-    parser.add_argument("--keep", type=Path, default=Path("fuzz"), help="folder of the files that are findings")
+    parser.add_argument(
+        "--only", choices=READERS, nargs="+", default=list(READERS), help="readers to try"
+    )
+    parser.add_argument(
+        "--keep", type=Path, default=Path("fuzz"), help="folder of the files that are findings"
+    )
     options = parser.parse_args()
-    tallies = fuzz(options.count, seed=options.seed, keep=options.keep, readers={name: READERS[name] for name in options.only})
-    print(f"{'reader':<12} {'files':>6} {'read':>6} {'refused':>8} {'findings':>9} {'seconds':>8} {'slowest':>8}")
+    tallies = fuzz(
+        options.count,
+        seed=options.seed,
+        keep=options.keep,
+        readers={name: READERS[name] for name in options.only},
+    )
+    print(
+        f"{'reader':<12} {'files':>6} {'read':>6} {'refused':>8} {'findings':>9} {'seconds':>8} "
+        f"{'slowest':>8}"
+    )
     for each in tallies:
         files = each.read + each.refused + len(each.findings)
-        row = f"{each.reader:<12} {files:>6} {each.read:>6} {each.refused:>8} {len(each.findings):>9}"
+        row = (
+            f"{each.reader:<12} {files:>6} {each.read:>6} {each.refused:>8} {len(each.findings):>9}"
+        )
         print(f"{row} {each.seconds:>8.1f} {each.slowest:>8.2f}")
     findings = [finding for each in tallies for finding in each.findings]
-    print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB, {len(findings)} findings", *findings, sep="\n")
+    print(
+        f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB, "
+        f"{len(findings)} findings",
+        *findings,
+        sep="\n",
+    )
     sys.exit(1 if findings else 0)
 
 

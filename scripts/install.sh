@@ -1,4 +1,5 @@
-# Sourced by the other scripts: makes .venv in the checkout and installs the package with the extra named in $1, or with none.
+# Sourced by the other scripts: makes .venv in the checkout and installs the package with the extra
+# named in $1, or with none.
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 python="${PYTHON:-python3}"
 if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then

@@ -34,23 +34,36 @@ LEARNING_RATES = {"enet": 5e-3}
 
 
 def phantom_slices() -> tuple[torch.Tensor, torch.Tensor]:
-    """Images `(4, 1, 96, 96)` in 0..1 and classes `(4, 96, 96)`: the middle slice at end-diastole of four patients."""
+    """Images `(4, 1, 96, 96)` in 0..1 and classes `(4, 96, 96)`: the middle slice at end-diastole
+    of four patients.
+    """
     settings = PrepareConfig(slices="mid", phases=("ED",))
     with TemporaryDirectory() as folder:
         tree, slices = Path(folder) / "tree", Path(folder) / "slices"
         patients = synthesize(tree, num_patients=NUM_SLICES, num_test_patients=0)
-        prepare(tree, slices, settings=settings, splits={"train": [patient.name for patient in patients]})
-        images, masks = stack_examples(FileExamples(read_paired(slices, DATA), data=DATA, classes=CLASSES, fitted=True)).tensors
+        prepare(
+            tree,
+            slices,
+            settings=settings,
+            splits={"train": [patient.name for patient in patients]},
+        )
+        images, masks = stack_examples(
+            FileExamples(read_paired(slices, DATA), data=DATA, classes=CLASSES, fitted=True)
+        ).tensors
         return images, masks
 
 
 def overfit(name: str, images: torch.Tensor, masks: torch.Tensor) -> tuple[int, float]:
-    """Trains a fresh network with its default options until it has learned, or too long; its steps and its Dice in eval mode."""
+    """Trains a fresh network with its default options until it has learned, or too long; its steps
+    and its Dice in eval mode.
+    """
     torch.manual_seed(0)
     device = resolve_device("auto")
     precision = resolve_precision("auto", device)
     model = build_model(name, images.shape[1], len(CLASSES.names))
-    predictor = ModelPredictor(model, data=DATA, classes=CLASSES, device=device, precision=precision)
+    predictor = ModelPredictor(
+        model, data=DATA, classes=CLASSES, device=device, precision=precision
+    )
     loss_of = build_loss(LossConfig(name="dice_ce"), num_classes=len(CLASSES.names)).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATES.get(name, LEARNING_RATE))
     inputs = normalize(images, DATA).to(device).contiguous(memory_format=torch.channels_last)
@@ -72,24 +85,43 @@ def overfit(name: str, images: torch.Tensor, masks: torch.Tensor) -> tuple[int, 
 def foreground_dice(predictions: np.ndarray, truths: np.ndarray) -> float:
     """Mean over slices and over RV, MYO and LV of classes `(B, H, W)`."""
     pairs = zip(predictions, truths, strict=True)
-    return summarize([overlap_rows(prediction, truth, id="slice", classes=CLASSES.names) for prediction, truth in pairs]).dice
+    return summarize(
+        [
+            overlap_rows(prediction, truth, id="slice", classes=CLASSES.names)
+            for prediction, truth in pairs
+        ]
+    ).dice
 
 
 def table_row(name: str, images: torch.Tensor, masks: torch.Tensor) -> str:
     """The network's line of the table."""
-    num_parameters = sum(parameter.numel() for parameter in build_model(name, 1, len(CLASSES.names)).parameters())
+    num_parameters = sum(
+        parameter.numel() for parameter in build_model(name, 1, len(CLASSES.names)).parameters()
+    )
     started = time.monotonic()
     steps, dice = overfit(name, images, masks)
     seconds = time.monotonic() - started
-    return f"| {name} | {num_parameters:,} | {steps if dice > LEARNED else f'over {steps}'} | {dice:.4f} | {seconds:.0f} |"
+    return (
+        f"| {name} | {num_parameters:,} | {steps if dice > LEARNED else f'over {steps}'} | "
+        f"{dice:.4f} | {seconds:.0f} |"
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="*", metavar="MODEL", choices=list(MODELS), help="networks; all by default")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "models", nargs="*", metavar="MODEL", choices=list(MODELS), help="networks; all by default"
+    )
     models = parser.parse_args().models or MODELS
     images, masks = phantom_slices()
-    print("| network | parameters | steps | Dice | seconds |", "|---|---:|---:|---:|---:|", sep="\n", flush=True)
+    print(
+        "| network | parameters | steps | Dice | seconds |",
+        "|---|---:|---:|---:|---:|",
+        sep="\n",
+        flush=True,
+    )
     for name in models:
         print(table_row(name, images, masks), flush=True)
 

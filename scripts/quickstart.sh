@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# From nothing to a checked submission on synthetic hearts: installs, makes data, trains two models, evaluates, submits.
+# From nothing to a checked submission on synthetic hearts: installs, makes data, trains two models,
+# evaluates, submits.
 # What is done already is not done again, so the script can be stopped and started.
 set -euo pipefail
 source "$(dirname "$0")/install.sh" ""

@@ -12,23 +12,33 @@ from hypothesis import settings
 
 from acdc_seg.config import Config, load_config
 
+os.environ["COLUMNS"] = "200"  # read once, when rich's consoles are made
 settings.register_profile("suite", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("suite")
 
 SIZE = 48
-SPLIT_OF_PATIENT = {"patient001": "train", "patient002": "train", "patient003": "val", "patient004": "test"}
+SPLIT_OF_PATIENT = {
+    "patient001": "train",
+    "patient002": "train",
+    "patient003": "val",
+    "patient004": "test",
+}
 
 Heart = tuple[np.ndarray, np.ndarray]
 
 
 def make_heart(seed: int) -> Heart:
-    """A grey image and its mask, both uint8 (48, 48): a disk (LV) in a ring (myocardium) beside a disk (RV)."""
+    """A grey image and its mask, both uint8 (48, 48): a disk (LV) in a ring (myocardium) beside a
+    disk (RV).
+    """
     rng = np.random.default_rng(seed)
     rows, cols = np.mgrid[:SIZE, :SIZE]
     row, col, radius = rng.integers(20, 28), rng.integers(24, 30), rng.integers(6, 9)
     from_lv = np.hypot(rows - row, cols - col)
     from_rv = np.hypot(rows - row, cols - col + 2 * radius + 3)
-    mask = np.select([from_lv < radius, from_lv < radius + 4, from_rv < radius], [3, 2, 1]).astype(np.uint8)
+    mask = np.select([from_lv < radius, from_lv < radius + 4, from_rv < radius], [3, 2, 1]).astype(
+        np.uint8
+    )
     grey = np.array([60, 200, 100, 230])[mask] + rng.normal(0, 8, mask.shape)
     return grey.clip(0, 255).astype(np.uint8), mask
 
@@ -53,7 +63,9 @@ def write_png() -> Callable[[Path, np.ndarray], Path]:
 
 
 @pytest.fixture
-def paired_folder(tmp_path: Path, hearts: list[Heart], write_png: Callable[[Path, np.ndarray], Path]) -> Path:
+def paired_folder(
+    tmp_path: Path, hearts: list[Heart], write_png: Callable[[Path, np.ndarray], Path]
+) -> Path:
     """Eight hearts of four patients: four images to train on, two to validate, two to test."""
     root = tmp_path / "hearts"
     for number, (image, mask) in enumerate(hearts):
@@ -87,7 +99,9 @@ class _Capabilities(ctypes.Structure):
 
 @pytest.fixture
 def under_permissions() -> Iterator[None]:
-    """Lets permissions of files hold for root too, who otherwise writes everywhere: two Linux capabilities are put aside."""
+    """Lets permissions of files hold for root too, who otherwise writes everywhere: two Linux
+    capabilities are put aside.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
     header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # version 3 of the structure, this thread
     capabilities = (_Capabilities * 2)()

@@ -31,7 +31,13 @@ def content_of(path):
 def test_round_trip(path):
     save_checkpoint(path, CHECKPOINT)
     loaded = load_checkpoint(path)
-    assert (loaded.config, loaded.epoch, loaded.dice, loaded.data, loaded.training) == (CONFIG, 3, 0.75, "paired", None)
+    assert (loaded.config, loaded.epoch, loaded.dice, loaded.data, loaded.training) == (
+        CONFIG,
+        3,
+        0.75,
+        "paired",
+        None,
+    )
     assert loaded.weights.keys() == WEIGHTS.keys()
     assert all(torch.equal(loaded.weights[name], WEIGHTS[name]) for name in WEIGHTS)
     assert [each.name for each in path.parent.iterdir()] == ["best.pt"]
@@ -42,11 +48,27 @@ def test_the_training_state_is_kept(path):
     optimizer = torch.optim.AdamW([weight])
     weight.grad = torch.ones(2)
     optimizer.step()
-    training = {"optimizer": optimizer.state_dict(), "epoch": 2, "scaler": None, "history": [{"dice": 0.5, "epoch": 1}]}
-    save_checkpoint(path, Checkpoint(config=CONFIG, weights=WEIGHTS, epoch=2, dice=0.5, data="acdc", training=training))
+    training = {
+        "optimizer": optimizer.state_dict(),
+        "epoch": 2,
+        "scaler": None,
+        "history": [{"dice": 0.5, "epoch": 1}],
+    }
+    save_checkpoint(
+        path,
+        Checkpoint(
+            config=CONFIG, weights=WEIGHTS, epoch=2, dice=0.5, data="acdc", training=training
+        ),
+    )
     loaded = load_checkpoint(path).training
-    assert (loaded["epoch"], loaded["scaler"], loaded["history"]) == (2, None, [{"dice": 0.5, "epoch": 1}])
-    assert torch.equal(loaded["optimizer"]["state"][0]["exp_avg"], optimizer.state_dict()["state"][0]["exp_avg"])
+    assert (loaded["epoch"], loaded["scaler"], loaded["history"]) == (
+        2,
+        None,
+        [{"dice": 0.5, "epoch": 1}],
+    )
+    assert torch.equal(
+        loaded["optimizer"]["state"][0]["exp_avg"], optimizer.state_dict()["state"][0]["exp_avg"]
+    )
 
 
 def test_the_file_describes_itself(path):
@@ -57,18 +79,26 @@ def test_the_file_describes_itself(path):
     assert content["config"]["model"]["name"] == "deeplab_drn"
 
 
-@pytest.mark.parametrize("content", [b"", b"hello\n", b"a" * 5000, b"PK\x03\x04", b".", b"\x80\x02.", bytes(range(256)) * 20])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"hello\n", b"a" * 5000, b"PK\x03\x04", b".", b"\x80\x02.", bytes(range(256)) * 20],
+)
 def test_what_is_no_checkpoint_is_refused(path, content):
     path.parent.mkdir()
     path.write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"best\.pt: not a checkpoint, or a damaged one; give a run folder or its best\.pt"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"best\.pt: not a checkpoint, or a damaged one; give a run folder or its best\.pt",
+    ):
         load_checkpoint(path)
 
 
 @pytest.mark.parametrize("content", [{"a": torch.ones(1)}, [1, 2], {"format": 1, "weights": {}}])
 def test_other_torch_files_are_refused(tmp_path, content):
     torch.save(content, tmp_path / "other.pt")
-    with pytest.raises(CheckpointError, match=r"other\.pt: a torch file, but not a checkpoint of acdc_seg"):
+    with pytest.raises(
+        CheckpointError, match=r"other\.pt: a torch file, but not a checkpoint of acdc_seg"
+    ):
         load_checkpoint(tmp_path / "other.pt")
 
 
@@ -118,7 +148,10 @@ def test_the_one_before_is_kept_and_serves_where_the_last_is_damaged_or_missing(
     assert sorted(each.name for each in path.parent.iterdir()) == ["best.previous.pt", "best.pt"]
     whole = path.read_bytes()
     path.write_bytes(whole[:-1000])
-    with pytest.warns(AcdcWarning, match=r"best\.pt: not a checkpoint, or a damaged one.*\n.*best\.previous\.pt, epoch 2"):
+    with pytest.warns(
+        AcdcWarning,
+        match=r"best\.pt: not a checkpoint, or a damaged one.*\n.*best\.previous\.pt, epoch 2",
+    ):
         assert load_checkpoint(path).epoch == 2
     path.unlink()
     with pytest.warns(AcdcWarning, match=r"best\.pt: cannot read the checkpoint \(No such file"):
@@ -145,7 +178,9 @@ def test_where_both_are_damaged_the_one_before_is_named(path):
 
 
 def test_absent_files_and_folders_are_named(tmp_path):
-    with pytest.raises(CheckpointError, match=r"gone\.pt: cannot read the checkpoint \(No such file"):
+    with pytest.raises(
+        CheckpointError, match=r"gone\.pt: cannot read the checkpoint \(No such file"
+    ):
         load_checkpoint(tmp_path / "gone.pt")
     with pytest.raises(CheckpointError, match="cannot read the checkpoint"):
         load_checkpoint(tmp_path)
@@ -155,10 +190,18 @@ def test_other_formats_and_configs_are_refused(path):
     save_checkpoint(path, CHECKPOINT)
     content = content_of(path)
     torch.save({**content, "format": 7}, path)
-    with pytest.raises(CheckpointError, match=r"best\.pt: checkpoint format 7, this version reads 1 and 2; install the version that"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"best\.pt: checkpoint format 7, this version reads 1 and 2; install the version "
+        r"that",
+    ):
         load_checkpoint(path)
     torch.save({**content, "format": 1, "config": {**content["config"], "trian": {}}}, path)
-    with pytest.raises(CheckpointError, match=r"its config does not fit this version:\n.*trian: unknown setting; did you mean 'train'"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"its config does not fit this version:\n.*trian: unknown setting; did you mean "
+        r"'train'",
+    ):
         load_checkpoint(path)
 
 
@@ -186,7 +229,9 @@ def test_nothing_in_a_checkpoint_is_executed(path, tmp_path):
 def test_a_full_disk_leaves_the_checkpoint_before(path):
     save_checkpoint(path, CHECKPOINT)
     before = path.read_bytes()
-    larger = Checkpoint(config=CONFIG, weights={"a": torch.ones(100_000)}, epoch=4, dice=0.9, data="paired")
+    larger = Checkpoint(
+        config=CONFIG, weights={"a": torch.ones(100_000)}, epoch=4, dice=0.9, data="paired"
+    )
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
     try:

@@ -12,7 +12,9 @@ from acdc_seg.models import build_model
 from acdc_seg.predict import load_predictor
 from acdc_seg.run import create_run
 
-HISTORY = [{"epoch": 1, "lr": 0.1, "train_loss": 1.5, "val_loss": 1.25, "dice": 0.25, "seconds": 1.0}]
+HISTORY = [
+    {"epoch": 1, "lr": 0.1, "train_loss": 1.5, "val_loss": 1.25, "dice": 0.25, "seconds": 1.0}
+]
 
 
 @pytest.fixture
@@ -21,7 +23,10 @@ def run(tiny_config):
     made = create_run(tiny_config, name="run")
     options = tiny_config.model.model_dump()
     weights = build_model(options.pop("name"), 1, 4, **options).state_dict()
-    save_checkpoint(made.best, Checkpoint(config=tiny_config, weights=weights, epoch=1, dice=0.25, data="paired"))
+    save_checkpoint(
+        made.best,
+        Checkpoint(config=tiny_config, weights=weights, epoch=1, dice=0.25, data="paired"),
+    )
     made.update_json(status="finished")
     return made
 
@@ -29,7 +34,12 @@ def run(tiny_config):
 def test_the_files_hold_what_evaluation_gives(run, tiny_config):
     source = open_source(tiny_config.data, prepare_settings=tiny_config.prepare)
     conclude(run, tiny_config, source, HISTORY)
-    rows = evaluate(load_predictor(run.folder, precision="fp32"), source.split("val"), data=tiny_config.data, batch_size=2)
+    rows = evaluate(
+        load_predictor(run.folder, precision="fp32"),
+        source.split("val"),
+        data=tiny_config.data,
+        batch_size=2,
+    )
     scores = json.loads((run.folder / "metrics.json").read_text())
     assert scores["dice"] == summarize(rows).dice
     assert [row["id"] for row in scores["images"]] == ["patient003_0", "patient003_1"]

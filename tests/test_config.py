@@ -50,11 +50,17 @@ def test_default_yaml_is_the_defaults():
 
 
 def test_every_setting_is_explained():
-    sections = [type(field.default) for field in Config.model_fields.values() if isinstance(field.default, Section)]
+    sections = [
+        type(field.default)
+        for field in Config.model_fields.values()
+        if isinstance(field.default, Section)
+    ]
     for section in [Config, *sections, *MODEL_SECTIONS.values()]:
         for name, field in section.model_fields.items():
             is_model_name = name == "name" and section in MODEL_SECTIONS.values()
-            assert field.description or is_model_name or isinstance(field.default, Section), f"{section.__name__}.{name}"
+            assert field.description or is_model_name or isinstance(field.default, Section), (
+                f"{section.__name__}.{name}"
+            )
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
@@ -66,7 +72,11 @@ def test_shipped_files_are_read(path):
 def test_every_model_has_a_recipe(model):
     recipe = load_config(model=model)
     assert recipe.model.name == model
-    assert recipe == load_config(configs_dir() / f"{model}.yaml") != load_config(overrides=[f"model.name={model}"])
+    assert (
+        recipe
+        == load_config(configs_dir() / f"{model}.yaml")
+        != load_config(overrides=[f"model.name={model}"])
+    )
 
 
 @pytest.mark.parametrize(
@@ -86,35 +96,57 @@ def test_every_model_has_a_recipe(model):
 )
 def test_unknown_keys_name_the_nearest_one(write, section, given, meant):
     path = write(f"seed: 1\n{section}:\n  {given}: 1\n")
-    assert message_of(path) == f"{path}, line 3: {section}.{given}: unknown setting; did you mean '{meant}'?"
-    assert message_of(overrides=[f"{section}.{given}=1"]) == f"{section}.{given}: unknown setting; did you mean '{meant}'?"
+    assert (
+        message_of(path)
+        == f"{path}, line 3: {section}.{given}: unknown setting; did you mean '{meant}'?"
+    )
+    assert (
+        message_of(overrides=[f"{section}.{given}=1"])
+        == f"{section}.{given}: unknown setting; did you mean '{meant}'?"
+    )
 
 
 def test_unknown_sections_name_the_nearest_one(write):
     path = write("# comment\n\noptimiser:\n  lr: 1\n")
-    assert message_of(path) == f"{path}, line 3: optimiser: unknown setting; did you mean 'optimizer'?"
+    assert (
+        message_of(path) == f"{path}, line 3: optimiser: unknown setting; did you mean 'optimizer'?"
+    )
 
 
 def test_options_of_another_model_are_refused_by_name(write):
     path = write("model:\n  name: deeplab_drn\n  depth: 4\n")
-    assert message_of(path) == f"{path}, line 3: model.depth: unknown setting; choose from: {', '.join(DeepLabDRNConfig.model_fields)}"
+    assert (
+        message_of(path) == f"{path}, line 3: model.depth: unknown setting; choose from: "
+        f"{', '.join(DeepLabDRNConfig.model_fields)}"
+    )
 
 
 def test_unknown_models_name_the_nearest_one(write):
     path = write("model:\n  name: unett\n")
-    assert message_of(path) == f"{path}, line 1: model: model 'unett' is unknown: did you mean 'unet'?"
-    assert message_of(model="deeplab_drm") == "model 'deeplab_drm' is unknown: did you mean 'deeplab_drn'?"
-    with pytest.raises(ConfigError, match=f"model 'x' is unknown: choose from: {', '.join(MODEL_SECTIONS)}$"):
+    assert (
+        message_of(path) == f"{path}, line 1: model: model 'unett' is unknown: did you mean 'unet'?"
+    )
+    assert (
+        message_of(model="deeplab_drm")
+        == "model 'deeplab_drm' is unknown: did you mean 'deeplab_drn'?"
+    )
+    with pytest.raises(
+        ConfigError, match=f"model 'x' is unknown: choose from: {', '.join(MODEL_SECTIONS)}$"
+    ):
         build_model_section("x", {})
 
 
 def test_all_mistakes_are_told_at_once_each_with_its_line(write):
-    path = write("seed: -1\ntrain:\n  epochs: 0\n  precision: fp8\n\noptimizer: {lr: fast}\nmodel:\n  depth: 7\n  deph: 3\n")
+    path = write(
+        "seed: -1\ntrain:\n  epochs: 0\n  precision: fp8\n\noptimizer: {lr: fast}\nmodel:\n  "
+        "depth: 7\n  deph: 3\n"
+    )
     assert set(message_of(path).splitlines()) == {
         f"{path}, line 1: seed: got -1; input should be greater than or equal to 0",
         f"{path}, line 3: train.epochs: got 0; input should be greater than or equal to 1",
         f"{path}, line 4: train.precision: got 'fp8'; choose from: auto, fp32, bf16, fp16",
-        f"{path}, line 6: optimizer.lr: got 'fast'; input should be a valid number, unable to parse string as a number",
+        f"{path}, line 6: optimizer.lr: got 'fast'; input should be a valid number, unable to "
+        "parse string as a number",
         f"{path}, line 8: model.depth: got 7; input should be less than or equal to 6",
         f"{path}, line 9: model.deph: unknown setting; did you mean 'depth'?",
     }
@@ -123,7 +155,8 @@ def test_all_mistakes_are_told_at_once_each_with_its_line(write):
 def test_a_bare_no_is_explained(write):
     message = message_of(write("train:\n  precision: no\n"))
     assert (
-        "line 2: train.precision: got False (YAML reads a bare yes, no, on and off as true and false: put quotes around words)" in message
+        "line 2: train.precision: got False (YAML reads a bare yes, no, on and off as true and "
+        "false: put quotes around words)" in message
     )
 
 
@@ -138,7 +171,10 @@ def test_numbers_are_read_as_people_write_them(write):
         ("- a\n- b\n", "a config file holds 'section:' blocks, this one is a list"),
         ("train: [", "this is not YAML: while parsing"),
         ("name: 2020-13-45\n", "this is not YAML: month must be in 1..12"),
-        ("a: !!python/object/apply:os.system ['true']\n", "this is not YAML: could not determine a constructor"),
+        (
+            "a: !!python/object/apply:os.system ['true']\n",
+            "this is not YAML: could not determine a constructor",
+        ),
     ],
 )
 def test_what_is_no_config_is_refused(write, text, message):
@@ -149,7 +185,8 @@ def test_what_is_no_config_is_refused(write, text, message):
 def test_files_that_cannot_be_read_are_named(tmp_path):
     assert (
         message_of(tmp_path / "gone.yaml")
-        == f"{tmp_path}/gone.yaml: cannot read this config file (No such file or directory); check the path"
+        == f"{tmp_path}/gone.yaml: cannot read this config file (No such file or directory); "
+        "check the path"
     )
     assert "cannot read this config file (Is a directory)" in message_of(tmp_path)
     (tmp_path / "latin.yaml").write_bytes(b"name: gr\xf6\xdfe\n")
@@ -186,11 +223,26 @@ def test_overrides_win_over_the_file_and_are_checked(write):
     path = write("train:\n  epochs: 7\n  batch_size: 3\n")
     config = load_config(path, overrides=["train.epochs=9", "data.size=[64, 96]"])
     assert (config.train.epochs, config.train.batch_size, config.data.size) == (9, 3, (64, 96))
-    assert message_of(path, overrides=["train.epochs=0"]) == "train.epochs: got 0; input should be greater than or equal to 1"
-    assert message_of(path, overrides=["train.epocs=3"]) == "train.epocs: unknown setting; did you mean 'epochs'?"
-    assert message_of(path, overrides=["trian.epochs=3"]) == "trian: unknown setting; did you mean 'train'?"
-    assert message_of(path, overrides=["seed.x=0"]) == "seed: got {'x': 0}; input should be a valid integer"
-    assert message_of(write("seed: 3\n"), overrides=["seed.x=0"]) == "seed.x: 'seed' is a value, not a section"
+    assert (
+        message_of(path, overrides=["train.epochs=0"])
+        == "train.epochs: got 0; input should be greater than or equal to 1"
+    )
+    assert (
+        message_of(path, overrides=["train.epocs=3"])
+        == "train.epocs: unknown setting; did you mean 'epochs'?"
+    )
+    assert (
+        message_of(path, overrides=["trian.epochs=3"])
+        == "trian: unknown setting; did you mean 'train'?"
+    )
+    assert (
+        message_of(path, overrides=["seed.x=0"])
+        == "seed: got {'x': 0}; input should be a valid integer"
+    )
+    assert (
+        message_of(write("seed: 3\n"), overrides=["seed.x=0"])
+        == "seed.x: 'seed' is a value, not a section"
+    )
 
 
 def test_changed_copies_are_checked_again():
@@ -208,19 +260,29 @@ def test_another_model_drops_the_options_of_the_one_before(write):
     assert load_config(path, overrides=["model.name=deeplab_drn"]).model == DeepLabDRNConfig()
     assert load_config(path, model="deeplab_drn").model == DeepLabDRNConfig()
     assert load_config(path, model="unet").model == UNetConfig(depth=3, base_channels=8)
-    assert with_overrides(load_config(path), {"model.name": "deeplab_drn", "model.dropout": 0.1}).model == DeepLabDRNConfig(dropout=0.1)
+    assert with_overrides(
+        load_config(path), {"model.name": "deeplab_drn", "model.dropout": 0.1}
+    ).model == DeepLabDRNConfig(dropout=0.1)
 
 
-@pytest.mark.parametrize("overrides", [["model.name=unet", "model.depth=3"], ["model.depth=3", "model.name=unet"]])
+@pytest.mark.parametrize(
+    "overrides", [["model.name=unet", "model.depth=3"], ["model.depth=3", "model.name=unet"]]
+)
 def test_the_order_of_overrides_does_not_matter(write, overrides):
-    assert load_config(write("model:\n  name: deeplab_drn\n"), overrides=overrides).model == UNetConfig(depth=3)
+    assert load_config(
+        write("model:\n  name: deeplab_drn\n"), overrides=overrides
+    ).model == UNetConfig(depth=3)
 
 
 def test_presets_are_starting_points(write):
     pets = UNetConfig(base_channels=64, up="bilinear_conv1x1", conv_bias=True)
     assert load_config(overrides=["model.preset=pets"]).model == pets
-    assert load_config(write("model:\n  preset: pets\n  depth: 3\n")).model == pets.model_copy(update={"depth": 3})
-    assert load_config(overrides=["model.depth=3", "model.preset=pets"]).model == pets.model_copy(update={"depth": 3})
+    assert load_config(write("model:\n  preset: pets\n  depth: 3\n")).model == pets.model_copy(
+        update={"depth": 3}
+    )
+    assert load_config(overrides=["model.depth=3", "model.preset=pets"]).model == pets.model_copy(
+        update={"depth": 3}
+    )
     assert with_overrides(Config(), {"model.preset": "pets"}).model == pets
     assert build_model_section("unet", {"preset": "cityscapes"}) == UNetConfig(base_channels=32)
 
@@ -232,7 +294,10 @@ def test_unknown_presets_are_refused(preset):
 
 
 def test_trees_and_yaml_lead_back():
-    config = load_config(model="deeplab_drn", overrides=["data.size=[64, 96]", "classes.ignore_value=255", "name=größe"])
+    config = load_config(
+        model="deeplab_drn",
+        overrides=["data.size=[64, 96]", "classes.ignore_value=255", "name=größe"],
+    )
     assert config_from_tree(config_tree(config)) == config
     assert config_from_tree(yaml.safe_load(dump_yaml(config))) == config
     with pytest.raises(ConfigError, match=r"^here\.pt: train\.epochs: got 0"):
@@ -262,7 +327,19 @@ def test_classes_must_be_told_apart(options, message):
 
 
 @pytest.mark.parametrize(
-    "pattern", ["mask", "", "{stem}{stem}", "{name}", "{stem}_{}", "{stem}_{", "}{stem}", "{stem.__class__}", "{stem!r}", "{{stem}}"]
+    "pattern",
+    [
+        "mask",
+        "",
+        "{stem}{stem}",
+        "{name}",
+        "{stem}_{}",
+        "{stem}_{",
+        "}{stem}",
+        "{stem.__class__}",
+        "{stem!r}",
+        "{{stem}}",
+    ],
 )
 def test_mask_patterns_hold_the_stem_once(pattern):
     with pytest.raises(ValidationError, match=r"must have \{stem\} once"):
@@ -273,7 +350,8 @@ def test_mask_patterns_hold_the_stem_once(pattern):
 @pytest.mark.parametrize("folder", ["/etc", "..", "../elsewhere", "a/../../b"])
 def test_image_and_mask_folders_lie_below_the_data(key, folder):
     assert message_of(overrides=[f"{key}={folder}"]) == (
-        f"{key}: '{folder}' must be a folder below the data's; set data.path to the folder that holds all of it"
+        f"{key}: '{folder}' must be a folder below the data's; set data.path to the folder that "
+        "holds all of it"
     )
     assert load_config(overrides=[f"{key}=scans/images"])
 
@@ -284,7 +362,9 @@ def test_mask_patterns_are_file_names(pattern):
         DataConfig(mask_pattern=pattern)
 
 
-@pytest.mark.parametrize("name", ["..", ".", "../up", "/etc/run", "a/b", "a\\b", "-rf", "", "a\n", "a\0"])
+@pytest.mark.parametrize(
+    "name", ["..", ".", "../up", "/etc/run", "a/b", "a\\b", "-rf", "", "a\n", "a\0"]
+)
 def test_a_run_cannot_be_named_out_of_its_folder(name):
     with pytest.raises(ValidationError, match="should match pattern"):
         Config(name=name)
@@ -292,12 +372,16 @@ def test_a_run_cannot_be_named_out_of_its_folder(name):
 
 @pytest.mark.parametrize("setting", ["runs_dir", "data.path", "data.image_dir"])
 def test_paths_hold_no_zero_byte(setting):
-    assert message_of(overrides=[f'{setting}="a\\0b"']).startswith(f"{setting}: got 'a\\x00b'; string should match pattern")
+    assert message_of(overrides=[f'{setting}="a\\0b"']).startswith(
+        f"{setting}: got 'a\\x00b'; string should match pattern"
+    )
 
 
 @pytest.mark.parametrize("rule", ["(p", "p", "a{99999999999}(b)", "(" * 3000 + ")" * 3000, "*"])
 def test_rules_of_patients_are_checked_before_any_image(rule):
-    assert "must be one of auto, pairs, each, or a regular expression with one group" in message_of(overrides=[f"data.patients='{rule}'"])
+    assert "must be one of auto, pairs, each, or a regular expression with one group" in message_of(
+        overrides=[f"data.patients='{rule}'"]
+    )
     assert load_config(overrides=[r"data.patients=^(p\d+)-"]).data.patients == r"^(p\d+)-"
 
 

@@ -14,16 +14,26 @@ def test_a_section_answers_to_each_of_its_names(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["fcn16s", "deeplab_mobilenet"])
 def test_mistakes_in_a_section_of_several_names_are_told_like_any(name: str) -> None:
-    with pytest.raises(ConfigError, match=r"^model\.drpout: unknown setting; did you mean 'dropout'\?$"):
+    with pytest.raises(
+        ConfigError, match=r"^model\.drpout: unknown setting; did you mean 'dropout'\?$"
+    ):
         load_config(overrides=[f"model.name={name}", "model.drpout=0.1"])
     with pytest.raises(ConfigError, match=r"^model\.dropout: got 1; input should be less than 1$"):
         load_config(overrides=[f"model.name={name}", "model.dropout=1"])
 
 
 @pytest.mark.parametrize(
-    ("freeze", "frozen"), [(False, [False] * 4), (True, [True] * 4), (1, [True, False, False, False]), (3, [True, True, True, False])]
+    ("freeze", "frozen"),
+    [
+        (False, [False] * 4),
+        (True, [True] * 4),
+        (1, [True, False, False, False]),
+        (3, [True, True, True, False]),
+    ],
 )
-def test_the_encoder_is_frozen_for_the_epochs_asked_for(freeze: bool | int, frozen: list[bool]) -> None:
+def test_the_encoder_is_frozen_for_the_epochs_asked_for(
+    freeze: bool | int, frozen: list[bool]
+) -> None:
     section = build_model_section("segnet", {"pretrained": "imagenet", "freeze_encoder": freeze})
     assert [section.is_frozen(epoch) for epoch in range(4)] == frozen
 
@@ -41,7 +51,9 @@ def test_the_encoder_is_frozen_for_the_epochs_asked_for(freeze: bool | int, froz
         ("effunet", {"variant": "b8"}, "b8"),
     ],
 )
-def test_what_does_not_go_together_is_refused(name: str, options: dict[str, object], message: str) -> None:
+def test_what_does_not_go_together_is_refused(
+    name: str, options: dict[str, object], message: str
+) -> None:
     with pytest.raises(ConfigError, match=message):
         build_model_section(name, options)
 

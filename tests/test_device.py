@@ -11,7 +11,10 @@ def test_cpu_is_everywhere():
     assert resolve_device("cpu") == CPU
 
 
-@pytest.mark.parametrize(("has_cuda", "has_mps", "expected"), [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")])
+@pytest.mark.parametrize(
+    ("has_cuda", "has_mps", "expected"),
+    [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")],
+)
 def test_auto_takes_a_gpu_when_there_is_one(monkeypatch, has_cuda, has_mps, expected):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: has_cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: has_mps)
@@ -25,9 +28,13 @@ def test_a_device_that_is_not_here_is_refused(monkeypatch):
 
 
 def test_unknown_names_list_what_there_is():
-    with pytest.raises(ConfigError, match="device 'gpu' is unknown; choose from: auto, cuda, mps, cpu"):
+    with pytest.raises(
+        ConfigError, match="device 'gpu' is unknown; choose from: auto, cuda, mps, cpu"
+    ):
         resolve_device("gpu")
-    with pytest.raises(ConfigError, match="precision 'fp8' is unknown; choose from: auto, fp32, bf16, fp16"):
+    with pytest.raises(
+        ConfigError, match="precision 'fp8' is unknown; choose from: auto, fp32, bf16, fp16"
+    ):
         resolve_precision("fp8", CPU)
 
 

@@ -65,26 +65,38 @@ def end_of(process):
 def process_of_rank(launcher, rank):
     """Process id of one that torchrun started."""
     children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
-    (found,) = [int(child) for child in children if f"RANK={rank}" in Path(f"/proc/{child}/environ").read_text().split("\0")]
+    (found,) = [
+        int(child)
+        for child in children
+        if f"RANK={rank}" in Path(f"/proc/{child}/environ").read_text().split("\0")
+    ]
     return found
 
 
 def assert_same_training(run, expected, *, atol=2e-4, loss=1e-4, dice=5e-3):
-    """Curves and weights of two runs are equal within these bounds: of weights, of losses, and of Dice.
+    """Curves and weights of two runs are equal within these bounds: of weights, of losses, and of
+    Dice.
 
-    The defaults are for single precision, whose rounding may turn a few pixels of the validation images. Adam's steps do not shrink
-    with the gradient: a weight whose gradient is all rounding may go another way.
+    The defaults are for single precision, whose rounding may turn a few pixels of the validation
+    images. Adam's steps do not shrink with the gradient: a weight whose gradient is all rounding
+    may go another way.
     """
-    rows, expected_rows = (list(csv.DictReader((each.folder / "history.csv").open())) for each in (run, expected))
+    rows, expected_rows = (
+        list(csv.DictReader((each.folder / "history.csv").open())) for each in (run, expected)
+    )
     assert [row["epoch"] for row in rows] == [row["epoch"] for row in expected_rows]
     for name in ("lr", "train_loss", "val_loss", "dice", "dice_rv", "dice_myo", "dice_lv"):
         bound = dice if name.startswith("dice") else loss
-        assert [float(row[name]) for row in rows] == pytest.approx([float(row[name]) for row in expected_rows], abs=bound, rel=0)
+        assert [float(row[name]) for row in rows] == pytest.approx(
+            [float(row[name]) for row in expected_rows], abs=bound, rel=0
+        )
     for ours, theirs in ((run.last, expected.last), (run.best, expected.best)):
         weights, expected_weights = load_checkpoint(ours).weights, load_checkpoint(theirs).weights
         assert weights.keys() == expected_weights.keys()
         for name, value in weights.items():
-            torch.testing.assert_close(value, expected_weights[name], atol=atol, rtol=min(1e-3, 5 * atol))
+            torch.testing.assert_close(
+                value, expected_weights[name], atol=atol, rtol=min(1e-3, 5 * atol)
+            )
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +116,9 @@ def test_two_processes_learn_from_a_batch_as_one_does(seen):
         for ours in (first, second):
             torch.testing.assert_close(ours[name], expected[name], atol=1e-10, rtol=0)
     for name in ("logits", "image_gradient"):
-        torch.testing.assert_close(torch.cat([first[name], second[name]]), expected[name], atol=1e-10, rtol=0)
+        torch.testing.assert_close(
+            torch.cat([first[name], second[name]]), expected[name], atol=1e-10, rtol=0
+        )
 
 
 def test_shared_batch_norm_of_bf16_computes_in_fp32(seen):
@@ -133,12 +147,20 @@ def test_an_error_is_printed_by_one_process(seen):
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
-        ((15, 100, 2), "train.batch_size=15 cannot be divided evenly among 2 processes; set it to 14 or 16"),
+        (
+            (15, 100, 2),
+            "train.batch_size=15 cannot be divided evenly among 2 processes; set it to 14 or 16",
+        ),
         ((2, 100, 3), "train.batch_size=2 cannot be divided evenly among 3 processes; set it to 3"),
-        ((16, 7, 2), "train.batch_size=16, at most the 7 training images, cannot be divided evenly among 2 processes; set it to 6"),
+        (
+            (16, 7, 2),
+            "train.batch_size=16, at most the 7 training images, cannot be divided evenly among 2 "
+            "processes; set it to 6",
+        ),
         (
             (16, 3, 4),
-            "train.batch_size=16, at most the 3 training images, cannot be divided evenly among 4 processes; start 3 processes at most",
+            "train.batch_size=16, at most the 3 training images, cannot be divided evenly among 4 "
+            "processes; start 3 processes at most",
         ),
     ],
 )
@@ -163,26 +185,43 @@ def assert_same_in_double_precision(config, *, num_batches):
     assert code == 0, err
     one, two = (Run(Path(config.runs_dir) / name) for name in ("one", "two"))
     assert len(losses) == num_batches
-    assert torch.load(two.folder / "losses.pt", weights_only=True) == pytest.approx(losses, abs=1e-9, rel=0)
+    assert torch.load(two.folder / "losses.pt", weights_only=True) == pytest.approx(
+        losses, abs=1e-9, rel=0
+    )
     assert_same_training(two, one, atol=1e-9, loss=1e-6, dice=1e-9)
 
 
 @pytest.mark.parametrize(("optimizer", "accumulate"), [("adamw", 1), ("sgd", 2)])
 def test_two_processes_take_the_steps_of_one(tiny_config, optimizer, accumulate):
-    changes = {"optimizer.name": optimizer, "optimizer.lr": 0.01, "model.dropout": 0.3, "train.epochs": 10, "train.accumulate": accumulate}
+    changes = {
+        "optimizer.name": optimizer,
+        "optimizer.lr": 0.01,
+        "model.dropout": 0.3,
+        "train.epochs": 10,
+        "train.accumulate": accumulate,
+    }
     assert_same_in_double_precision(with_overrides(tiny_config, changes), num_batches=20)
 
 
 def test_two_processes_thaw_an_encoder_as_one_does(tiny_config, tmp_path):
     weights = tmp_path / "mobilenet_v2.pth"
     torch.save(build_model("deeplab_mobilenet", 3, 4).encoder.state_dict(), weights)
-    model = {"model.name": "deeplab_mobilenet", "model.pretrained": str(weights), "model.freeze_encoder": 1}
-    assert_same_in_double_precision(with_overrides(tiny_config, {**model, "train.epochs": 2}), num_batches=4)
+    model = {
+        "model.name": "deeplab_mobilenet",
+        "model.pretrained": str(weights),
+        "model.freeze_encoder": 1,
+    }
+    assert_same_in_double_precision(
+        with_overrides(tiny_config, {**model, "train.epochs": 2}), num_batches=4
+    )
 
 
 def test_two_processes_give_the_run_of_one(tiny_config):
     """With an optimizer whose steps grow with the gradient, as Adam's do not."""
-    config = with_overrides(tiny_config, {**TWENTY_STEPS, "optimizer.name": "sgd", "optimizer.lr": 0.002, "model.dropout": 0.3})
+    config = with_overrides(
+        tiny_config,
+        {**TWENTY_STEPS, "optimizer.name": "sgd", "optimizer.lr": 0.002, "model.dropout": 0.3},
+    )
     process = torchrun_training(config, "two")
     _, one = train_run(config, "one", report=True)
     code, out, err = end_of(process)
@@ -192,18 +231,29 @@ def test_two_processes_give_the_run_of_one(tiny_config):
 
     assert len(re.findall("^epoch", out, re.MULTILINE)) == 10
     assert len(out.splitlines()) == 13
-    without_events = [{path.name for path in run.folder.iterdir() if "tfevents" not in path.name} for run in (two, one)]
+    without_events = [
+        {path.name for path in run.folder.iterdir() if "tfevents" not in path.name}
+        for run in (two, one)
+    ]
     assert without_events[0] == without_events[1]
     assert len(list(two.folder.glob("*tfevents*"))) == 1
     assert {path.name for path in Path(config.runs_dir).iterdir()} == {"one", "two"}
 
     source = open_source(config.data, prepare_settings=config.prepare)
-    rows = evaluate(load_predictor(two.folder, device="cpu", precision="fp32"), source.split("val"), data=config.data, batch_size=2)
+    rows = evaluate(
+        load_predictor(two.folder, device="cpu", precision="fp32"),
+        source.split("val"),
+        data=config.data,
+        batch_size=2,
+    )
     assert summarize(rows).dice == two.read_json()["best_dice"] == load_checkpoint(two.best).dice
 
 
 def test_one_process_killed_ends_the_other_and_one_alone_can_go_on(tiny_config):
-    config = with_overrides(tiny_config, {**TWENTY_STEPS, "train.epochs": 20, "train.accumulate": 2, "train.save_seconds": 0})
+    config = with_overrides(
+        tiny_config,
+        {**TWENTY_STEPS, "train.epochs": 20, "train.accumulate": 2, "train.save_seconds": 0},
+    )
     process = torchrun_training(config, "killed")
     wait_for(process, "epoch   2")
     os.kill(process_of_rank(process, 1), signal.SIGKILL)
@@ -221,7 +271,9 @@ def test_one_process_killed_ends_the_other_and_one_alone_can_go_on(tiny_config):
     assert_same_training(killed, straight, atol=3e-3)
 
 
-def test_two_hosts_go_on_with_a_run_of_one_process_until_sigterm_and_one_process_ends_it(tiny_config):
+def test_two_hosts_go_on_with_a_run_of_one_process_until_sigterm_and_one_process_ends_it(
+    tiny_config,
+):
     config = with_overrides(tiny_config, {**TWENTY_STEPS, "train.epochs": 20})
     _, run = train_run(config, "moved", watch=stop_after(7))
     assert load_checkpoint(run.last).training["batch"] == 1
@@ -231,7 +283,18 @@ def test_two_hosts_go_on_with_a_run_of_one_process_until_sigterm_and_one_process
     hosts = [
         torchrun(
             *(TRAIN, "--resume", run.folder),
-            launcher=("--nnodes", 2, "--node_rank", rank, "--nproc_per_node", 1, "--master_addr", "127.0.0.1", "--master_port", port),
+            launcher=(
+                "--nnodes",
+                2,
+                "--node_rank",
+                rank,
+                "--nproc_per_node",
+                1,
+                "--master_addr",
+                "127.0.0.1",
+                "--master_port",
+                port,
+            ),
         )
         for rank in (0, 1)
     ]
@@ -260,7 +323,10 @@ def test_what_the_first_process_cannot_write_ends_all(tiny_config):
     code, _, err = end_of(process)
     assert code != 0
     first, *others = re.findall("^Error: .*", err, re.MULTILINE)
-    assert first == f"Error: {table}: cannot write this file (Is a directory); check the folder, its permissions and free space"
+    assert (
+        first == f"Error: {table}: cannot write this file (Is a directory); check the folder, its "
+        "permissions and free space"
+    )
     assert all(message.startswith(ENDED) for message in others[:1])
     assert len(others) <= 1
     assert "gloo" not in err

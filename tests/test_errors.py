@@ -1,6 +1,13 @@
 import pytest
 
-from acdc_seg.errors import AcdcError, CheckpointError, ConfigError, DataError, TrainingError, did_you_mean
+from acdc_seg.errors import (
+    AcdcError,
+    CheckpointError,
+    ConfigError,
+    DataError,
+    TrainingError,
+    did_you_mean,
+)
 
 
 @pytest.mark.parametrize("kind", [ConfigError, DataError, CheckpointError, TrainingError])

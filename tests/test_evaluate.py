@@ -26,7 +26,9 @@ class Oracle(Predictor):
 
 @pytest.fixture
 def oracle_folder(tmp_path, write_png):
-    """Three images of two sizes; in the last the grey values tell one RV pixel too many and no LV."""
+    """Three images of two sizes; in the last the grey values tell one RV pixel too many and no
+    LV.
+    """
     truths = {"patient1_a": [[0, 1, 2, 3]], "patient1_b": [[0, 0, 0, 2]], "patient2_a": [[0, 1, 3]]}
     shown = {**truths, "patient2_a": [[1, 1, 0]]}
     for stem, truth in truths.items():
@@ -38,8 +40,14 @@ def oracle_folder(tmp_path, write_png):
 def test_rows_by_hand(oracle_folder):
     done = []
     oracle, data = Oracle(), DataConfig()
-    rows = evaluate(oracle, read_paired(oracle_folder, data), data=data, batch_size=2, on_image=done.append)
-    assert [(row.id, row.patient) for row in rows] == [("patient1_a", "patient1"), ("patient1_b", "patient1"), ("patient2_a", "patient2")]
+    rows = evaluate(
+        oracle, read_paired(oracle_folder, data), data=data, batch_size=2, on_image=done.append
+    )
+    assert [(row.id, row.patient) for row in rows] == [
+        ("patient1_a", "patient1"),
+        ("patient1_b", "patient1"),
+        ("patient2_a", "patient2"),
+    ]
     assert rows[0].dice == rows[1].dice == {"rv": 1, "myo": 1, "lv": 1}
     assert rows[2].dice == pytest.approx({"rv": 2 / 3, "myo": 1, "lv": 0})
     assert rows[2].truth_size == {"rv": 1, "myo": 0, "lv": 1}
@@ -59,7 +67,9 @@ def test_files_are_read_as_the_predictor_wants_them(oracle_folder, write_png):
 
 def test_masks_are_read_by_the_predictors_classes(oracle_folder, write_png):
     for path in (oracle_folder / "mask").iterdir():
-        write_png(path, np.array([[0, 85, 170, 255]], np.uint8)[:, : 3 if "patient2" in path.name else 4])
+        write_png(
+            path, np.array([[0, 85, 170, 255]], np.uint8)[:, : 3 if "patient2" in path.name else 4]
+        )
     records = read_paired(oracle_folder, DataConfig())
     with pytest.raises(DataError, match="mask value 85"):
         evaluate(Oracle(), records, data=DataConfig())
@@ -69,7 +79,11 @@ def test_masks_are_read_by_the_predictors_classes(oracle_folder, write_png):
 
 def test_images_without_mask_are_named(tmp_path):
     records = [Record(f"cmr{number}", tmp_path / "a.png", None, "p") for number in range(5)]
-    with pytest.raises(DataError, match="5 images have no mask to compare with, first cmr0, cmr1, cmr2; evaluate a split with masks"):
+    with pytest.raises(
+        DataError,
+        match="5 images have no mask to compare with, first cmr0, cmr1, cmr2; evaluate a split "
+        "with masks",
+    ):
         evaluate(Oracle(), records, data=DataConfig())
 
 

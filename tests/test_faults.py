@@ -1,4 +1,6 @@
-"""What happens to a training whose disk fills up, whose folder loses its permissions or vanishes."""
+"""What happens to a training whose disk fills up, whose folder loses its permissions or
+vanishes.
+"""
 
 import resource
 import shutil
@@ -48,12 +50,16 @@ def disturb_at(batch, disturb):
 
 
 def assert_resumes(config, run, straight):
-    """The last checkpoint is whole, needs no other in its place, and leads to the undisturbed run."""
+    """The last checkpoint is whole, needs no other in its place, and leads to the undisturbed
+    run.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         resume_run(config, run, changes=STEPWISE)
     assert_same(load_checkpoint(run.last).training, load_checkpoint(straight.last).training)
-    assert_same(dict(load_checkpoint(run.best).weights), dict(load_checkpoint(straight.best).weights))
+    assert_same(
+        dict(load_checkpoint(run.best).weights), dict(load_checkpoint(straight.best).weights)
+    )
     facts = run.read_json()
     assert (facts["status"], facts["reason"]) == ("finished", None)
 
@@ -65,9 +71,14 @@ def test_a_full_disk(tiny_config, straight):
 
     def fill():
         seen.append(run.last.read_bytes())
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+        resource.setrlimit(
+            resource.RLIMIT_FSIZE, (size // 2, resource.getrlimit(resource.RLIMIT_FSIZE)[1])
+        )
 
-    with largest_file(resource.RLIM_INFINITY), pytest.raises(AcdcError, match=r"runs/run.*: cannot write .*check .*free space"):
+    with (
+        largest_file(resource.RLIM_INFINITY),
+        pytest.raises(AcdcError, match=r"runs/run.*: cannot write .*check .*free space"),
+    ):
         train_into(run, tiny_config, changes=STEPWISE, watch=disturb_at(6, fill))
     assert run.last.read_bytes() == seen[0]
     assert not list(run.folder.glob("*.partial")) + list(run.folder.glob(".*.partial"))
@@ -79,7 +90,9 @@ def test_a_full_disk(tiny_config, straight):
 def test_a_folder_that_loses_its_permissions(tiny_config, straight, under_permissions):
     run = create_run(tiny_config, name="run")
     with pytest.raises(AcdcError, match=r"last\.pt: cannot write this file \(Permission denied\)"):
-        train_into(run, tiny_config, changes=STEPWISE, watch=disturb_at(6, lambda: run.folder.chmod(0o500)))
+        train_into(
+            run, tiny_config, changes=STEPWISE, watch=disturb_at(6, lambda: run.folder.chmod(0o500))
+        )
     run.folder.chmod(0o700)
     assert load_checkpoint(run.last).training["batch"] == 1
     assert_resumes(tiny_config, run, straight)
@@ -87,8 +100,16 @@ def test_a_folder_that_loses_its_permissions(tiny_config, straight, under_permis
 
 def test_a_folder_that_is_removed_is_not_made_anew(tiny_config):
     run = create_run(tiny_config, name="run")
-    with pytest.raises(DataError, match="run: the run folder was removed while its training ran; start the run anew"):
-        train_into(run, tiny_config, changes=STEPWISE, watch=disturb_at(6, lambda: shutil.rmtree(run.folder)))
+    with pytest.raises(
+        DataError,
+        match="run: the run folder was removed while its training ran; start the run anew",
+    ):
+        train_into(
+            run,
+            tiny_config,
+            changes=STEPWISE,
+            watch=disturb_at(6, lambda: shutil.rmtree(run.folder)),
+        )
     assert not run.folder.exists()
 
 
@@ -97,11 +118,18 @@ def test_the_command_says_it_and_fails(tiny_config, tmp_path):
     _, run = train_run(tiny_config, changes={"train.save_seconds": 0})
     before = run.last.read_bytes()
     code = (
-        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY));"
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, "
+        "resource.RLIM_INFINITY));"
         "from acdc_seg.cli.train import main; main()"
     )
     arguments = ["--resume", str(run.folder), "--extend-epochs", "9"]
-    outcome = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=tmp_path, check=False)
+    outcome = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
     assert outcome.returncode == 2
     assert outcome.stderr.startswith(f"Error: {run.folder}")
     assert "cannot write" in outcome.stderr

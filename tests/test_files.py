@@ -84,7 +84,9 @@ def test_the_reason_of_the_system_is_given(tmp_path):
         write_half(tmp_path / "a.txt", OSError(errno.ENOSPC, "No space left on device"))
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+a", "-a", "@sum", "\ta", "\ra", "\n=1", "＝1", "-1+1", "+", "-2 3", "-inf"])
+@pytest.mark.parametrize(
+    "text", ["=1+1", "+a", "-a", "@sum", "\ta", "\ra", "\n=1", "＝1", "-1+1", "+", "-2 3", "-inf"]
+)
 def test_texts_that_a_spreadsheet_would_run_get_an_apostrophe(tmp_path, text):
     write_table(tmp_path / "a.csv", [["id", text], [text, 1]])
     with (tmp_path / "a.csv").open(encoding="utf-8", newline="") as file:
@@ -92,12 +94,28 @@ def test_texts_that_a_spreadsheet_would_run_get_an_apostrophe(tmp_path, text):
 
 
 def test_numbers_and_other_texts_are_written_as_they_are(tmp_path):
-    write_table(tmp_path / "a.csv", [["id", "größe"], [-1, -0.5], ["-2", "-0.5"], ["+1e-07", "-1.5e+20"], ["a=b", ""], ["a,b", 'c"d']])
-    assert (tmp_path / "a.csv").read_text(encoding="utf-8") == ('id,größe\n-1,-0.5\n-2,-0.5\n+1e-07,-1.5e+20\na=b,\n"a,b","c""d"\n')
+    write_table(
+        tmp_path / "a.csv",
+        [
+            ["id", "größe"],
+            [-1, -0.5],
+            ["-2", "-0.5"],
+            ["+1e-07", "-1.5e+20"],
+            ["a=b", ""],
+            ["a,b", 'c"d'],
+        ],
+    )
+    assert (tmp_path / "a.csv").read_text(encoding="utf-8") == (
+        'id,größe\n-1,-0.5\n-2,-0.5\n+1e-07,-1.5e+20\na=b,\n"a,b","c""d"\n'
+    )
 
 
 def test_no_other_module_writes_tables():
     """submission.csv is the exception: Kaggle compares its ids letter by letter."""
     package = Path(acdc_seg.__file__).parent
-    writers = [path.name for path in package.rglob("*.py") if re.search(r"csv\.(Dict)?[wW]riter", path.read_text(encoding="utf-8"))]
+    writers = [
+        path.name
+        for path in package.rglob("*.py")
+        if re.search(r"csv\.(Dict)?[wW]riter", path.read_text(encoding="utf-8"))
+    ]
     assert sorted(writers) == ["files.py", "submit.py"]

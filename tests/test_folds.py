@@ -1,4 +1,6 @@
-"""Cross-validation from settings to what a run leaves: folds, training without validation, out-of-fold probabilities."""
+"""Cross-validation from settings to what a run leaves: folds, training without validation,
+out-of-fold probabilities.
+"""
 
 import math
 
@@ -39,13 +41,25 @@ def concluded_by_hand(monkeypatch):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["data.folds=5"], "folds=5 needs the fold that validates: set data.fold to 0..4, or to none"),
+        (
+            ["data.folds=5"],
+            "folds=5 needs the fold that validates: set data.fold to 0..4, or to none",
+        ),
         (["data.fold=0"], "fold needs the number of folds: set data.folds"),
-        (["data.folds=5", "data.fold=5"], "fold=5 is not one of 5 folds, which count from 0: set data.fold to 0..4"),
-        (["data.folds=5", "data.fold=-1"], "data.fold: got -1; a fold is a number from 0 up, or the word none"),
+        (
+            ["data.folds=5", "data.fold=5"],
+            "fold=5 is not one of 5 folds, which count from 0: set data.fold to 0..4",
+        ),
+        (
+            ["data.folds=5", "data.fold=-1"],
+            "data.fold: got -1; a fold is a number from 0 up, or the word none",
+        ),
         (["data.folds=5", "data.fold=all"], "data.fold: got 'all'; .* acdc-train --fold all"),
         (["data.folds=5", "data.fold=true"], "data.fold: got True"),
-        (["data.folds=1", "data.fold=0"], "data.folds: got 1; input should be greater than or equal to 2"),
+        (
+            ["data.folds=1", "data.fold=0"],
+            "data.folds: got 1; input should be greater than or equal to 2",
+        ),
     ],
 )
 def test_settings_that_make_no_fold(overrides, message):
@@ -68,7 +82,9 @@ def test_a_fold_names_its_patients_and_its_config_repeats_it(tiny_config):
 
 
 @pytest.mark.usefixtures("concluded_by_hand")
-def test_training_on_everything_is_training_with_the_val_images_in_train(tiny_config, paired_folder):
+def test_training_on_everything_is_training_with_the_val_images_in_train(
+    tiny_config, paired_folder
+):
     config = with_overrides(tiny_config, NO_VALIDATION)
     result, run = train_run(config, "none")
     for path in (paired_folder / "val").rglob("*.png"):
@@ -91,7 +107,11 @@ def test_training_on_everything_is_training_with_the_val_images_in_train(tiny_co
 def test_without_validation_no_score_is_written(tiny_config):
     seen = []
     config = with_overrides(tiny_config, NO_VALIDATION)
-    _, run = train_run(config, "none", watch=Watch(on_epoch_end=lambda epoch, dice: seen.append((epoch, math.isnan(dice)))))
+    _, run = train_run(
+        config,
+        "none",
+        watch=Watch(on_epoch_end=lambda epoch, dice: seen.append((epoch, math.isnan(dice)))),
+    )
     assert seen == [(1, True), (2, True)]
     assert (run.folder / "history.csv").read_text().splitlines()[0] == "epoch,lr,train_loss,seconds"
     facts = run.read_json()
@@ -120,7 +140,9 @@ def test_stopped_and_resumed_without_validation_is_the_straight_run(tiny_config)
 def test_early_stopping_without_validation_is_refused(tiny_config):
     config = with_overrides(tiny_config, {**NO_VALIDATION, "train.patience": 7})
     with pytest.raises(
-        ConfigError, match=r"train\.patience=7 needs validation, which data\.fold=none leaves out; set train\.patience=null"
+        ConfigError,
+        match=r"train\.patience=7 needs validation, which data\.fold=none leaves out; set "
+        r"train\.patience=null",
     ):
         train_run(config, "none")
 
@@ -141,7 +163,11 @@ def test_probabilities_of_the_best_weights_are_kept_from_one_prediction(tiny_con
     config = with_overrides(tiny_config, {**ONE_FOLD, "train.epochs": 1})
     predicted = []
     predict = ModelPredictor.predict_batch
-    monkeypatch.setattr(ModelPredictor, "predict_batch", lambda self, images: predicted.append(len(images)) or predict(self, images))
+    monkeypatch.setattr(
+        ModelPredictor,
+        "predict_batch",
+        lambda self, images: predicted.append(len(images)) or predict(self, images),
+    )
     result, run = train_run(config, "fold")
     assert sum(predicted) == 2 + 3  # all once, and the three that are drawn
     records = open_data(config).split("val")

@@ -52,7 +52,14 @@ def state(epoch=1, best_dice=0.5):
 
 
 def row(epoch, dice=0.5):
-    return {"epoch": epoch, "lr": 0.1, "train_loss": 1.5, "dice": dice, "dice_rv": 0.25, "seconds": 3.0}
+    return {
+        "epoch": epoch,
+        "lr": 0.1,
+        "train_loss": 1.5,
+        "dice": dice,
+        "dice_rv": 0.25,
+        "seconds": 3.0,
+    }
 
 
 def events_of(run):
@@ -76,7 +83,10 @@ def test_the_start_is_written_down(stack, journal, run, tiny_config, source):
     facts = run.read_json()
     assert facts["status"] == "running"
     assert facts["data_sha256"] == source.digest()
-    assert (facts["num_images"], facts["num_patients"]) == ({"train": 4, "val": 2}, {"train": 2, "val": 1})
+    assert (facts["num_images"], facts["num_patients"]) == (
+        {"train": 4, "val": 2},
+        {"train": 2, "val": 1},
+    )
 
 
 def test_epochs_go_to_the_table_and_to_tensorboard(stack, journal, run):
@@ -86,11 +96,22 @@ def test_epochs_go_to_the_table_and_to_tensorboard(stack, journal, run):
     journal.add(rows)
     assert len((run.folder / "history.csv").read_text().splitlines()) == 3
     events = events_of(run)
-    assert set(events.Tags()["scalars"]) == {"loss/train_loss", "dice/dice", "dice/dice_rv", "run/lr", "run/seconds"}
-    assert [(event.step, event.value) for event in events.Scalars("dice/dice")] == [(1, 0.25), (2, 0.75)]
+    assert set(events.Tags()["scalars"]) == {
+        "loss/train_loss",
+        "dice/dice",
+        "dice/dice_rv",
+        "run/lr",
+        "run/seconds",
+    }
+    assert [(event.step, event.value) for event in events.Scalars("dice/dice")] == [
+        (1, 0.25),
+        (2, 0.75),
+    ]
 
 
-def test_a_resumed_run_takes_the_place_of_the_epochs_it_repeats(stack, journal, run, tiny_config, source):
+def test_a_resumed_run_takes_the_place_of_the_epochs_it_repeats(
+    stack, journal, run, tiny_config, source
+):
     stack.enter_context(journal.recording(first_epoch=0))
     for epoch in (1, 2, 3):
         journal.add([row(epoch, 0.25)])
@@ -98,17 +119,30 @@ def test_a_resumed_run_takes_the_place_of_the_epochs_it_repeats(stack, journal, 
     resumed = Journal(run, tiny_config, source, active=True)
     stack.enter_context(resumed.recording(first_epoch=1))
     resumed.add([row(2, 0.5)])
-    assert [(event.step, event.value) for event in events_of(run).Scalars("dice/dice")] == [(1, 0.25), (2, 0.5)]
+    assert [(event.step, event.value) for event in events_of(run).Scalars("dice/dice")] == [
+        (1, 0.25),
+        (2, 0.5),
+    ]
 
 
 @pytest.mark.parametrize(
-    ("num_images", "drawn"), [(1, ["patient003_0"]), (2, ["patient003_0", "patient003_1"]), (9, ["patient003_0", "patient003_1"])]
+    ("num_images", "drawn"),
+    [
+        (1, ["patient003_0"]),
+        (2, ["patient003_0", "patient003_1"]),
+        (9, ["patient003_0", "patient003_1"]),
+    ],
 )
-def test_a_few_validation_images_are_drawn_beside_their_truth(stack, run, tiny_config, source, num_images, drawn):
+def test_a_few_validation_images_are_drawn_beside_their_truth(
+    stack, run, tiny_config, source, num_images, drawn
+):
     config = with_overrides(tiny_config, {"train.num_images": num_images})
     journal = Journal(run, config, source, active=True)
     stack.enter_context(journal.recording(first_epoch=0))
-    examples = [(record, *load_example(record, data=config.data, classes=config.classes)) for record in source.split("val")]
+    examples = [
+        (record, *load_example(record, data=config.data, classes=config.classes))
+        for record in source.split("val")
+    ]
     journal.draw(5, examples, [torch.zeros(48, 48, dtype=torch.long)] * 2)
     journal.add([row(1)])
     events = events_of(run)
@@ -131,7 +165,13 @@ def test_last_is_written_when_its_time_has_come(clock, journal, run):
 def test_best_holds_weights_alone(journal, run, tiny_config):
     journal.save_best(NETWORK, epoch=7, dice=0.75)
     best = load_checkpoint(run.best)
-    assert (best.config, best.epoch, best.dice, best.data, best.training) == (tiny_config, 7, 0.75, "paired", None)
+    assert (best.config, best.epoch, best.dice, best.data, best.training) == (
+        tiny_config,
+        7,
+        0.75,
+        "paired",
+        None,
+    )
     assert torch.equal(best.weights["weight"], NETWORK.weight)
 
 
@@ -158,12 +198,18 @@ def test_the_last_state_is_read_back(stack, journal, run, tiny_config, source):
     assert saved["epoch"] == 3
     assert torch.equal(saved["model"]["bias"], NETWORK.bias)
     other = Journal(run, with_overrides(tiny_config, {"seed": 5}), source, active=True)
-    with pytest.raises(CheckpointError, match=r"last\.pt: was written with other settings[^\n]*\n  seed: 0 in the run, 5 now\nresume with"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"last\.pt: was written with other settings[^\n]*\n  seed: 0 in the run, 5 "
+        r"now\nresume with",
+    ):
         other.read_last()
 
 
 def test_without_a_state_there_is_nothing_to_resume(journal, run):
-    with pytest.raises(CheckpointError, match=r"no last\.pt to resume from; start the run anew without --resume"):
+    with pytest.raises(
+        CheckpointError, match=r"no last\.pt to resume from; start the run anew without --resume"
+    ):
         journal.read_last()
     journal.save_best(NETWORK, epoch=1, dice=math.pi)
     run.best.rename(run.last)

@@ -13,7 +13,19 @@ LAYERS = (
     ("errors", "labels"),
     ("config",),
     ("files",),
-    ("data", "models", "losses", "optimizers", "device", "distributed", "metrics", "rle", "checkpoint", "report", "run"),
+    (
+        "data",
+        "models",
+        "losses",
+        "optimizers",
+        "device",
+        "distributed",
+        "metrics",
+        "rle",
+        "checkpoint",
+        "report",
+        "run",
+    ),
     ("predict",),
     ("evaluate", "submit", "journal", "probabilities"),
     ("conclude",),
@@ -21,7 +33,8 @@ LAYERS = (
     ("tune", "ensemble", "experiments"),
     ("cli",),
 )
-"""Modules and folders of the package from the ground up; those of one layer do not know each other."""
+"""Modules and folders of the package from the ground up; those of one layer do not know each other.
+"""
 
 PACKAGE = Path(acdc_seg.__file__).parent
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
@@ -29,7 +42,9 @@ FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 
 
 def imported_modules(source: str) -> list[str]:
-    """Parts of our package that a file imports anywhere: at the top, in functions, under TYPE_CHECKING. '' is the package itself."""
+    """Parts of our package that a file imports anywhere: at the top, in functions, under
+    TYPE_CHECKING. '' is the package itself.
+    """
     names = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -47,7 +62,11 @@ def faults(path: Path, source: str) -> list[str]:
     if own.startswith("__"):
         return [name for name in imported_modules(source) if name]
     assert own in LEVEL, f"{path}: give this module a layer in {Path(__file__).name}"
-    return [name for name in imported_modules(source) if name and name != own and LEVEL[name] >= LEVEL[own]]
+    return [
+        name
+        for name in imported_modules(source)
+        if name and name != own and LEVEL[name] >= LEVEL[own]
+    ]
 
 
 @pytest.mark.parametrize("path", FILES, ids=str)
@@ -58,7 +77,11 @@ def test_imports_point_down(path):
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
-        ("from acdc_seg.config import Config\nfrom acdc_seg import __version__\nimport acdc_seg.errors", []),
+        (
+            "from acdc_seg.config import Config\nfrom acdc_seg import __version__\nimport "
+            "acdc_seg.errors",
+            [],
+        ),
         ("from acdc_seg.train import train", ["train"]),
         ("import acdc_seg.train as t", ["train"]),
         ("from acdc_seg import train", ["train"]),
@@ -78,6 +101,11 @@ def test_relative_imports_are_refused():
 
 
 def test_config_is_read_without_the_heavy_libraries():
-    code = "import sys, acdc_seg.config; print([name for name in ('torch', 'monai', 'numpy', 'cv2', 'accelerate') if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    code = (
+        "import sys, acdc_seg.config; print([name for name in ('torch', 'monai', 'numpy', "
+        "'cv2', 'accelerate') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
     assert done.stdout.strip() == "[]"

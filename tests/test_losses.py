@@ -16,28 +16,43 @@ from acdc_seg.models import build_model
 
 VOID = 255
 
-# Pixel A has probabilities 1/2, 1/4, 1/4 and is of class 1; pixel B has 1/4, 1/4, 1/2 and is of class 2.
+# Pixel A has probabilities 1/2, 1/4, 1/4 and is of class 1; pixel B has 1/4, 1/4, 1/2 and is of
+# class 2.
 PROBABILITIES = torch.tensor([[0.5, 0.25, 0.25], [0.25, 0.25, 0.5]])
 LOGITS = PROBABILITIES.log().T.reshape(1, 3, 1, 2)
 TARGET = torch.tensor([1, 2]).reshape(1, 1, 2)
 
-# Class 1: overlap 1/4, probability 1/4 + 1/4, one pixel; class 2: overlap 1/2, probability 1/4 + 1/2, one pixel.
+# Class 1: overlap 1/4, probability 1/4 + 1/4, one pixel; class 2: overlap 1/2, probability 1/4 +
+# 1/2, one pixel.
 DICE = [1 - 2 * 0.25 / (0.5 + 1), 1 - 2 * 0.5 / (0.75 + 1)]
 JACCARD = [1 - 0.25 / (0.5 + 1 - 0.25), 1 - 0.5 / (0.75 + 1 - 0.5)]
 TVERSKY = [1 - 0.25 / (0.25 + 0.3 * 0.25 + 0.7 * 0.75), 1 - 0.5 / (0.5 + 0.3 * 0.25 + 0.7 * 0.5)]
 CE = [log(4), log(2)]
 FOCAL = [0.75**2 * log(4), 0.5**2 * log(2)]
 # The sigmoid of log p is p / (1 + p): 1/3, 1/5, 1/5 in A and 1/5, 1/5, 1/3 in B.
-BCE = [(-log(2 / 3) - log(4 / 5)) / 2, (-log(1 / 5) - log(4 / 5)) / 2, (-log(4 / 5) - log(1 / 3)) / 2]
+BCE = [
+    (-log(2 / 3) - log(4 / 5)) / 2,
+    (-log(1 / 5) - log(4 / 5)) / 2,
+    (-log(4 / 5) - log(1 / 3)) / 2,
+]
 
 
 def mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
 
-def loss_of(name: str, logits: torch.Tensor, target: torch.Tensor, *, ignore_index: int | None = None, **options: Any) -> torch.Tensor:
+def loss_of(
+    name: str,
+    logits: torch.Tensor,
+    target: torch.Tensor,
+    *,
+    ignore_index: int | None = None,
+    **options: Any,
+) -> torch.Tensor:
     config = LossConfig(name=name, **options)
-    return build_loss(config, num_classes=logits.shape[1], ignore_index=ignore_index)(logits, target)
+    return build_loss(config, num_classes=logits.shape[1], ignore_index=ignore_index)(
+        logits, target
+    )
 
 
 def test_registry_and_config_know_the_same_losses() -> None:
@@ -81,18 +96,32 @@ def test_values_by_hand(name: str, options: dict[str, Any], expected: float) -> 
     ],
 )
 def test_class_weights_make_weighted_means(name: str, expected: float) -> None:
-    assert loss_of(name, LOGITS, TARGET, class_weights=(5.0, 1.0, 3.0)).item() == pytest.approx(expected, abs=2e-5)
-    assert loss_of(name, LOGITS, TARGET, class_weights=(0.05, 0.01, 0.03)).item() == pytest.approx(expected, abs=2e-5)
+    assert loss_of(name, LOGITS, TARGET, class_weights=(5.0, 1.0, 3.0)).item() == pytest.approx(
+        expected, abs=2e-5
+    )
+    assert loss_of(name, LOGITS, TARGET, class_weights=(0.05, 0.01, 0.03)).item() == pytest.approx(
+        expected, abs=2e-5
+    )
 
 
 def test_label_smoothing_by_hand() -> None:
-    a = 0.7 * log(4) + 0.1 * (log(2) + log(4) + log(4))  # 0.3 of the weight spread over three classes
+    a = 0.7 * log(4) + 0.1 * (
+        log(2) + log(4) + log(4)
+    )  # 0.3 of the weight spread over three classes
     b = 0.7 * log(2) + 0.1 * (log(4) + log(4) + log(2))
-    assert loss_of("cross_entropy", LOGITS, TARGET, label_smoothing=0.3).item() == pytest.approx((a + b) / 2, abs=1e-6)
-    # one class against the rest: 0.4 moves the truth from 1 to 0.8; a sigmoid of 1/2 costs log 2 whatever the truth, one of 3/4 does not
-    logits, target = torch.tensor([0.0, log(3)]).reshape(1, 2, 1, 1), torch.ones(1, 1, 1, dtype=torch.long)
+    assert loss_of("cross_entropy", LOGITS, TARGET, label_smoothing=0.3).item() == pytest.approx(
+        (a + b) / 2, abs=1e-6
+    )
+    # one class against the rest: 0.4 moves the truth from 1 to 0.8; a sigmoid of 1/2 costs log 2
+    # whatever the truth, one of 3/4 does not
+    logits, target = (
+        torch.tensor([0.0, log(3)]).reshape(1, 2, 1, 1),
+        torch.ones(1, 1, 1, dtype=torch.long),
+    )
     expected = (log(2) - 0.8 * log(3 / 4) - 0.2 * log(1 / 4)) / 2
-    assert loss_of("bce", logits, target, label_smoothing=0.4).item() == pytest.approx(expected, abs=1e-6)
+    assert loss_of("bce", logits, target, label_smoothing=0.4).item() == pytest.approx(
+        expected, abs=1e-6
+    )
 
 
 def test_a_class_is_pooled_over_the_batch() -> None:
@@ -104,13 +133,18 @@ def test_a_class_is_pooled_over_the_batch() -> None:
 def test_dice_ce_agrees_with_monai() -> None:
     torch.manual_seed(0)
     logits, target = torch.randn(3, 4, 8, 8), torch.randint(0, 4, (3, 8, 8))
-    theirs = DiceCELoss(include_background=False, to_onehot_y=True, softmax=True, batch=True)(logits, target[:, None])
+    theirs = DiceCELoss(include_background=False, to_onehot_y=True, softmax=True, batch=True)(
+        logits, target[:, None]
+    )
     assert loss_of("dice_ce", logits, target).item() == pytest.approx(theirs.item(), abs=1e-6)
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_a_single_logit_is_the_foreground(name: str) -> None:
-    logits, target = torch.tensor([log(3), -log(3)]).reshape(1, 1, 1, 2), torch.tensor([1, 1]).reshape(1, 1, 2)  # sigmoids 3/4, 1/4
+    logits, target = (
+        torch.tensor([log(3), -log(3)]).reshape(1, 1, 1, 2),
+        torch.tensor([1, 1]).reshape(1, 1, 2),
+    )  # sigmoids 3/4, 1/4
     dice = 1 - 2 * 1 / (1 + 2)
     tversky = 1 - 1 / (1 + 0.7 * 1)
     ce = mean([log(4 / 3), log(4)])
@@ -131,19 +165,30 @@ def test_a_single_logit_is_the_foreground(name: str) -> None:
 
 
 def test_a_single_logit_takes_the_weights_of_background_and_foreground() -> None:
-    logits, target = torch.zeros(1, 1, 1, 2) + log(3), torch.tensor([0, 1]).reshape(1, 1, 2)  # sigmoid 3/4
+    logits, target = (
+        torch.zeros(1, 1, 1, 2) + log(3),
+        torch.tensor([0, 1]).reshape(1, 1, 2),
+    )  # sigmoid 3/4
     expected = (3 * log(4) + 1 * log(4 / 3)) / 4
-    assert loss_of("bce", logits, target, class_weights=(3.0, 1.0)).item() == pytest.approx(expected, abs=1e-6)
+    assert loss_of("bce", logits, target, class_weights=(3.0, 1.0)).item() == pytest.approx(
+        expected, abs=1e-6
+    )
 
 
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("num_classes", [1, 4])
 @pytest.mark.parametrize("ignore_index", [VOID, -1, 0])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_void_pixels_do_not_exist(name: str, num_classes: int, ignore_index: int, weighted: bool) -> None:
+def test_void_pixels_do_not_exist(
+    name: str, num_classes: int, ignore_index: int, weighted: bool
+) -> None:
     torch.manual_seed(0)
     labels = max(num_classes, 2)
-    options: dict[str, Any] = {"class_weights": tuple(1.0 + label for label in range(labels)), "label_smoothing": 0.1} if weighted else {}
+    options: dict[str, Any] = (
+        {"class_weights": tuple(1.0 + label for label in range(labels)), "label_smoothing": 0.1}
+        if weighted
+        else {}
+    )
     logits = torch.randn(2, num_classes, 6, 5).mul(3).requires_grad_()
     target = torch.randint(0, labels, (2, 6, 5))
     target[torch.rand(2, 6, 5) < 0.3] = ignore_index
@@ -151,8 +196,12 @@ def test_void_pixels_do_not_exist(name: str, num_classes: int, ignore_index: int
     loss = loss_of(name, logits, target, ignore_index=ignore_index, **options)
     (gradient,) = torch.autograd.grad(loss, logits)
 
-    pixels = logits.detach().movedim(1, 0)[:, valid][None, :, None]  # (1, K, 1, N), the valid ones in a row
-    assert loss.item() == pytest.approx(loss_of(name, pixels, target[valid][None, None], **options).item(), abs=1e-6)
+    pixels = logits.detach().movedim(1, 0)[:, valid][
+        None, :, None
+    ]  # (1, K, 1, N), the valid ones in a row
+    assert loss.item() == pytest.approx(
+        loss_of(name, pixels, target[valid][None, None], **options).item(), abs=1e-6
+    )
     gradient = gradient.movedim(1, -1)  # (B, H, W, K)
     assert not gradient[~valid].any()
     assert gradient[valid].any()
@@ -161,7 +210,13 @@ def test_void_pixels_do_not_exist(name: str, num_classes: int, ignore_index: int
 @pytest.mark.parametrize("name", LOSSES)
 def test_nothing_but_void_is_finite_and_teaches_nothing(name: str) -> None:
     logits = torch.randn(2, 4, 3, 3, requires_grad=True)
-    loss = loss_of(name, logits, torch.full((2, 3, 3), VOID), ignore_index=VOID, class_weights=(0.1, 1.0, 1.0, 2.0))
+    loss = loss_of(
+        name,
+        logits,
+        torch.full((2, 3, 3), VOID),
+        ignore_index=VOID,
+        class_weights=(0.1, 1.0, 1.0, 2.0),
+    )
     assert loss.item() == pytest.approx(0.0, abs=1e-4)
     assert not torch.autograd.grad(loss, logits)[0].any()
 
@@ -171,7 +226,11 @@ def test_nothing_but_void_is_finite_and_teaches_nothing(name: str) -> None:
 def test_a_better_prediction_costs_less(name: str, num_classes: int) -> None:
     torch.manual_seed(0)
     target = torch.randint(0, max(num_classes, 2), (2, 5, 5))
-    right = target[:, None] * 2.0 - 1 if num_classes == 1 else F.one_hot(target, 4).movedim(-1, 1).float()
+    right = (
+        target[:, None] * 2.0 - 1
+        if num_classes == 1
+        else F.one_hot(target, 4).movedim(-1, 1).float()
+    )
     losses = [loss_of(name, certainty * right, target).item() for certainty in (-4, -1, 0, 1, 4)]
     assert losses == sorted(losses, reverse=True)
     assert len(set(losses)) == 5
@@ -181,10 +240,16 @@ def test_a_better_prediction_costs_less(name: str, num_classes: int) -> None:
 @pytest.mark.parametrize("num_classes", [1, 4])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("scale", [1e4, -1e4, 0.0])
-def test_gradients_are_finite_at_the_extremes(name: str, num_classes: int, dtype: torch.dtype, scale: float) -> None:
+def test_gradients_are_finite_at_the_extremes(
+    name: str, num_classes: int, dtype: torch.dtype, scale: float
+) -> None:
     torch.manual_seed(0)
     target = torch.randint(0, max(num_classes, 2), (2, 5, 5))
-    right = target[:, None] * 2.0 - 1 if num_classes == 1 else F.one_hot(target, 4).movedim(-1, 1).float()
+    right = (
+        target[:, None] * 2.0 - 1
+        if num_classes == 1
+        else F.one_hot(target, 4).movedim(-1, 1).float()
+    )
     for gamma in (0.5, 2.0):
         logits = (scale * right).to(dtype).requires_grad_()
         loss = loss_of(name, logits, target, gamma=gamma)
@@ -195,7 +260,10 @@ def test_gradients_are_finite_at_the_extremes(name: str, num_classes: int, dtype
 @pytest.mark.parametrize("name", LOSSES)
 def test_computes_in_fp32_under_autocast(name: str) -> None:
     torch.manual_seed(0)
-    logits, target = torch.randn(2, 4, 16, 16, dtype=torch.bfloat16), torch.randint(0, 4, (2, 16, 16))
+    logits, target = (
+        torch.randn(2, 4, 16, 16, dtype=torch.bfloat16),
+        torch.randint(0, 4, (2, 16, 16)),
+    )
     expected = loss_of(name, logits.float(), target)
     with torch.autocast("cpu", torch.bfloat16):
         loss = loss_of(name, logits, target)

@@ -55,8 +55,12 @@ def without_cycles():
 def test_a_submission_holds_two_batches_of_images_and_one_mask():
     images, masks = Census(), Census()
     stream = (images.watch(np.zeros((1, 16, 16), np.float32)) for _ in range(NUM_IMAGES))
-    labels = (masks.watch(each.copy()) for each in predict_labels(Background(), stream, batch_size=BATCH))
-    rows = submission_rows(((f"image{number}", each) for number, each in enumerate(labels)), num_classes=4)
+    labels = (
+        masks.watch(each.copy()) for each in predict_labels(Background(), stream, batch_size=BATCH)
+    )
+    rows = submission_rows(
+        ((f"image{number}", each) for number, each in enumerate(labels)), num_classes=4
+    )
     assert len(rows) == 3 * NUM_IMAGES
     assert images.most <= 2 * BATCH + 1
     assert masks.most <= 2
@@ -66,10 +70,15 @@ def test_an_evaluation_holds_two_batches_of_examples(monkeypatch):
     images, masks = Census(), Census()
 
     def load(record, **settings):
-        return images.watch(torch.zeros(1, 16, 16)), masks.watch(torch.zeros(16, 16, dtype=torch.uint8))
+        return images.watch(torch.zeros(1, 16, 16)), masks.watch(
+            torch.zeros(16, 16, dtype=torch.uint8)
+        )
 
     monkeypatch.setattr("acdc_seg.evaluate.load_example", load)
-    records = [Record(f"image{number}", Path("image"), Path("mask"), "patient") for number in range(NUM_IMAGES)]
+    records = [
+        Record(f"image{number}", Path("image"), Path("mask"), "patient")
+        for number in range(NUM_IMAGES)
+    ]
     rows = evaluate(Background(), records, data=DataConfig(), batch_size=BATCH)
     assert len(rows) == NUM_IMAGES
     assert images.most <= 2 * BATCH + 1
@@ -77,6 +86,11 @@ def test_an_evaluation_holds_two_batches_of_examples(monkeypatch):
 
 
 def test_peak_memory_of_a_submission_grows_by_its_results_alone(tmp_path):
-    """Labels of these slices take 25,600 bytes each, images 102,400; ids and paths far less than half of the former."""
-    few, many = (script["measure"](tmp_path, num_slices=num, size=160, commands=["submit"])["submit"] for num in (300, 1500))
+    """Labels of these slices take 25,600 bytes each, images 102,400; ids and paths far less than
+    half of the former.
+    """
+    few, many = (
+        script["measure"](tmp_path, num_slices=num, size=160, commands=["submit"])["submit"]
+        for num in (300, 1500)
+    )
     assert many - few < 1200 * 10_000

@@ -5,7 +5,15 @@ import numpy as np
 import pytest
 
 from acdc_seg.errors import DataError
-from acdc_seg.metrics import EMPTY_POLICY, format_table, overlap_rows, summarize, write_csv, write_json, write_text
+from acdc_seg.metrics import (
+    EMPTY_POLICY,
+    format_table,
+    overlap_rows,
+    summarize,
+    write_csv,
+    write_json,
+    write_text,
+)
 
 CLASSES = ("background", "rv", "myo", "lv")
 
@@ -32,7 +40,9 @@ def test_a_class_empty_on_one_side_scores_zero(prediction, truth):
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int64])
 def test_volumes_of_any_integer_type_count_like_images(dtype):
     volume = np.stack([PREDICTION, TRUTH], axis=-1).astype(dtype)  # (X, Y, 2)
-    row = overlap_rows(volume, np.stack([TRUTH, TRUTH], axis=-1).astype(np.uint8), id="v", classes=CLASSES)
+    row = overlap_rows(
+        volume, np.stack([TRUTH, TRUTH], axis=-1).astype(np.uint8), id="v", classes=CLASSES
+    )
     assert row.dice == pytest.approx({"rv": 2 * 3 / 8, "myo": 2 * 4 / 9, "lv": 1})
 
 
@@ -53,8 +63,16 @@ def test_ignored_pixels_count_on_neither_side():
 @pytest.mark.parametrize(
     ("prediction", "truth", "message"),
     [
-        (np.zeros((2, 3), int), np.zeros((3, 2), int), r"cmr7: the prediction is \(2, 3\), the truth \(3, 2\)"),
-        (np.full((2, 2), 4), np.zeros((2, 2), int), "cmr7: the prediction holds values 4 to 4; class indices are 0 to 3"),
+        (
+            np.zeros((2, 3), int),
+            np.zeros((3, 2), int),
+            r"cmr7: the prediction is \(2, 3\), the truth \(3, 2\)",
+        ),
+        (
+            np.full((2, 2), 4),
+            np.zeros((2, 2), int),
+            "cmr7: the prediction holds values 4 to 4; class indices are 0 to 3",
+        ),
         (np.zeros((2, 2), int), np.full((2, 2), 255), "cmr7: the truth holds values 255"),
         (np.full((2, 2), -1), np.zeros((2, 2), int), "values -1 to -1"),
         (np.zeros((2, 2)), np.zeros((2, 2), int), "array of float64"),
@@ -95,8 +113,16 @@ def test_csv_columns_and_values(tmp_path):
     with (tmp_path / "new" / "metrics.csv").open(encoding="utf-8", newline="") as file:
         first, second = csv.DictReader(file)
     assert list(first)[:7] == ["id", "patient", "phase", "dice_rv", "dice_myo", "dice_lv", "iou_rv"]
-    assert (first["dice_rv"], first["dice_myo"], first["truth_size_rv"]) == ("0.500000", "0.800000", "2")
-    assert (second["id"], second["dice_rv"], second["prediction_size_rv"]) == ("cmr2", "0.000000", "0")
+    assert (first["dice_rv"], first["dice_myo"], first["truth_size_rv"]) == (
+        "0.500000",
+        "0.800000",
+        "2",
+    )
+    assert (second["id"], second["dice_rv"], second["prediction_size_rv"]) == (
+        "cmr2",
+        "0.000000",
+        "0",
+    )
 
 
 @pytest.mark.parametrize("name", ["=1+1", "+a", "-a", "@sum", "\ta"])

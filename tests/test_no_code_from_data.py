@@ -1,4 +1,6 @@
-"""Nothing that is read is executed: every source file is parsed and its calls are looked through."""
+"""Nothing that is read is executed: every source file is parsed and its calls are looked
+through.
+"""
 
 import ast
 from pathlib import Path
@@ -6,8 +8,20 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SOURCES = sorted(path for folder in ("acdc_seg", "scripts") for path in (ROOT / folder).rglob("*.py"))
-FORBIDDEN = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "np.loads", "joblib.load", "torch.package"}
+SOURCES = sorted(
+    path for folder in ("acdc_seg", "scripts") for path in (ROOT / folder).rglob("*.py")
+)
+FORBIDDEN = {
+    "eval",
+    "exec",
+    "compile",
+    "__import__",
+    "os.system",
+    "os.popen",
+    "np.loads",
+    "joblib.load",
+    "torch.package",
+}
 PICKLES = ("pickle", "cPickle", "cloudpickle", "dill", "shelve", "marshal")
 YAML_LOADERS = ("load", "load_all", "full_load", "full_load_all", "unsafe_load", "unsafe_load_all")
 UNSAFE_LOADERS = ("Loader", "FullLoader", "UnsafeLoader", "CLoader", "CFullLoader", "CUnsafeLoader")
@@ -21,12 +35,26 @@ def faults(source: str) -> list[str]:
     found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
-            found += [f"{node.lineno}: import {name}" for name in names if name.split(".")[0] in PICKLES]
-        if isinstance(node, ast.Attribute) and ast.unparse(node).startswith("yaml.") and node.attr in (*YAML_LOADERS, *UNSAFE_LOADERS):
+            names = (
+                [alias.name for alias in node.names]
+                if isinstance(node, ast.Import)
+                else [node.module or ""]
+            )
+            found += [
+                f"{node.lineno}: import {name}" for name in names if name.split(".")[0] in PICKLES
+            ]
+        if (
+            isinstance(node, ast.Attribute)
+            and ast.unparse(node).startswith("yaml.")
+            and node.attr in (*YAML_LOADERS, *UNSAFE_LOADERS)
+        ):
             found.append(f"{node.lineno}: {ast.unparse(node)}")
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("yaml"):
-            found += [f"{node.lineno}: {alias.name}" for alias in node.names if alias.name in (*YAML_LOADERS, *UNSAFE_LOADERS)]
+            found += [
+                f"{node.lineno}: {alias.name}"
+                for alias in node.names
+                if alias.name in (*YAML_LOADERS, *UNSAFE_LOADERS)
+            ]
         if isinstance(node, ast.Call):
             found += [f"{node.lineno}: {fault}" for fault in call_faults(node)]
     return found
@@ -34,9 +62,16 @@ def faults(source: str) -> list[str]:
 
 def call_faults(call: ast.Call) -> list[str]:
     name = ast.unparse(call.func)
-    keywords = {each.arg: each.value.value if isinstance(each.value, ast.Constant) else None for each in call.keywords}
+    keywords = {
+        each.arg: each.value.value if isinstance(each.value, ast.Constant) else None
+        for each in call.keywords
+    }
     found = [name] if name in FORBIDDEN else []
-    found += [f"{key}={value}" for key, value in REFUSED.items() if key in keywords and keywords[key] in (value, None)]
+    found += [
+        f"{key}={value}"
+        for key, value in REFUSED.items()
+        if key in keywords and keywords[key] in (value, None)
+    ]
     if name in NEEDED and keywords.get(NEEDED[name][0]) != NEEDED[name][1]:
         found.append(f"{name} without {NEEDED[name][0]}={NEEDED[name][1]}")
     return found

@@ -48,7 +48,9 @@ def test_a_single_step_has_a_rate():
 
 def test_schedule_sets_the_rate_of_every_step():
     optimizer = build_optimizer(WEIGHTS, OptimizerConfig(name="sgd", lr=0.5))
-    schedule = build_schedule(optimizer, ScheduleConfig(name="poly", warmup=0, power=1), num_steps=4)
+    schedule = build_schedule(
+        optimizer, ScheduleConfig(name="poly", warmup=0, power=1), num_steps=4
+    )
     rates = []
     for _ in range(4):
         rates.append(optimizer.param_groups[0]["lr"])
@@ -68,21 +70,31 @@ def test_schedule_sets_the_rate_of_every_step():
     ],
 )
 def test_optimizers_take_their_options(name, kind, options):
-    optimizer = build_optimizer(WEIGHTS, OptimizerConfig(name=name, lr=0.02, weight_decay=0.03, momentum=0.7))
+    optimizer = build_optimizer(
+        WEIGHTS, OptimizerConfig(name=name, lr=0.02, weight_decay=0.03, momentum=0.7)
+    )
     assert type(optimizer) is kind
-    assert {key: optimizer.defaults[key] for key in ("lr", "weight_decay", *options)} == {"lr": 0.02, "weight_decay": 0.03, **options}
+    assert {key: optimizer.defaults[key] for key in ("lr", "weight_decay", *options)} == {
+        "lr": 0.02,
+        "weight_decay": 0.03,
+        **options,
+    }
 
 
 def test_sgd_without_momentum_is_plain():
     weight = nn.Parameter(torch.tensor([1.0]))
-    optimizer = build_optimizer([weight], OptimizerConfig(name="sgd", lr=0.1, momentum=0, weight_decay=0))
+    optimizer = build_optimizer(
+        [weight], OptimizerConfig(name="sgd", lr=0.1, momentum=0, weight_decay=0)
+    )
     weight.grad = torch.tensor([2.0])
     optimizer.step()
     assert weight.item() == pytest.approx(0.8)
 
 
 def test_weight_decay_is_decoupled_in_adamw_alone():
-    """Without a gradient, AdamW shrinks by lr * decay; Adam sees the decay as a gradient and steps by the whole lr."""
+    """Without a gradient, AdamW shrinks by lr * decay; Adam sees the decay as a gradient and steps
+    by the whole lr.
+    """
     for name, expected in (("adamw", 1 - 0.1 * 0.5), ("adam", 1 - 0.1)):
         weight = nn.Parameter(torch.tensor([1.0]))
         optimizer = build_optimizer([weight], OptimizerConfig(name=name, lr=0.1, weight_decay=0.5))

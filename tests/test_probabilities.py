@@ -31,7 +31,12 @@ class Ramp(Predictor):
 def records(tmp_path, write_png):
     rng = np.random.default_rng(0)
     return [
-        Record(id, write_png(tmp_path / f"{id}.png", rng.integers(0, 256, size, np.uint8)), None, f"patient{number // 2}")
+        Record(
+            id,
+            write_png(tmp_path / f"{id}.png", rng.integers(0, 256, size, np.uint8)),
+            None,
+            f"patient{number // 2}",
+        )
         for number, (id, size) in enumerate(SIZES.items())
     ]
 
@@ -44,12 +49,28 @@ def checkpoint(tmp_path):
 
 def test_every_image_is_kept_in_half_precision_under_its_id(tmp_path, records, checkpoint):
     done = []
-    stored = store_probabilities(tmp_path / "kept", Ramp(), records, checkpoint=checkpoint, batch_size=2, on_image=done.append)
+    stored = store_probabilities(
+        tmp_path / "kept",
+        Ramp(),
+        records,
+        checkpoint=checkpoint,
+        batch_size=2,
+        on_image=done.append,
+    )
     assert done == [1, 2, 3, 4]
-    assert (list(stored), stored.ids, stored.patients) == (list("abcd"), list("abcd"), ["patient0", "patient0", "patient1", "patient1"])
+    assert (list(stored), stored.ids, stored.patients) == (
+        list("abcd"),
+        list("abcd"),
+        ["patient0", "patient0", "patient1", "patient1"],
+    )
     for record in records:
-        assert (stored[record.id].shape, stored[record.id].dtype) == ((2, *SIZES[record.id]), np.float16)
-        np.testing.assert_array_equal(stored[record.id], Ramp()(read_image(record.image)).astype(np.float16))
+        assert (stored[record.id].shape, stored[record.id].dtype) == (
+            (2, *SIZES[record.id]),
+            np.float16,
+        )
+        np.testing.assert_array_equal(
+            stored[record.id], Ramp()(read_image(record.image)).astype(np.float16)
+        )
     with pytest.raises(KeyError):
         stored["e"]
 
@@ -69,7 +90,9 @@ def test_augmented_probabilities_stand_beside_the_plain_ones(tmp_path, records, 
     plain = store_probabilities(tmp_path, Ramp(), records, checkpoint=checkpoint)
     flipped = store_probabilities(tmp_path, Ramp(), records, checkpoint=checkpoint, tta="flips")
     image = read_image(records[0].image)[0]
-    np.testing.assert_allclose(flipped["a"][1], image * 0.75, atol=1e-3)  # each pixel is in the left half in half of the views
+    np.testing.assert_allclose(
+        flipped["a"][1], image * 0.75, atol=1e-3
+    )  # each pixel is in the left half in half of the views
     np.testing.assert_allclose(plain["a"][1], image * [1, 1, 0.5, 0.5], atol=1e-3)
     assert load_probabilities(tmp_path, tta="flips").index.tta == "flips"
 
@@ -80,7 +103,12 @@ def test_only_the_same_checkpoint_and_images_are_found(tmp_path, records, checkp
     assert find_probabilities(tmp_path, records, checkpoint=checkpoint) is not None
     assert find_probabilities(tmp_path, records, checkpoint=checkpoint, tta="flips") is None
     assert find_probabilities(tmp_path, records[:2], checkpoint=checkpoint) is None
-    assert find_probabilities(tmp_path, [replace(records[0], patient="other"), *records[1:]], checkpoint=checkpoint) is None
+    assert (
+        find_probabilities(
+            tmp_path, [replace(records[0], patient="other"), *records[1:]], checkpoint=checkpoint
+        )
+        is None
+    )
     write_png(records[0].image, np.zeros((3, 4), np.uint8))
     assert find_probabilities(tmp_path, records, checkpoint=checkpoint) is None
     store_probabilities(tmp_path, Ramp(), records, checkpoint=checkpoint)
@@ -98,7 +126,12 @@ def test_an_interrupted_write_leaves_nothing_to_mistake(tmp_path, records, check
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda npy: npy.unlink(), lambda npy: npy.write_bytes(npy.read_bytes()[:-8]), lambda npy: np.save(npy, [1])]
+    "damage",
+    [
+        lambda npy: npy.unlink(),
+        lambda npy: npy.write_bytes(npy.read_bytes()[:-8]),
+        lambda npy: np.save(npy, [1]),
+    ],
 )
 def test_damaged_files_are_refused(tmp_path, records, checkpoint, damage):
     store_probabilities(tmp_path, Ramp(), records, checkpoint=checkpoint)

@@ -6,7 +6,15 @@ from multiprocessing import get_context
 
 import numpy as np
 import pytest
-from training import assert_same, assert_same_run, live, read_history, resume_run, stop_after, train_run
+from training import (
+    assert_same,
+    assert_same_run,
+    live,
+    read_history,
+    resume_run,
+    stop_after,
+    train_run,
+)
 
 from acdc_seg.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from acdc_seg.config import load_config
@@ -18,17 +26,52 @@ from acdc_seg.run import create_run
     ("changes", "stops"),
     [
         ({"train.batch_size": 1, "schedule.name": "one_cycle"}, (5, 8)),
-        ({"train.batch_size": 1, "train.accumulate": 2, "schedule.name": "one_cycle", "train.ema_decay": None}, (6,)),
-        ({"train.batch_size": 1, "train.accumulate": 2, "schedule.name": "one_cycle", "train.precision": "bf16"}, (6, 8)),
-        ({"train.batch_size": 1, "schedule.name": "one_cycle", "train.precision": "bf16", "data.num_workers": 2}, (7, 8)),
-        ({"train.batch_size": 1, "train.accumulate": 3, "optimizer.name": "sgd", "model.dropout": 0.3, "augment.copies": 2}, (11,)),
+        (
+            {
+                "train.batch_size": 1,
+                "train.accumulate": 2,
+                "schedule.name": "one_cycle",
+                "train.ema_decay": None,
+            },
+            (6,),
+        ),
+        (
+            {
+                "train.batch_size": 1,
+                "train.accumulate": 2,
+                "schedule.name": "one_cycle",
+                "train.precision": "bf16",
+            },
+            (6, 8),
+        ),
+        (
+            {
+                "train.batch_size": 1,
+                "schedule.name": "one_cycle",
+                "train.precision": "bf16",
+                "data.num_workers": 2,
+            },
+            (7, 8),
+        ),
+        (
+            {
+                "train.batch_size": 1,
+                "train.accumulate": 3,
+                "optimizer.name": "sgd",
+                "model.dropout": 0.3,
+                "augment.copies": 2,
+            },
+            (11,),
+        ),
     ],
 )
 def test_stopped_and_resumed_is_the_straight_run_bit_for_bit(tiny_config, changes, stops):
     changes = {"train.epochs": 3, **changes}
     result, straight = train_run(tiny_config, "straight", changes=changes)
     for stop in stops:
-        stopped, run = train_run(tiny_config, f"stopped-{stop}", changes=changes, watch=stop_after(stop))
+        stopped, run = train_run(
+            tiny_config, f"stopped-{stop}", changes=changes, watch=stop_after(stop)
+        )
         assert stopped.stopped
         assert run.read_json()["status"] == "stopped"
         resumed = resume_run(tiny_config, run, changes=changes)
@@ -38,8 +81,15 @@ def test_stopped_and_resumed_is_the_straight_run_bit_for_bit(tiny_config, change
 
 
 def test_a_run_killed_thirty_times_is_the_undisturbed_run(tiny_config):
-    """Killed with -9 at random moments while it writes last.pt after every step; no restart finds a broken file."""
-    changes = {"train.epochs": 60, "train.batch_size": 1, "train.save_seconds": 0, "schedule.name": "one_cycle"}
+    """Killed with -9 at random moments while it writes last.pt after every step; no restart finds a
+    broken file.
+    """
+    changes = {
+        "train.epochs": 60,
+        "train.batch_size": 1,
+        "train.save_seconds": 0,
+        "schedule.name": "one_cycle",
+    }
     _, straight = train_run(tiny_config, "straight", changes=changes)
     run = create_run(tiny_config, name="killed")
     processes = get_context("forkserver")
@@ -65,7 +115,10 @@ def test_a_damaged_last_checkpoint_gives_way_to_the_one_before(tiny_config):
     stopped, run = train_run(tiny_config, "stopped", changes=changes, watch=stop_after(6))
     assert stopped.stopped
     run.last.write_bytes(run.last.read_bytes()[:-1])
-    with pytest.warns(AcdcWarning, match=r"last\.pt: damaged, its checksum is missing.*\nGoing on with the one before it"):
+    with pytest.warns(
+        AcdcWarning,
+        match=r"last\.pt: damaged, its checksum is missing.*\nGoing on with the one before it",
+    ):
         resume_run(tiny_config, run, changes=changes)
     assert_same(load_checkpoint(run.last).training, load_checkpoint(straight.last).training)
 
@@ -78,9 +131,19 @@ def test_resume_needs_a_checkpoint(tiny_config):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"optimizer.lr": 0.5}, r"  optimizer\.lr: 0\.001 in the run, 0\.5 now\nresume with the run's own settings, or start a run anew$"),
-        ({"train.epochs": 3}, r"  train\.epochs: 2 in the run, 3 now\n.*; for more epochs give --extend-epochs$"),
-        ({"train.epochs": 3, "loss.name": "dice"}, r"dice_ce in the run, dice now\n(.*\n)*resume with[^;]*$"),
+        (
+            {"optimizer.lr": 0.5},
+            r"  optimizer\.lr: 0\.001 in the run, 0\.5 now\nresume with the run's own settings, "
+            r"or start a run anew$",
+        ),
+        (
+            {"train.epochs": 3},
+            r"  train\.epochs: 2 in the run, 3 now\n.*; for more epochs give --extend-epochs$",
+        ),
+        (
+            {"train.epochs": 3, "loss.name": "dice"},
+            r"dice_ce in the run, dice now\n(.*\n)*resume with[^;]*$",
+        ),
     ],
 )
 def test_other_settings_are_refused_with_the_difference(tiny_config, changes, said):
@@ -93,19 +156,31 @@ def test_other_images_are_refused(tiny_config, paired_folder, write_png):
     _, run = train_run(tiny_config)
     image = paired_folder / "train" / "image" / "patient001_0.png"
     write_png(image, np.zeros((48, 48), np.uint8))
-    with pytest.raises(CheckpointError, match=r"run: the images at .*hearts are not those it was trained on"):
+    with pytest.raises(
+        CheckpointError, match=r"run: the images at .*hearts are not those it was trained on"
+    ):
         resume_run(tiny_config, run)
 
 
 def test_more_epochs_go_on_with_the_schedule_of_the_longer_training(tiny_config):
-    changes = {"train.batch_size": 1, "schedule.name": "poly", "schedule.power": 1, "schedule.warmup": 0, "optimizer.lr": 0.8}
+    changes = {
+        "train.batch_size": 1,
+        "schedule.name": "poly",
+        "schedule.power": 1,
+        "schedule.warmup": 0,
+        "optimizer.lr": 0.8,
+    }
     result, run = train_run(tiny_config, changes=changes)
     extended = resume_run(tiny_config, run, changes={**changes, "train.epochs": 4}, extends=True)
     assert (result.num_epochs, extended.num_epochs) == (2, 4)
-    assert [float(row["lr"]) for row in read_history(run)] == pytest.approx([0.8 * (1 - part) for part in (4 / 8, 7 / 8, 12 / 16, 15 / 16)])
+    assert [float(row["lr"]) for row in read_history(run)] == pytest.approx(
+        [0.8 * (1 - part) for part in (4 / 8, 7 / 8, 12 / 16, 15 / 16)]
+    )
     assert load_config(run.folder / "config.yaml").train.epochs == 4
     assert extended.dice == load_checkpoint(run.best).dice
-    assert extended.dice == pytest.approx(max(float(row["dice"]) for row in read_history(run)), abs=1e-6)
+    assert extended.dice == pytest.approx(
+        max(float(row["dice"]) for row in read_history(run)), abs=1e-6
+    )
 
 
 def test_fewer_epochs_than_the_run_has_are_refused(tiny_config):
@@ -117,10 +192,14 @@ def test_fewer_epochs_than_the_run_has_are_refused(tiny_config):
 
 
 def test_the_best_weights_on_disk_count_when_extended(tiny_config):
-    """Killed after best.pt was written and before last.pt was: its epoch does not come again with another schedule."""
+    """Killed after best.pt was written and before last.pt was: its epoch does not come again with
+    another schedule.
+    """
     changes = {"train.batch_size": 1, "train.epochs": 3, "optimizer.lr": 1e-12}
     _, run = train_run(tiny_config, changes=changes, watch=stop_after(2))
-    best = Checkpoint(config=load_checkpoint(run.last).config, weights={}, epoch=2, dice=0.99, data="paired")
+    best = Checkpoint(
+        config=load_checkpoint(run.last).config, weights={}, epoch=2, dice=0.99, data="paired"
+    )
     save_checkpoint(run.best, best)
     extended = resume_run(tiny_config, run, changes={**changes, "train.epochs": 4}, extends=True)
     assert (extended.dice, extended.epoch) == (0.99, 2)

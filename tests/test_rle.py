@@ -44,7 +44,11 @@ def test_any_numbers_decode_to_their_pixels_or_are_refused(numbers):
         mask = decode_rle(" ".join(map(str, numbers)), (4, 5))
     except AcdcError:
         return
-    painted = [pixel for start, length in zip(numbers[::2], numbers[1::2], strict=True) for pixel in range(start, start + length)]
+    painted = [
+        pixel
+        for start, length in zip(numbers[::2], numbers[1::2], strict=True)
+        for pixel in range(start, start + length)
+    ]
     assert (np.flatnonzero(mask.ravel(order="F")) + 1).tolist() == painted
 
 
@@ -79,7 +83,9 @@ def test_runs_that_touch_are_read():
     assert decode_rle("1 1 2 1", (2, 1)).all()
 
 
-@pytest.mark.parametrize("mask", [np.zeros((2, 2, 2)), np.array([[0, 2]]), np.array([[0.0, np.nan]])])
+@pytest.mark.parametrize(
+    "mask", [np.zeros((2, 2, 2)), np.array([[0, 2]]), np.array([[0.0, np.nan]])]
+)
 def test_only_plane_masks_of_zero_and_one_are_encoded(mask):
     with pytest.raises(DataError):
         encode_rle(mask)

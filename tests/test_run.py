@@ -37,11 +37,16 @@ def test_a_named_run_takes_its_name(config):
 def test_a_used_folder_is_refused(config):
     run = create_run(config, name="a")
     run.write_config(config)
-    with pytest.raises(ConfigError, match="runs/a: holds a run already; remove the folder, or choose another --name"):
+    with pytest.raises(
+        ConfigError,
+        match="runs/a: holds a run already; remove the folder, or choose another --name",
+    ):
         create_run(config, name="a")
     run.last.touch()
     with pytest.raises(
-        ConfigError, match=r"runs/a: holds a run already; go on with acdc-train --resume .*runs/a, or choose another --name"
+        ConfigError,
+        match=r"runs/a: holds a run already; go on with acdc-train --resume .*runs/a, or choose "
+        r"another --name",
     ):
         create_run(config, name="a")
 
@@ -49,7 +54,10 @@ def test_a_used_folder_is_refused(config):
 @pytest.mark.parametrize("name", [None, "a"])
 def test_a_file_in_the_way_is_named(tmp_path, name):
     (tmp_path / "runs").write_text("")
-    with pytest.raises(DataError, match=r"runs: cannot make a run folder \(.*\); check permissions, or set runs_dir"):
+    with pytest.raises(
+        DataError,
+        match=r"runs: cannot make a run folder \(.*\); check permissions, or set runs_dir",
+    ):
         create_run(Config(runs_dir=str(tmp_path / "runs")), name=name)
 
 
@@ -68,9 +76,15 @@ def test_the_written_config_is_read_back(tmp_path):
 
 def test_history_is_a_table(tmp_path):
     run = Run(tmp_path)
-    rows = [{"epoch": 1, "lr": 0.001}, {"epoch": 2, "lr": 1 / 3, "dice": 1.0}, {"epoch": 3, "lr": 1e-7, "dice": 0.123456789}]
+    rows = [
+        {"epoch": 1, "lr": 0.001},
+        {"epoch": 2, "lr": 1 / 3, "dice": 1.0},
+        {"epoch": 3, "lr": 1e-7, "dice": 0.123456789},
+    ]
     run.write_history(rows)
-    assert (tmp_path / "history.csv").read_bytes() == b"epoch,lr,dice\n1,0.001,\n2,0.333333,1\n3,1e-07,0.123457\n"
+    assert (
+        tmp_path / "history.csv"
+    ).read_bytes() == b"epoch,lr,dice\n1,0.001,\n2,0.333333,1\n3,1e-07,0.123457\n"
     run.write_history(rows[:1])
     assert (tmp_path / "history.csv").read_bytes() == b"epoch,lr\n1,0.001\n"
 
@@ -83,7 +97,11 @@ def test_facts_are_added_to_those_before(tmp_path):
     assert run.read_json() == {"status": "finished", "seed": 3, "best_dice": 0.5}
     with pytest.raises(ValueError, match="JSON compliant"):
         run.update_json(best_dice=float("nan"))
-    assert json.loads((tmp_path / "run.json").read_text()) == {"status": "finished", "seed": 3, "best_dice": 0.5}
+    assert json.loads((tmp_path / "run.json").read_text()) == {
+        "status": "finished",
+        "seed": 3,
+        "best_dice": 0.5,
+    }
 
 
 def test_checkpoints_have_their_places(tmp_path):
@@ -106,5 +124,7 @@ def test_the_environment_names_versions(monkeypatch):
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff\xfe", b"[" * 100_000, b"null"])
 def test_a_damaged_description_is_told(tmp_path, content):
     (tmp_path / "run.json").write_bytes(content)
-    with pytest.raises(DataError, match=r"run\.json: damaged; copy it again from its source, or remove it"):
+    with pytest.raises(
+        DataError, match=r"run\.json: damaged; copy it again from its source, or remove it"
+    ):
         Run(tmp_path).read_json()

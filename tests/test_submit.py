@@ -20,8 +20,12 @@ EMPTY_ROWS = [("a_mask1", ""), ("a_mask2", ""), ("a_mask3", "")]
 
 
 def test_rows_by_hand_in_natural_order():
-    rows = submission_rows({"cmr121": LABELS, "cmr2": np.zeros((2, 2), int), "cmr10": LABELS}.items(), num_classes=4)
-    assert [id for id, _ in rows] == [f"cmr{image}_mask{index}" for image in (2, 10, 121) for index in (1, 2, 3)]
+    rows = submission_rows(
+        {"cmr121": LABELS, "cmr2": np.zeros((2, 2), int), "cmr10": LABELS}.items(), num_classes=4
+    )
+    assert [id for id, _ in rows] == [
+        f"cmr{image}_mask{index}" for image in (2, 10, 121) for index in (1, 2, 3)
+    ]
     assert dict(rows)["cmr2_mask1"] == ""
     assert [encoding for _, encoding in rows[6:]] == ["1 1 3 1", "5 2", "4 1"]
 
@@ -29,7 +33,10 @@ def test_rows_by_hand_in_natural_order():
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (np.array([[4, 255, 4]]), r"cmr1: the mask holds 4 \(2 pixels\), 255 \(1 pixels\); class indices are 0 to 3"),
+        (
+            np.array([[4, 255, 4]]),
+            r"cmr1: the mask holds 4 \(2 pixels\), 255 \(1 pixels\); class indices are 0 to 3",
+        ),
         (np.array([[-1]]), r"-1 \(1 pixels\)"),
         (np.zeros((2, 2)), "float64"),
         (np.zeros((2, 2, 2), int), r"\(2, 2, 2\)"),
@@ -55,7 +62,9 @@ def test_more_classes_than_digits_are_refused():
         submission_rows({"a": LABELS}.items(), num_classes=11)
 
 
-@pytest.mark.parametrize("pattern", ["mask", "{stem}{stem}", "{name}", "{stem.__class__}", "{stem}_{other}", "../{stem}"])
+@pytest.mark.parametrize(
+    "pattern", ["mask", "{stem}{stem}", "{name}", "{stem.__class__}", "{stem}_{other}", "../{stem}"]
+)
 def test_ill_mask_patterns_are_refused(pattern):
     with pytest.raises(ConfigError, match="mask pattern"):
         submission_rows({"a": LABELS}.items(), num_classes=4, mask_pattern=pattern)
@@ -72,7 +81,11 @@ def test_file_is_exact_and_repeats(tmp_path):
     first = path.read_bytes()
     assert write(tmp_path, {"cmr1": LABELS.astype(np.uint8)}).read_bytes() == first
     assert [found.name for found in tmp_path.iterdir()] == ["submission.csv"]
-    assert read_submission(path) == {"cmr1_mask1": "1 1 3 1", "cmr1_mask2": "5 2", "cmr1_mask3": "4 1"}
+    assert read_submission(path) == {
+        "cmr1_mask1": "1 1 3 1",
+        "cmr1_mask2": "5 2",
+        "cmr1_mask3": "4 1",
+    }
 
 
 def test_an_empty_mask_is_an_empty_field(tmp_path):
@@ -90,7 +103,10 @@ def test_duplicate_ids_are_not_written(tmp_path):
 def test_template_fixes_the_order(tmp_path):
     template = tmp_path / "sample.csv"
     template.write_text("id,encoding\nb1,\na1,1 1\n")
-    assert apply_template([("a1", "5 5"), ("b1", "6 6")], template) == [("b1", "6 6"), ("a1", "5 5")]
+    assert apply_template([("a1", "5 5"), ("b1", "6 6")], template) == [
+        ("b1", "6 6"),
+        ("a1", "5 5"),
+    ]
 
 
 def test_template_names_what_does_not_fit(tmp_path):
@@ -146,9 +162,18 @@ def test_check_of_a_sound_file(tmp_path):
     ("rows", "problem"),
     [
         ([("a_mask1", ""), ("a_mask3", "")], "a: no row for class 2"),
-        ([("a_mask2", ""), ("a_mask1", ""), ("a_mask3", "")], "the rows are not in numeric order of images and classes"),
-        ([("a_mask1", "1 3"), ("a_mask2", "3 1"), ("a_mask3", "")], "a: 1 pixels belong to two classes"),
-        ([("a_mask1", "1 9"), ("a_mask2", ""), ("a_mask3", "")], "a, class 1: pair 1 (1 9) runs out of the image of 2x3 pixels"),
+        (
+            [("a_mask2", ""), ("a_mask1", ""), ("a_mask3", "")],
+            "the rows are not in numeric order of images and classes",
+        ),
+        (
+            [("a_mask1", "1 3"), ("a_mask2", "3 1"), ("a_mask3", "")],
+            "a: 1 pixels belong to two classes",
+        ),
+        (
+            [("a_mask1", "1 9"), ("a_mask2", ""), ("a_mask3", "")],
+            "a, class 1: pair 1 (1 9) runs out of the image of 2x3 pixels",
+        ),
         (
             [*EMPTY_ROWS, ("a_mask4", "")],
             "a_mask4: this id is not {stem}_mask with a class digit 1 to 3",
@@ -172,14 +197,21 @@ def test_score_by_hand(tmp_path):
     write_masks(tmp_path / "truth", truth)
     check = check_submission(write(tmp_path, predicted), truth=tmp_path / "truth")
     assert check.problems == ()
-    assert check.class_scores == pytest.approx({"rv": (2 / 3 + 1) / 2, "myo": (2 / 3 + 1) / 2, "lv": (1 + 0) / 2})
+    assert check.class_scores == pytest.approx(
+        {"rv": (2 / 3 + 1) / 2, "myo": (2 / 3 + 1) / 2, "lv": (1 + 0) / 2}
+    )
     assert check.score == pytest.approx((2 / 3 + 2 / 3 + 1 + 1 + 1 + 0) / 6)
 
 
 def test_void_pixels_of_the_truth_do_not_score(tmp_path):
     write_masks(tmp_path / "truth", {"a": np.array([[1, 255, 0]])})
     path = write(tmp_path, {"a": np.array([[1, 1, 0]])})
-    assert check_submission(path, truth=tmp_path / "truth", classes=ClassesConfig(ignore_value=255)).score == 1
+    assert (
+        check_submission(
+            path, truth=tmp_path / "truth", classes=ClassesConfig(ignore_value=255)
+        ).score
+        == 1
+    )
 
 
 def test_no_score_while_a_row_is_missing_or_unreadable(tmp_path):
@@ -216,7 +248,9 @@ def test_a_folder_without_masks_is_refused(tmp_path):
 
 @pytest.mark.parametrize("stem", ["../up", "/etc/up", "a/b", "a\0b"])
 def test_masks_are_written_into_their_folder_only(tmp_path, stem):
-    with pytest.raises(DataError, match=r"is no file name; masks are written into this folder only"):
+    with pytest.raises(
+        DataError, match=r"is no file name; masks are written into this folder only"
+    ):
         write_masks(tmp_path / "masks", {"a": LABELS, stem: LABELS})
     assert list(tmp_path.iterdir()) == []
 

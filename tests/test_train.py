@@ -19,7 +19,17 @@ from acdc_seg.predict import load_predictor
 from acdc_seg.run import create_run
 from acdc_seg.train import Watch, train
 
-COLUMNS = ["epoch", "lr", "train_loss", "val_loss", "dice", "dice_rv", "dice_myo", "dice_lv", "seconds"]
+COLUMNS = [
+    "epoch",
+    "lr",
+    "train_loss",
+    "val_loss",
+    "dice",
+    "dice_rv",
+    "dice_myo",
+    "dice_lv",
+    "seconds",
+]
 
 
 def test_equal_seeds_give_equal_runs_and_another_seed_another(tiny_config):
@@ -64,15 +74,29 @@ def test_epochs_without_validation_leave_fields_empty(tiny_config):
 
 
 def test_schedule_steps_once_per_optimizer_step(tiny_config):
-    changes = {"train.batch_size": 1, "train.accumulate": 2, "schedule.name": "poly", "schedule.power": 1, "schedule.warmup": 0}
+    changes = {
+        "train.batch_size": 1,
+        "train.accumulate": 2,
+        "schedule.name": "poly",
+        "schedule.power": 1,
+        "schedule.warmup": 0,
+    }
     _, run = train_run(tiny_config, changes={**changes, "optimizer.lr": 0.8})
-    assert [float(row["lr"]) for row in read_history(run)] == pytest.approx([0.8 * (1 - 2 / 4), 0.8 * (1 - 3 / 4)])
+    assert [float(row["lr"]) for row in read_history(run)] == pytest.approx(
+        [0.8 * (1 - 2 / 4), 0.8 * (1 - 3 / 4)]
+    )
     assert load_checkpoint(run.last).training["schedule"]["last_epoch"] == 4
 
 
 def test_accumulated_batches_step_like_one_large_batch(tiny_config):
     """Without BatchNorm the mean gradient of two batches of two is that of one batch of four."""
-    changes = {"model.norm": "none", "loss.name": "cross_entropy", "augment.preset": "none", "train.epochs": 1, "train.ema_decay": None}
+    changes = {
+        "model.norm": "none",
+        "loss.name": "cross_entropy",
+        "augment.preset": "none",
+        "train.epochs": 1,
+        "train.ema_decay": None,
+    }
     _, small = train_run(tiny_config, "small", changes={**changes, "train.accumulate": 2})
     _, large = train_run(tiny_config, "large", changes={**changes, "train.batch_size": 4})
     weights, expected = (load_checkpoint(run.last).weights for run in (small, large))
@@ -109,7 +133,10 @@ def test_run_json_tells_what_was_trained(tiny_config):
     assert (facts["seed"], facts["precision"], facts["epochs"]) == (0, "fp32", 2)
     assert (facts["best_dice"], facts["best_epoch"]) == (result.dice, result.epoch)
     assert len(facts["data_sha256"]) == 64
-    assert facts["libraries"]["torch"] == torch.__version__.split("+")[0] or facts["libraries"]["torch"] == torch.__version__
+    assert (
+        facts["libraries"]["torch"] == torch.__version__.split("+")[0]
+        or facts["libraries"]["torch"] == torch.__version__
+    )
     assert {"started", "seconds", "host", "python", "commit"} <= facts.keys()
 
 
@@ -151,7 +178,11 @@ def test_progress_is_reported(tiny_config):
 
 
 def test_runs_of_other_precision_and_accumulation_follow_in_one_process(tiny_config):
-    _, run = train_run(tiny_config, "a", changes={"train.epochs": 1, "train.precision": "bf16", "train.accumulate": 2})
+    _, run = train_run(
+        tiny_config,
+        "a",
+        changes={"train.epochs": 1, "train.precision": "bf16", "train.accumulate": 2},
+    )
     assert load_checkpoint(run.last).training["schedule"]["last_epoch"] == 1
     _, run = train_run(tiny_config, "b", changes={"train.epochs": 1})
     assert load_checkpoint(run.last).training["schedule"]["last_epoch"] == 2
@@ -160,14 +191,24 @@ def test_runs_of_other_precision_and_accumulation_follow_in_one_process(tiny_con
 
 
 def test_a_loss_that_is_no_number_ends_the_training(tiny_config, monkeypatch):
-    monkeypatch.setattr(SegmentationLoss, "forward", lambda self, logits, target: logits.sum() * math.nan)
-    with pytest.raises(TrainingError, match=r"epoch 1, batch 1: the loss is nan; lower optimizer\.lr"):
+    monkeypatch.setattr(
+        SegmentationLoss, "forward", lambda self, logits, target: logits.sum() * math.nan
+    )
+    with pytest.raises(
+        TrainingError, match=r"epoch 1, batch 1: the loss is nan; lower optimizer\.lr"
+    ):
         train_run(tiny_config)
     assert not (Path(tiny_config.runs_dir) / "run" / "best.pt").exists()
 
 
 def test_patience_ends_a_run_that_no_longer_improves(tiny_config):
-    changes = {"train.epochs": 20, "train.patience": 3, "optimizer.lr": 1e-12, "train.ema_decay": None, "schedule.name": "constant"}
+    changes = {
+        "train.epochs": 20,
+        "train.patience": 3,
+        "optimizer.lr": 1e-12,
+        "train.ema_decay": None,
+        "schedule.name": "constant",
+    }
     result, run = train_run(tiny_config, changes={**changes, "model.norm": "none"})
     assert (result.epoch, result.num_epochs, result.stopped) == (1, 4, False)
     assert len(read_history(run)) == 4
@@ -175,15 +216,26 @@ def test_patience_ends_a_run_that_no_longer_improves(tiny_config):
 
 
 def test_patience_waits_for_a_validation(tiny_config):
-    changes = {"train.epochs": 20, "train.patience": 1, "train.val_every": 3, "optimizer.lr": 1e-12, "train.ema_decay": None}
+    changes = {
+        "train.epochs": 20,
+        "train.patience": 1,
+        "train.val_every": 3,
+        "optimizer.lr": 1e-12,
+        "train.ema_decay": None,
+    }
     result, run = train_run(tiny_config, changes={**changes, "model.norm": "none"})
     assert (result.epoch, result.num_epochs) == (3, 6)
     assert run.best.is_file()
 
 
 def test_a_small_unet_overfits_four_images(tiny_config):
-    config = with_overrides(tiny_config, {"train.epochs": 40, "model.base_channels": 8, "model.depth": 3, "optimizer.lr": 0.02})
-    config = with_overrides(config, {"augment.preset": "none", "train.batch_size": 4, "train.val_every": 10})
+    config = with_overrides(
+        tiny_config,
+        {"train.epochs": 40, "model.base_channels": 8, "model.depth": 3, "optimizer.lr": 0.02},
+    )
+    config = with_overrides(
+        config, {"augment.preset": "none", "train.batch_size": 4, "train.val_every": 10}
+    )
     source = open_source(config.data, prepare_settings=config.prepare)
     seen = source.split("train")
     source = replace(source, records=(*seen, *(replace(record, split="val") for record in seen)))
@@ -240,7 +292,11 @@ def spoil_file(folder, write_png):
 def test_bad_data_leaves_no_run_behind(tiny_config, paired_folder, write_png, spoil, message):
     spoil(paired_folder, write_png)
     with pytest.raises(DataError, match=message):
-        train(tiny_config, open_source(tiny_config.data, prepare_settings=tiny_config.prepare), refuse_run)
+        train(
+            tiny_config,
+            open_source(tiny_config.data, prepare_settings=tiny_config.prepare),
+            refuse_run,
+        )
 
 
 def test_bad_settings_leave_no_run_behind(tiny_config):

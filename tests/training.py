@@ -1,4 +1,6 @@
-"""Trainings of tiny networks that several test files run and compare; without the report, which is slow to draw."""
+"""Trainings of tiny networks that several test files run and compare; without the report, which is
+slow to draw.
+"""
 
 import csv
 
@@ -27,7 +29,10 @@ def train_run(config, name="run", *, watch=None, changes=(), report=False):
 def read_history(run):
     """The rows of history.csv without the time they took."""
     with (run.folder / "history.csv").open(newline="") as file:
-        return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
+        return [
+            {key: value for key, value in row.items() if key != "seconds"}
+            for row in csv.DictReader(file)
+        ]
 
 
 def assert_same(a, b):
@@ -51,13 +56,23 @@ def resume_run(config, run, *, changes=(), watch=None, extends=False):
     """Goes on with the run and gives the result."""
     config = with_overrides(config, dict(changes))
     source = open_source(config.data, prepare_settings=config.prepare)
-    return train(config, source, lambda resolved: run, watch=watch, resume=True, extends=extends, report=False)
+    return train(
+        config,
+        source,
+        lambda resolved: run,
+        watch=watch,
+        resume=True,
+        extends=extends,
+        report=False,
+    )
 
 
 def stop_after(num_batches):
     """A watch that asks to stop once so many batches are done."""
     done = []
-    return Watch(on_batch=lambda *args: done.append(args), should_stop=lambda: len(done) >= num_batches)
+    return Watch(
+        on_batch=lambda *args: done.append(args), should_stop=lambda: len(done) >= num_batches
+    )
 
 
 def assert_same_run(run, expected):
@@ -73,11 +88,19 @@ def assert_same_run(run, expected):
 def train_into(run, config, *, changes=(), watch=None):
     """Trains into this run folder."""
     config = with_overrides(config, dict(changes))
-    train(config, open_source(config.data, prepare_settings=config.prepare), lambda resolved: run, watch=watch, report=False)
+    train(
+        config,
+        open_source(config.data, prepare_settings=config.prepare),
+        lambda resolved: run,
+        watch=watch,
+        report=False,
+    )
 
 
 def live(config, changes, run, is_training):
-    """Trains until killed, from the beginning or from the checkpoint that is there; sets the event after the first batch."""
+    """Trains until killed, from the beginning or from the checkpoint that is there; sets the event
+    after the first batch.
+    """
     watch = Watch(on_batch=lambda *args: is_training.set())
     if has_checkpoint(run.last):
         resume_run(config, run, changes=changes, watch=watch)

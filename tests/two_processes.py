@@ -1,6 +1,8 @@
-"""What a process sees of a training that several share. test_distributed.py starts it with torchrun.
+"""What a process sees of a training that several share. test_distributed.py starts it with
+torchrun.
 
-`two_processes.py parts FOLDER` tries the parts of distributed.py, `two_processes.py train CONFIG NAME` trains in double precision.
+`two_processes.py parts FOLDER` tries the parts of distributed.py, `two_processes.py train CONFIG
+NAME` trains in double precision.
 """
 
 import sys
@@ -22,21 +24,36 @@ from acdc_seg.train import Watch
 
 
 def make_network():
-    """BatchNorms, one of them used twice, and both kinds of dropout, in double precision; its images are far from centred."""
+    """BatchNorms, one of them used twice, and both kinds of dropout, in double precision; its
+    images are far from centred.
+    """
     torch.manual_seed(0)
     norm = nn.BatchNorm2d(3, eps=1e-2, momentum=0.3)
-    layers = [nn.Conv2d(1, 3, 3), norm, nn.ReLU(), nn.Dropout(0.3), nn.Conv2d(3, 3, 1), norm, nn.ReLU(), nn.Dropout2d(0.4)]
+    layers = [
+        nn.Conv2d(1, 3, 3),
+        norm,
+        nn.ReLU(),
+        nn.Dropout(0.3),
+        nn.Conv2d(3, 3, 1),
+        norm,
+        nn.ReLU(),
+        nn.Dropout2d(0.4),
+    ]
     layers += [nn.Conv2d(3, 1, 1), nn.BatchNorm2d(1)]
     return nn.Sequential(*layers).double()
 
 
 def make_batches():
-    """Two batches of images `(4, 1, 6, 5)` and their truth; the parts of the processes differ in mean and contrast."""
+    """Two batches of images `(4, 1, 6, 5)` and their truth; the parts of the processes differ in
+    mean and contrast.
+    """
     generator = torch.Generator().manual_seed(1)
     images = torch.randn(2, 4, 1, 6, 5, generator=generator, dtype=torch.float64)
     images *= torch.tensor([1.0, 2.0, 5.0, 0.5])[:, None, None, None]
     images += torch.tensor([0.0, 3.0, -7.0, 1.0])[:, None, None, None]
-    return list(zip(images, (torch.rand(2, 4, 1, 4, 3, generator=generator) > 0.7).double(), strict=True))
+    return list(
+        zip(images, (torch.rand(2, 4, 1, 4, 3, generator=generator) > 0.7).double(), strict=True)
+    )
 
 
 def overlap_loss(logits, target):
@@ -46,7 +63,9 @@ def overlap_loss(logits, target):
 
 
 def learn(accelerator):
-    """A batch after the other: their losses, then the last one's logits and gradients, and the network's state."""
+    """A batch after the other: their losses, then the last one's logits and gradients, and the
+    network's state.
+    """
     network = make_network()
     share_layers(network, accelerator)
     model = accelerator.prepare(network)
@@ -93,20 +112,30 @@ def failure_of_first(accelerator):
 
 
 def train_double(config, name):
-    """Trains into runs/NAME with weights, activations and loss in double precision; the mean losses after each of its batches."""
+    """Trains into runs/NAME with weights, activations and loss in double precision; the mean losses
+    after each of its batches.
+    """
     losses = []
     model_of, build_loss = acdc_seg.train.model_of, acdc_seg.train.build_loss
 
     def in_double(module):
-        module.double().register_forward_pre_hook(lambda module, inputs: (inputs[0].double(), *inputs[1:]))
+        module.double().register_forward_pre_hook(
+            lambda module, inputs: (inputs[0].double(), *inputs[1:])
+        )
         return module
 
     source = open_source(config.data, prepare_settings=config.prepare)
     watch = Watch(on_batch=lambda epoch, done, total, mean_loss: losses.append(mean_loss))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(acdc_seg.train, "model_of", lambda *args: in_double(model_of(*args)))
-        patch.setattr(acdc_seg.train, "build_loss", lambda *args, **options: in_double(build_loss(*args, **options)))
-        acdc_seg.train.train(config, source, partial(create_run, name=name), watch=watch, report=False)
+        patch.setattr(
+            acdc_seg.train,
+            "build_loss",
+            lambda *args, **options: in_double(build_loss(*args, **options)),
+        )
+        acdc_seg.train.train(
+            config, source, partial(create_run, name=name), watch=watch, report=False
+        )
     return losses
 
 
@@ -117,7 +146,10 @@ def see_parts(folder):
     seen["any"] = [any_process(accelerator, flag) for flag in (rank == 1, False)]
     seen["from_first"] = from_first(accelerator, lambda: f"process {rank} made it")
     seen["failure"] = failure_of_first(accelerator)
-    seen["first_with"] = [is_first_with(message) for message in ("what all say", f"what {rank} says", f"what {rank} says")]
+    seen["first_with"] = [
+        is_first_with(message)
+        for message in ("what all say", f"what {rank} says", f"what {rank} says")
+    ]
     torch.save(seen, Path(folder) / f"{rank}.pt")
     accelerator.end_training()
 

@@ -24,7 +24,9 @@ from acdc_seg.errors import AcdcError, AcdcWarning
 console = Console(highlight=False, emoji=False, soft_wrap=True)
 errors = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 SPEAKING_SECONDS = 2
-"""What the other processes leave the first one to say that the command line is wrong, before torchrun ends all."""
+"""What the other processes leave the first one to say that the command line is wrong, before
+torchrun ends all.
+"""
 _debug = False
 
 
@@ -40,16 +42,36 @@ def _print_version(value: bool) -> None:
         raise typer.Exit
 
 
-Debug = Annotated[bool, typer.Option("--debug", callback=_set_debug, rich_help_panel="Other", help="Show the traceback of an error.")]
+Debug = Annotated[
+    bool,
+    typer.Option(
+        "--debug",
+        callback=_set_debug,
+        rich_help_panel="Other",
+        help="Show the traceback of an error.",
+    ),
+]
 Version = Annotated[
-    bool, typer.Option("--version", callback=_print_version, is_eager=True, rich_help_panel="Other", help="Print the version and exit.")
+    bool,
+    typer.Option(
+        "--version",
+        callback=_print_version,
+        is_eager=True,
+        rich_help_panel="Other",
+        help="Print the version and exit.",
+    ),
 ]
 Device = Annotated[str, typer.Option(rich_help_panel="Computing", help="auto, cpu, cuda or mps.")]
 Precision = Annotated[
     str,
-    typer.Option(rich_help_panel="Computing", help="auto, fp32, bf16 or fp16; auto takes fp32 for a run trained in it, else the fastest."),
+    typer.Option(
+        rich_help_panel="Computing",
+        help="auto, fp32, bf16 or fp16; auto takes fp32 for a run trained in it, else the fastest.",
+    ),
 ]
-BatchSize = Annotated[int, typer.Option(min=1, rich_help_panel="Computing", help="Images predicted at a time.")]
+BatchSize = Annotated[
+    int, typer.Option(min=1, rich_help_panel="Computing", help="Images predicted at a time.")
+]
 
 
 def make_app() -> typer.Typer:
@@ -62,10 +84,15 @@ def make_app() -> typer.Typer:
     )
 
 
-def run(app: typer.Typer, *, lists: Collection[str] = (), bare: Mapping[str, str] = MappingProxyType({})) -> None:
-    """Runs a command; what the user can mend is one message and exit code 2. See `expand` for `lists` and `bare`.
+def run(
+    app: typer.Typer, *, lists: Collection[str] = (), bare: Mapping[str, str] = MappingProxyType({})
+) -> None:
+    """Runs a command; what the user can mend is one message and exit code 2.
 
-    Of several processes that torchrun started the first one prints; an error is printed once, by the first that has it.
+    See `expand` for `lists` and `bare`.
+
+    Of several processes that torchrun started the first one prints; an error is printed once, by
+    the first that has it.
     """
     warnings.showwarning = partial(_show_warning, warnings.showwarning)
     is_first = os.environ.get("RANK", "0") == "0"
@@ -102,7 +129,13 @@ def _says_first(message: str) -> bool:
     return is_first_with(message)
 
 
-def _show_warning(show: Callable[..., None], message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+def _show_warning(
+    show: Callable[..., None],
+    message: Warning | str,
+    category: type[Warning],
+    *place: Any,
+    **more: Any,
+) -> None:
     """Prints our own warnings without the line of code that they come from."""
     if issubclass(category, AcdcWarning):
         errors.print(f"[bold yellow]Warning:[/] {escape(str(message))}")
@@ -114,8 +147,10 @@ def expand(args: Sequence[str], *, lists: Collection[str], bare: Mapping[str, st
     """Arguments as the parser wants them.
 
     Args:
-        lists: Options that take all words up to the next option: `--runs A B` becomes `--runs A --runs B`.
-        bare: Options with the value that they have where none follows: `--tta` becomes `--tta dihedral`.
+        lists: Options that take all words up to the next option: `--runs A B` becomes `--runs A
+            --runs B`.
+        bare: Options with the value that they have where none follows: `--tta` becomes `--tta
+            dihedral`.
     """
     expanded: list[str] = []
     option, num_values = "", 0
@@ -138,8 +173,15 @@ def quoted(path: Path) -> str:
 
 
 def make_progress(where: Console) -> Progress:
-    """Bars with counts and time left, which vanish when done; nothing where there is no terminal."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    """Bars with counts and time left, which vanish when done; nothing where there is no
+    terminal.
+    """
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     return Progress(*columns, console=where, transient=True, disable=not where.is_terminal)
 
 
@@ -158,7 +200,8 @@ def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
 
 
 class StopOnSignal:
-    """Turns the first Ctrl-C (or SIGTERM) into a wish to stop; the second one ends the program at once.
+    """Turns the first Ctrl-C (or SIGTERM) into a wish to stop; the second one ends the program at
+    once.
 
     Args:
         what: What is being stopped then, for the message.
@@ -168,7 +211,11 @@ class StopOnSignal:
         self.what, self.requested, self.listens = what, False, False
 
     def poll(self) -> bool:
-        """Whether to stop. It listens from the first question on, so that a signal ends at once what has done no step yet."""
+        """Whether to stop.
+
+        It listens from the first question on, so that a signal ends at once what has done no step
+        yet.
+        """
         if not self.listens:
             self.listen()
         return self.requested

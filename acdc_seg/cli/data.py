@@ -21,7 +21,9 @@ def synthesize(
     out: Annotated[Path, typer.Argument(help="Folder to make.")] = Path("data/phantom"),
     patients: Annotated[int, typer.Option(min=1, help="Patients to train on.")] = 40,
     test_patients: Annotated[int, typer.Option(min=0, help="Patients of the testing folder.")] = 10,
-    cine: Annotated[bool, typer.Option("--cine", help="Write the whole heart beat too (patientNNN_4d.nii.gz).")] = False,
+    cine: Annotated[
+        bool, typer.Option("--cine", help="Write the whole heart beat too (patientNNN_4d.nii.gz).")
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the patients.")] = 0,
 ) -> None:
     """Write an ACDC tree of synthetic hearts: five groups, ED and ES volumes with masks."""
@@ -29,30 +31,64 @@ def synthesize(
 
     with progress_bar() as report:
         on_patient = lambda done, total: report("patients", done, total)  # noqa: E731
-        write_tree(out, num_patients=patients, num_test_patients=test_patients, seed=seed, cine=cine, on_patient=on_patient)
-    console.print(f"Wrote {quoted(out)}: {patients + test_patients} patients. Next: acdc-data prepare {quoted(out)}")
+        write_tree(
+            out,
+            num_patients=patients,
+            num_test_patients=test_patients,
+            seed=seed,
+            cine=cine,
+            on_patient=on_patient,
+        )
+    console.print(
+        f"Wrote {quoted(out)}: {patients + test_patients} patients. Next: acdc-data prepare "
+        f"{quoted(out)}"
+    )
 
 
 @app.command()
 def prepare(
     tree: Annotated[Path, typer.Argument(help="ACDC tree.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Folder to make.")] = Path("data/slices"),
-    spacing: Annotated[str, typer.Option(help="Pixel size in mm, or 'native'.", rich_help_panel="Geometry")] = "1.8",
-    size: Annotated[str, typer.Option(help="Pixels of the crop: 96 or 96x128 (height x width).", rich_help_panel="Geometry")] = "96",
-    crop: Annotated[str, typer.Option(help="heart (from the masks) or centre.", rich_help_panel="Geometry")] = "heart",
+    spacing: Annotated[
+        str, typer.Option(help="Pixel size in mm, or 'native'.", rich_help_panel="Geometry")
+    ] = "1.8",
+    size: Annotated[
+        str,
+        typer.Option(
+            help="Pixels of the crop: 96 or 96x128 (height x width).", rich_help_panel="Geometry"
+        ),
+    ] = "96",
+    crop: Annotated[
+        str, typer.Option(help="heart (from the masks) or centre.", rich_help_panel="Geometry")
+    ] = "heart",
     interpolation: Annotated[
-        str, typer.Option(help="linear, or nearest like the coursework's images.", rich_help_panel="Geometry")
+        str,
+        typer.Option(
+            help="linear, or nearest like the coursework's images.", rich_help_panel="Geometry"
+        ),
     ] = "linear",
     slices: Annotated[str, typer.Option(help="all or mid.", rich_help_panel="What")] = "all",
     phases: Annotated[str, typer.Option(help="ED, ES or ED,ES.", rich_help_panel="What")] = "ED,ES",
     splits: Annotated[
         Path | None,
-        typer.Option(help="JSON of patient lists: train, val, test.", rich_help_panel="Split", show_default="testing/, --val-fraction"),
+        typer.Option(
+            help="JSON of patient lists: train, val, test.",
+            rich_help_panel="Split",
+            show_default="testing/, --val-fraction",
+        ),
     ] = None,
-    val_fraction: Annotated[float, typer.Option(help="Part of the training patients that validates.", rich_help_panel="Split")] = 0.2,
-    split_seed: Annotated[int, typer.Option(help="Seed of that choice.", rich_help_panel="Split")] = 0,
+    val_fraction: Annotated[
+        float,
+        typer.Option(help="Part of the training patients that validates.", rich_help_panel="Split"),
+    ] = 0.2,
+    split_seed: Annotated[
+        int, typer.Option(help="Seed of that choice.", rich_help_panel="Split")
+    ] = 0,
 ) -> None:
-    """Cut the slices of an ACDC tree to PNG images and masks. The defaults are the geometry of the 96x96 coursework slices."""
+    """Cut the slices of an ACDC tree to PNG images and masks.
+
+    The defaults are the geometry of the 96x96 coursework slices.
+    """
     from acdc_seg.config import load_config
     from acdc_seg.data.paired import SPLITS
     from acdc_seg.data.prepare import prepare as cut
@@ -80,7 +116,10 @@ def prepare(
             on_volume=lambda done, total: report("volumes", done, total),
         )
     for split in SPLITS:
-        console.print(f"{split:<5} {summary.num_images.get(split, 0):>5} images of {summary.num_patients.get(split, 0)} patients")
+        console.print(
+            f"{split:<5} {summary.num_images.get(split, 0):>5} images of "
+            f"{summary.num_patients.get(split, 0)} patients"
+        )
     if summary.num_left_out:
         console.print(f"{summary.num_left_out} patients are in no split and were left out")
     console.print(f"Wrote {quoted(out)}. Next: acdc-train --model unet --data {quoted(out)}")
@@ -92,7 +131,9 @@ def _parse_spacing(text: str) -> float | None:
     try:
         return None if text == "native" else float(text)
     except ValueError:
-        raise ConfigError(f"--spacing {text}: write a pixel size in mm, for example 1.8, or native") from None
+        raise ConfigError(
+            f"--spacing {text}: write a pixel size in mm, for example 1.8, or native"
+        ) from None
 
 
 def _parse_size(text: str) -> list[int]:
@@ -110,7 +151,11 @@ def info(
     path: Annotated[Path, typer.Argument(help="ACDC tree or paired folders.", show_default=False)],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="SECTION.KEY=VALUE", help="Settings of data and classes, for example data.channels=3.", show_default=False),
+        typer.Argument(
+            metavar="SECTION.KEY=VALUE",
+            help="Settings of data and classes, for example data.channels=3.",
+            show_default=False,
+        ),
     ] = None,
 ) -> None:
     """Say what a folder holds: images, patients, groups, sizes and the share of each class."""

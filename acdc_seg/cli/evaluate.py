@@ -5,7 +5,18 @@ from typing import Annotated
 
 import typer
 
-from acdc_seg.cli.app import BatchSize, Debug, Device, Precision, Version, console, make_app, progress_bar, quoted, run
+from acdc_seg.cli.app import (
+    BatchSize,
+    Debug,
+    Device,
+    Precision,
+    Version,
+    console,
+    make_app,
+    progress_bar,
+    quoted,
+    run,
+)
 from acdc_seg.cli.members import BARE, Members, Tta, Weights, load_members
 
 app = make_app()
@@ -15,14 +26,23 @@ app = make_app()
 def evaluate(
     runs: Annotated[list[Path], Members],
     data: Annotated[
-        Path | None, typer.Option(help="ACDC tree or paired folders.", rich_help_panel="What", show_default="the first run's data")
+        Path | None,
+        typer.Option(
+            help="ACDC tree or paired folders.",
+            rich_help_panel="What",
+            show_default="the first run's data",
+        ),
     ] = None,
     split: Annotated[str, typer.Option(help="train, val or test.", rich_help_panel="What")] = "val",
     tta: Tta = None,
     weights: Weights = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder of metrics.csv and metrics.json.", rich_help_panel="Output", show_default="RUN/SPLIT"),
+        typer.Option(
+            help="Folder of metrics.csv and metrics.json.",
+            rich_help_panel="Output",
+            show_default="RUN/SPLIT",
+        ),
     ] = None,
     device: Device = "auto",
     precision: Precision = "auto",
@@ -30,7 +50,9 @@ def evaluate(
     debug: Debug = False,
     version: Version = False,
 ) -> None:
-    """Score a run, or the soft vote of several, against true masks: Dice and IoU for every class and image."""
+    """Score a run, or the soft vote of several, against true masks: Dice and IoU for every class
+    and image.
+    """
     from acdc_seg.config import with_overrides
     from acdc_seg.data.paired import SPLITS
     from acdc_seg.data.sources import open_source
@@ -42,22 +64,37 @@ def evaluate(
         raise ConfigError(f"--split '{split}' is unknown; {did_you_mean(split, SPLITS)}")
     if len(runs) > 1 and out is None:
         raise ConfigError("give --out FOLDER for the scores of an ensemble")
-    predictor, config = load_members(runs, tta=tta, weights=weights, device=device, precision=precision)
+    predictor, config = load_members(
+        runs, tta=tta, weights=weights, device=device, precision=precision
+    )
     if data is not None:
-        config = with_overrides(config, {"data.path": str(data.resolve()), "data.folds": None, "data.fold": None})
+        config = with_overrides(
+            config, {"data.path": str(data.resolve()), "data.folds": None, "data.fold": None}
+        )
     with progress_bar() as report:
         source = open_source(config.data, prepare_settings=config.prepare, on_progress=report)
         records = source.split(split)
         if not records:
             there = ", ".join(name for name in SPLITS if source.split(name))
-            raise ConfigError(f"{source.root}: there are no images in split '{split}'; choose from: {there}")
+            raise ConfigError(
+                f"{source.root}: there are no images in split '{split}'; choose from: {there}"
+            )
         rows = evaluate_records(
-            predictor, records, data=config.data, batch_size=batch_size, on_image=lambda done: report("images", done, len(records))
+            predictor,
+            records,
+            data=config.data,
+            batch_size=batch_size,
+            on_image=lambda done: report("images", done, len(records)),
         )
-    summary, folder = summarize(rows), out or (runs[0] if runs[0].is_dir() else runs[0].parent) / split
+    summary, folder = (
+        summarize(rows),
+        out or (runs[0] if runs[0].is_dir() else runs[0].parent) / split,
+    )
     write_csv(folder / "metrics.csv", rows)
     write_json(folder / "metrics.json", rows, summary)
-    console.print(f"{source.kind} data, split {split}: {len({record.patient for record in records})} patients")
+    console.print(
+        f"{source.kind} data, split {split}: {len({record.patient for record in records})} patients"
+    )
     console.print(format_table(summary), markup=False)
     console.print(f"Wrote {quoted(folder)}/metrics.csv and metrics.json")
 

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from acdc_seg.cli.app import Debug, StopOnSignal, Version, console, make_app, make_progress, progress_bar, quoted, run
+from acdc_seg.cli.app import (
+    Debug,
+    StopOnSignal,
+    Version,
+    console,
+    make_app,
+    make_progress,
+    progress_bar,
+    quoted,
+    run,
+)
 from acdc_seg.cli.folds import train_folds
 from acdc_seg.errors import ConfigError
 
@@ -47,27 +57,55 @@ def _option(help: str, panel: str, default: str = RECIPE) -> Any:
 
 
 @app.command(
-    epilog="Everything else is a setting: acdc-train --model unet augment.strength=0.5 model.depth=4. All of them: configs/default.yaml."
+    epilog="Everything else is a setting: acdc-train --model unet augment.strength=0.5 "
+    "model.depth=4. All of them: configs/default.yaml."
 )
 def train(
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="SECTION.KEY=VALUE", help="Settings over those of the recipe.", show_default=False)
+        list[str] | None,
+        typer.Argument(
+            metavar="SECTION.KEY=VALUE",
+            help="Settings over those of the recipe.",
+            show_default=False,
+        ),
     ] = None,
     model: Annotated[
-        str | None, _option("Network, for example unet, deeplab_drn, effunet; acdc-models lists all.", "What", DEFAULT_MODEL)
+        str | None,
+        _option(
+            "Network, for example unet, deeplab_drn, effunet; acdc-models lists all.",
+            "What",
+            DEFAULT_MODEL,
+        ),
     ] = None,
-    data: Annotated[Path | None, _option("ACDC tree or folder of image/mask pairs.", "What", "the built-in phantom")] = None,
-    config: Annotated[Path | None, _option("YAML file of settings; runs/NAME/config.yaml repeats a run.", "What", RECIPE)] = None,
-    name: Annotated[str | None, _option("Name of the run folder below runs/.", "What", "the model's, numbered")] = None,
+    data: Annotated[
+        Path | None,
+        _option("ACDC tree or folder of image/mask pairs.", "What", "the built-in phantom"),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        _option("YAML file of settings; runs/NAME/config.yaml repeats a run.", "What", RECIPE),
+    ] = None,
+    name: Annotated[
+        str | None, _option("Name of the run folder below runs/.", "What", "the model's, numbered")
+    ] = None,
     resume: Annotated[Path | None, _option("Run folder to go on with.", "What", "none")] = None,
-    extend_epochs: Annotated[int | None, _option("With --resume: train to this epoch instead of the run's last.", "What", "none")] = None,
+    extend_epochs: Annotated[
+        int | None,
+        _option("With --resume: train to this epoch instead of the run's last.", "What", "none"),
+    ] = None,
     folds: Annotated[
-        int | None, _option("Number of folds that the patients of train and val are divided into.", "Cross-validation", "the data's split")
+        int | None,
+        _option(
+            "Number of folds that the patients of train and val are divided into.",
+            "Cross-validation",
+            "the data's split",
+        ),
     ] = None,
     fold: Annotated[
         str | None,
         _option(
-            "Fold that validates, from 0; all trains them one after another; none trains on train and val.",
+            "Fold that validates, from 0; all trains them one after another; none trains on train "
+            "and val.",
             "Cross-validation",
             "the data's split",
         ),
@@ -77,12 +115,19 @@ def train(
     lr: Annotated[float | None, _option("Learning rate, the peak of its schedule.", "How")] = None,
     weight_decay: Annotated[float | None, _option("Weight decay.", "How")] = None,
     loss: Annotated[
-        str | None, _option("cross_entropy, dice, dice_ce, dice_focal, focal, tversky, focal_tversky, jaccard, bce, ce_dice.", "How")
+        str | None,
+        _option(
+            "cross_entropy, dice, dice_ce, dice_focal, focal, tversky, focal_tversky, jaccard, "
+            "bce, ce_dice.",
+            "How",
+        ),
     ] = None,
     optimizer: Annotated[str | None, _option("adam, adamw, rmsprop, sgd.", "How")] = None,
     seed: Annotated[int | None, _option("Seed of everything random.", "How", "0")] = None,
     device: Annotated[str | None, _option("auto, cpu, cuda, mps.", "Computing", "auto")] = None,
-    precision: Annotated[str | None, _option("auto, fp32, bf16, fp16.", "Computing", "auto")] = None,
+    precision: Annotated[
+        str | None, _option("auto, fp32, bf16, fp16.", "Computing", "auto")
+    ] = None,
     debug: Debug = False,
     version: Version = False,
 ) -> None:
@@ -90,7 +135,9 @@ def train(
 
     Without --data it trains on a synthetic cardiac phantom, so that the command works everywhere.
     """
-    given = {flag: value for flag, value in locals().items() if flag in FLAG_KEYS and value is not None}
+    given = {
+        flag: value for flag, value in locals().items() if flag in FLAG_KEYS and value is not None
+    }
     if resume is None:
         if extend_epochs is not None:
             raise ConfigError("--extend-epochs goes with --resume RUN; a new run takes --epochs")
@@ -99,15 +146,22 @@ def train(
         settings = _resumed_settings(resume, model, config, given, overrides or [], extend_epochs)
     if settings.data.path is None:
         console.print(
-            "[bold yellow]No --data given: training on the built-in synthetic phantom. Its scores say nothing about real hearts.[/]"
+            "[bold yellow]No --data given: training on the built-in synthetic phantom. Its scores "
+            "say nothing about real hearts.[/]"
         )
     if fold == ALL_FOLDS:
-        train_folds(settings, open_data=_open, train_one=partial(_train_one, StopOnSignal("after this step to write the checkpoint")))
+        train_folds(
+            settings,
+            open_data=_open,
+            train_one=partial(_train_one, StopOnSignal("after this step to write the checkpoint")),
+        )
     else:
         _train(settings, resume, extends=extend_epochs is not None)
 
 
-def _settings(model: str | None, config: Path | None, given: dict[str, Any], overrides: list[str]) -> "Config":
+def _settings(
+    model: str | None, config: Path | None, given: dict[str, Any], overrides: list[str]
+) -> "Config":
     from acdc_seg.config import load_config, parse_override
 
     if model is None and config is None:
@@ -122,26 +176,42 @@ def _flags(given: dict[str, Any]) -> list[str]:
     if "data" in given:
         given["data"] = str(given["data"].resolve())
     if "fold" in given:
-        given["fold"] = 0 if given["fold"] == ALL_FOLDS else parse_override(f"fold={given['fold']}")[1]
+        given["fold"] = (
+            0 if given["fold"] == ALL_FOLDS else parse_override(f"fold={given['fold']}")[1]
+        )
     return [f"{FLAG_KEYS[flag]}={json.dumps(value)}" for flag, value in given.items()]
 
 
 def _resumed_settings(
-    resume: Path, model: str | None, config: Path | None, given: dict[str, Any], overrides: list[str], extend_epochs: int | None
+    resume: Path,
+    model: str | None,
+    config: Path | None,
+    given: dict[str, Any],
+    overrides: list[str],
+    extend_epochs: int | None,
 ) -> "Config":
-    """Those of the run. Others may be given again; where they differ from the run's, the checkpoint refuses them."""
+    """Those of the run.
+
+    Others may be given again; where they differ from the run's, the checkpoint refuses them.
+    """
     from acdc_seg.checkpoint import has_checkpoint
     from acdc_seg.config import load_config
     from acdc_seg.errors import CheckpointError
 
     if config is not None or given.get("fold") == ALL_FOLDS:
-        raise ConfigError("--resume goes on with one run and its own config.yaml; leave out --config and --fold all")
+        raise ConfigError(
+            "--resume goes on with one run and its own config.yaml; leave out --config and --fold "
+            "all"
+        )
     if not (resume / "config.yaml").is_file() or not has_checkpoint(resume / "last.pt"):
         raise CheckpointError(
-            f"{resume}: no run to resume (config.yaml and last.pt are needed); check the path, or start a run without --resume"
+            f"{resume}: no run to resume (config.yaml and last.pt are needed); check the path, or "
+            "start a run without --resume"
         )
     extended = [] if extend_epochs is None else [f"train.epochs={extend_epochs}"]
-    return load_config(resume / "config.yaml", model=model, overrides=[*_flags(given), *overrides, *extended])
+    return load_config(
+        resume / "config.yaml", model=model, overrides=[*_flags(given), *overrides, *extended]
+    )
 
 
 def _train(config: "Config", resume: Path | None, *, extends: bool) -> None:
@@ -163,13 +233,20 @@ def _train(config: "Config", resume: Path | None, *, extends: bool) -> None:
         console.print(f"Stopped; nothing is lost. Go on with: acdc-train --resume {place}")
         raise typer.Exit(130)
     if math.isnan(result.dice):
-        console.print(f"Trained for {result.num_epochs} epochs; nothing validated them. Wrote {place}/report.html")
+        console.print(
+            f"Trained for {result.num_epochs} epochs; nothing validated them. Wrote "
+            f"{place}/report.html"
+        )
     else:
         console.print(
-            f"Best validation Dice [bold]{result.dice:.4f}[/] (foreground mean) in epoch {result.epoch}. Wrote {place}/report.html"
+            f"Best validation Dice [bold]{result.dice:.4f}[/] (foreground mean) in epoch "
+            f"{result.epoch}. Wrote {place}/report.html"
         )
     split = " --split test" if math.isnan(result.dice) else ""
-    console.print(f"Next: acdc-evaluate {place}{split}, or acdc-submit --runs {place} --data DIR --out submission.csv")
+    console.print(
+        f"Next: acdc-evaluate {place}{split}, or acdc-submit --runs {place} --data DIR --out "
+        "submission.csv"
+    )
 
 
 def _open(config: "Config") -> "Source":
@@ -200,17 +277,31 @@ def _train_one(
         monitor.best = made.read_json().get("best_dice") or 0.0
         counts = ", ".join(f"{len(source.split(split))} {split}" for split in ("train", "val"))
         console.print(
-            f"[bold]{quoted(made.folder)}[/]: {resolved.model.name} on {source.kind} ({counts} images, {resolved.train.precision})"
+            f"[bold]{quoted(made.folder)}[/]: {resolved.model.name} on {source.kind} ({counts} "
+            f"images, {resolved.train.precision})"
         )
         return made
 
-    watch = Watch(on_batch=monitor.on_batch, on_epoch_end=monitor.on_epoch_end, should_stop=stop.poll, on_notice=console.print)
+    watch = Watch(
+        on_batch=monitor.on_batch,
+        on_epoch_end=monitor.on_epoch_end,
+        should_stop=stop.poll,
+        on_notice=console.print,
+    )
     with monitor.progress:
-        return train_model(with_overrides(config, {"name": None}), source, announce, watch=watch, resume=resume, extends=extends)
+        return train_model(
+            with_overrides(config, {"name": None}),
+            source,
+            announce,
+            watch=watch,
+            resume=resume,
+            extends=extends,
+        )
 
 
 class Monitor:
-    """A progress bar with loss, Dice and time left on a terminal, and a line per validated epoch everywhere.
+    """A progress bar with loss, Dice and time left on a terminal, and a line per validated epoch
+    everywhere.
 
     Where nothing validates, there is a line per epoch and no Dice.
     """
@@ -218,7 +309,12 @@ class Monitor:
     def __init__(self, num_epochs: int, *, validates: bool = True) -> None:
         self.progress = make_progress(console)
         self.task = self.progress.add_task("epochs", total=num_epochs)
-        self.num_epochs, self.loss, self.best, self.started = num_epochs, math.nan, 0.0, time.monotonic()
+        self.num_epochs, self.loss, self.best, self.started = (
+            num_epochs,
+            math.nan,
+            0.0,
+            time.monotonic(),
+        )
         self.validates = validates
 
     def on_batch(self, epoch: int, done: int, total: int, mean_loss: float) -> None:
@@ -233,7 +329,9 @@ class Monitor:
         score = f"  Dice {dice:.4f}{' *' if dice > self.best else ''}" if self.validates else ""
         self.best = max(self.best, dice)  # stays where the Dice is nan
         seconds = time.monotonic() - self.started
-        console.print(f"epoch {epoch:>3}/{self.num_epochs}  loss {self.loss:.4f}{score}  {seconds:.0f} s")
+        console.print(
+            f"epoch {epoch:>3}/{self.num_epochs}  loss {self.loss:.4f}{score}  {seconds:.0f} s"
+        )
 
 
 def main() -> None:

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from acdc_seg.cli.app import Debug, StopOnSignal, Version, console, make_app, make_progress, progress_bar, quoted, run
+from acdc_seg.cli.app import (
+    Debug,
+    StopOnSignal,
+    Version,
+    console,
+    make_app,
+    make_progress,
+    progress_bar,
+    quoted,
+    run,
+)
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -26,27 +36,63 @@ def _option(help: str, panel: str, default: str | bool = True) -> Any:
 
 
 @app.command(
-    epilog="Settings that all trials share follow as SECTION.KEY=VALUE: acdc-tune --model unet train.batch_size=8. "
+    epilog="Settings that all trials share follow as SECTION.KEY=VALUE: acdc-tune --model unet "
+    "train.batch_size=8. "
     "Spaces of your own: docs/tuning.md."
 )
 def tune(
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="SECTION.KEY=VALUE", help="Settings that all trials share.", show_default=False)
+        list[str] | None,
+        typer.Argument(
+            metavar="SECTION.KEY=VALUE", help="Settings that all trials share.", show_default=False
+        ),
     ] = None,
-    model: Annotated[str | None, _option("Network; acdc-models lists them.", "What", DEFAULT_MODEL)] = None,
-    data: Annotated[Path | None, _option("ACDC tree or folder of image/mask pairs.", "What", "the built-in phantom")] = None,
-    config: Annotated[Path | None, _option("YAML file of settings to start from.", "What", "the model's recipe")] = None,
-    space: Annotated[str, _option("Search space: default, loss, optimizer, augment, unet, or a YAML file.", "What")] = "default",
-    name: Annotated[str | None, _option("Name of the study; an existing one is gone on with.", "What", "the model's")] = None,
-    trials: Annotated[int | None, _option("Finished trials that the study shall have.", "How", "50, or the whole grid")] = None,
+    model: Annotated[
+        str | None, _option("Network; acdc-models lists them.", "What", DEFAULT_MODEL)
+    ] = None,
+    data: Annotated[
+        Path | None,
+        _option("ACDC tree or folder of image/mask pairs.", "What", "the built-in phantom"),
+    ] = None,
+    config: Annotated[
+        Path | None, _option("YAML file of settings to start from.", "What", "the model's recipe")
+    ] = None,
+    space: Annotated[
+        str,
+        _option("Search space: default, loss, optimizer, augment, unet, or a YAML file.", "What"),
+    ] = "default",
+    name: Annotated[
+        str | None,
+        _option("Name of the study; an existing one is gone on with.", "What", "the model's"),
+    ] = None,
+    trials: Annotated[
+        int | None,
+        _option("Finished trials that the study shall have.", "How", "50, or the whole grid"),
+    ] = None,
     sampler: Annotated[str, _option("tpe, random, cmaes or grid.", "How")] = "tpe",
-    pruner: Annotated[str | None, _option("hyperband, median or none.", "How", "hyperband; none with --pareto")] = None,
-    folds: Annotated[int | None, _option("Score a trial by the mean over so many folds.", "How", "one validation split")] = None,
-    pareto: Annotated[str | None, _option("Second goal to keep low: time or parameters.", "How", "none")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the sampler.", rich_help_panel="How")] = 0,
-    workers: Annotated[int, typer.Option(min=1, help="Processes on this machine.", rich_help_panel="Computing")] = 1,
+    pruner: Annotated[
+        str | None, _option("hyperband, median or none.", "How", "hyperband; none with --pareto")
+    ] = None,
+    folds: Annotated[
+        int | None,
+        _option("Score a trial by the mean over so many folds.", "How", "one validation split"),
+    ] = None,
+    pareto: Annotated[
+        str | None, _option("Second goal to keep low: time or parameters.", "How", "none")
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed of the sampler.", rich_help_panel="How")
+    ] = 0,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Processes on this machine.", rich_help_panel="Computing")
+    ] = 1,
     storage: Annotated[
-        str | None, _option("Database: postgresql://USER@HOST/NAME.", "Computing", "a journal file in the study folder")
+        str | None,
+        _option(
+            "Database: postgresql://USER@HOST/NAME.",
+            "Computing",
+            "a journal file in the study folder",
+        ),
     ] = None,
     device: Annotated[str | None, _option("auto, cpu, cuda, mps.", "Computing", "auto")] = None,
     studies_dir: Annotated[Path, _option("Folder of study folders.", "Output")] = Path("studies"),
@@ -76,7 +122,9 @@ def tune(
     _run(plan)
 
 
-def _base_config(model: str | None, path: Path | None, given: dict[str, str | None], overrides: list[str]) -> "Config":
+def _base_config(
+    model: str | None, path: Path | None, given: dict[str, str | None], overrides: list[str]
+) -> "Config":
     from acdc_seg.config import load_config, parse_override
 
     if model is None and path is None:
@@ -85,7 +133,15 @@ def _base_config(model: str | None, path: Path | None, given: dict[str, str | No
     return load_config(path, model=model, overrides=["train.images_every=0", *flags, *overrides])
 
 
-def _make_plan(base: "Config", *, space: str, name: str | None, trials: int | None, sampler: str, **options: Any) -> "Plan":
+def _make_plan(
+    base: "Config",
+    *,
+    space: str,
+    name: str | None,
+    trials: int | None,
+    sampler: str,
+    **options: Any,
+) -> "Plan":
     from acdc_seg.errors import ConfigError
     from acdc_seg.tune.plan import Plan
     from acdc_seg.tune.space import find_space, load_space
@@ -97,7 +153,14 @@ def _make_plan(base: "Config", *, space: str, name: str | None, trials: int | No
     checked = load_space(find_space(space), base)
     if trials is None:
         trials = len(checked.grid()) if sampler == "grid" else DEFAULT_TRIALS
-    return Plan(name=name or base.name or base.model.name, config=base, space=checked, trials=trials, sampler=sampler, **options)
+    return Plan(
+        name=name or base.name or base.model.name,
+        config=base,
+        space=checked,
+        trials=trials,
+        sampler=sampler,
+        **options,
+    )
 
 
 def _run(plan: "Plan") -> None:
@@ -108,27 +171,41 @@ def _run(plan: "Plan") -> None:
 
     if plan.config.data.path is None:
         console.print(
-            "[bold yellow]No --data given: tuning on the built-in synthetic phantom. Its scores say nothing about real hearts.[/]"
+            "[bold yellow]No --data given: tuning on the built-in synthetic phantom. Its scores "
+            "say nothing about real hearts.[/]"
         )
     with progress_bar() as report:
         open_source(plan.config.data, prepare_settings=plan.config.prepare, on_progress=report)
-    console.print(f"[bold]{quoted(plan.folder)}[/]: {plan.config.model.name}, {plan.trials} trials, {plan.sampler}, {plan.pruner}")
+    console.print(
+        f"[bold]{quoted(plan.folder)}[/]: {plan.config.model.name}, {plan.trials} trials, "
+        f"{plan.sampler}, {plan.pruner}"
+    )
     monitor, stop = Monitor(plan), StopOnSignal("the workers")
     stop.listen()
     with monitor.progress:
         study = run_study(plan, on_progress=monitor.show, should_stop=lambda: stop.requested)
     best = write_outcome(study, plan)
     if stop.requested:
-        console.print("Stopped; trials that were running will be run again. The same command goes on.")
+        console.print(
+            "Stopped; trials that were running will be run again. The same command goes on."
+        )
         raise typer.Exit(130)
     if best is None:
-        raise TrainingError(f"none of {plan.trials} trials was completed; the reasons stand in {plan.folder}/trials.csv")
+        raise TrainingError(
+            f"none of {plan.trials} trials was completed; the reasons stand in "
+            f"{plan.folder}/trials.csv"
+        )
     place = quoted(plan.folder)
-    console.print(f"Wrote {place}/best.yaml, trials.csv and report.html\nNext: acdc-train --config {quoted(best)}")
+    console.print(
+        f"Wrote {place}/best.yaml, trials.csv and report.html\nNext: acdc-train --config "
+        f"{quoted(best)}"
+    )
 
 
 class Monitor:
-    """A bar with the best score, trials done and time left on a terminal, and a line for every trial that ends."""
+    """A bar with the best score, trials done and time left on a terminal, and a line for every
+    trial that ends.
+    """
 
     def __init__(self, plan: "Plan") -> None:
         self.plan, self.best = plan, -math.inf
@@ -139,7 +216,11 @@ class Monitor:
         for trial in progress.new:
             self._print(trial, progress)
         best = "none yet" if progress.best is None else f"{progress.best:.4f}"
-        self.progress.update(self.task, completed=progress.finished, description=f"best Dice {best}{_left(progress.seconds_left)}")
+        self.progress.update(
+            self.task,
+            completed=progress.finished,
+            description=f"best Dice {best}{_left(progress.seconds_left)}",
+        )
 
     def _print(self, trial: "FrozenTrial", progress: "Progress") -> None:
         from rich.markup import escape
@@ -150,9 +231,17 @@ class Monitor:
         if trial.state.name == "COMPLETE":
             mark = " *" if trial.values[0] > self.best else ""
             self.best, said = max(self.best, trial.values[0]), f"Dice {trial.values[0]:.4f}{mark}"
-        settings = ", ".join(f"{key}={value:.3g}" if isinstance(value, float) else f"{key}={value}" for key, value in trial.params.items())
+        settings = ", ".join(
+            f"{key}={value:.3g}" if isinstance(value, float) else f"{key}={value}"
+            for key, value in trial.params.items()
+        )
         left = _left(progress.seconds_left)
-        console.print(escape(f"trial {trial.number:>3}  {said}  {settings}  ({progress.finished}/{progress.total}{left})"))
+        console.print(
+            escape(
+                f"trial {trial.number:>3}  {said}  {settings}  "
+                f"({progress.finished}/{progress.total}{left})"
+            )
+        )
 
 
 def _left(seconds: float | None) -> str:

@@ -1,7 +1,7 @@
 """Every setting of a run, once. A `Config` is a frozen tree of small sections, checked as a whole.
 
-Values come from, each over the one before: the defaults of the sections, the shipped recipe of a model
-(`configs/<model>.yaml`) or a YAML file, and `section.key=value` overrides.
+Values come from, each over the one before: the defaults of the sections, the shipped recipe of a
+model (`configs/<model>.yaml`) or a YAML file, and `section.key=value` overrides.
 """
 
 from acdc_seg.config.load import (
@@ -16,7 +16,14 @@ from acdc_seg.config.load import (
     parse_override,
     with_overrides,
 )
-from acdc_seg.config.networks import MODEL_SECTIONS, UNET_PRESETS, DeepLabDRNConfig, EncoderConfig, ModelConfig, UNetConfig
+from acdc_seg.config.networks import (
+    MODEL_SECTIONS,
+    UNET_PRESETS,
+    DeepLabDRNConfig,
+    EncoderConfig,
+    ModelConfig,
+    UNetConfig,
+)
 from acdc_seg.config.section import Section
 from acdc_seg.config.settings import (
     AugmentConfig,

@@ -43,7 +43,10 @@ def read_ensemble(path: Path) -> EnsembleFile:
     try:
         return EnsembleFile.model_validate(tree)
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, each['loc'])) or 'the file'}: {each['msg']}" for each in error.errors())
+        faults = "; ".join(
+            f"{'.'.join(map(str, each['loc'])) or 'the file'}: {each['msg']}"
+            for each in error.errors()
+        )
         raise ConfigError(f"{path}: not an ensemble as acdc-ensemble writes it: {faults}") from None
 
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping
 from functools import cache
+from inspect import cleandoc
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,18 @@ from acdc_seg.errors import ConfigError, did_you_mean
 def configs_dir() -> Path:
     """The folder of the shipped YAML files, in a checkout as in an installed wheel."""
     package = Path(__file__).resolve().parents[1]
-    return next(folder for folder in (package / "configs", package.parent / "configs") if (folder / "default.yaml").is_file())
+    return next(
+        folder
+        for folder in (package / "configs", package.parent / "configs")
+        if (folder / "default.yaml").is_file()
+    )
 
 
-def load_config(path: str | Path | None = None, *, model: str | None = None, overrides: Iterable[str] = ()) -> Config:
-    """Reads a YAML file, or the shipped recipe of `model`, over the defaults, and applies overrides.
+def load_config(
+    path: str | Path | None = None, *, model: str | None = None, overrides: Iterable[str] = ()
+) -> Config:
+    """Reads a YAML file, or the shipped recipe of `model`, over the defaults, and applies
+    overrides.
 
     Args:
         path: YAML file of settings; only those that differ from the defaults need to stand in it.
@@ -42,7 +50,12 @@ def load_config(path: str | Path | None = None, *, model: str | None = None, ove
     changes = dict(parse_override(text) for text in overrides)
     if model is not None:
         changes = {"model.name": model, **changes}
-    return _validate(_merge(tree, changes), source=str(path) if path is not None else "", lines=lines, overridden=changes)
+    return _validate(
+        _merge(tree, changes),
+        source=str(path) if path is not None else "",
+        lines=lines,
+        overridden=changes,
+    )
 
 
 def with_overrides(config: Config, changes: Mapping[str, Any]) -> Config:
@@ -55,14 +68,20 @@ def with_overrides(config: Config, changes: Mapping[str, Any]) -> Config:
 
 
 def config_tree(config: Section) -> dict[str, Any]:
-    """The config as plain dicts, lists, strings and numbers, ready for YAML, JSON or a checkpoint."""
+    """The config as plain dicts, lists, strings and numbers, ready for YAML, JSON or a
+    checkpoint.
+    """
     return config.model_dump(mode="json")
 
 
 def differences(there: Config, here: Config) -> dict[str, tuple[Any, Any]]:
     """Dotted keys in which two configs differ, each with its value there and here."""
     ours, theirs = _flat(config_tree(here)), _flat(config_tree(there))
-    return {key: (theirs.get(key), ours.get(key)) for key in {**ours, **theirs} if ours.get(key) != theirs.get(key)}
+    return {
+        key: (theirs.get(key), ours.get(key))
+        for key in {**ours, **theirs}
+        if ours.get(key) != theirs.get(key)
+    }
 
 
 def config_from_tree(tree: Mapping[str, Any], source: str = "") -> Config:
@@ -83,7 +102,9 @@ def parse_override(text: str) -> tuple[str, Any]:
     """
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
-        raise ConfigError(f"'{text}' is no override: write section.key=value, for example optimizer.lr=0.001")
+        raise ConfigError(
+            f"'{text}' is no override: write section.key=value, for example optimizer.lr=0.001"
+        )
     return key.strip(), parse_yaml(value, source=f"'{text[:100]}'")[0]
 
 
@@ -98,16 +119,24 @@ def build_model_section(name: str, options: Mapping[str, Any]) -> Any:
     try:
         return _model_adapter().validate_python({**options, "name": name})
     except ValidationError as error:
-        raise ConfigError(describe(error, root=Config, models=MODEL_SECTIONS, prefix=("model",))) from None
+        raise ConfigError(
+            describe(error, root=Config, models=MODEL_SECTIONS, prefix=("model",))
+        ) from None
 
 
 def default_yaml() -> str:
-    """The text of configs/default.yaml: every setting with its default and its docstring as a comment."""
-    lines = ["# Every setting with its default. A file of your own needs only the lines that differ.", ""]
+    """The text of configs/default.yaml: every setting with its default and its docstring as a
+    comment.
+    """
+    lines = [
+        "# Every setting with its default. A file of your own needs only the lines that differ.",
+        "",
+    ]
     for key, field in Config.model_fields.items():
         if isinstance(field.default, Section):
             section = type(field.default)
-            lines += ["", f"# {(section.__doc__ or '').strip()}", f"{key}:"]
+            about = [f"# {line}" for line in cleandoc(section.__doc__ or "").splitlines() if line]
+            lines += ["", *about, f"{key}:"]
             for name, setting in section.model_fields.items():
                 lines += _commented(name, setting, getattr(field.default, name), indent="  ")
         else:
@@ -119,12 +148,15 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Dotted keys of a tree of settings."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+        flat |= (
+            _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+        )
     return flat
 
 
 def _commented(name: str, field: Any, value: Any, indent: str) -> list[str]:
-    comment = [f"{indent}# {line.strip()}" for line in (field.description or "").splitlines()]
+    about = (field.description or "").splitlines()
+    comment = [f"{indent}# {line.strip()}" for line in about if line.strip()]
     return [*comment, f"{indent}{name}: {json.dumps(value, default=list)}"]
 
 
@@ -138,13 +170,22 @@ def _read_tree(path: Path) -> tuple[dict[str, Any], Lines]:
     if tree is None:
         tree = {}
     if not isinstance(tree, dict):
-        raise ConfigError(f"{path}: a config file holds 'section:' blocks, this one is a {type(tree).__name__}")
-    sections = {key for key, field in Config.model_fields.items() if isinstance(field.default, Section)}
-    return {key: {} if value is None and key in sections else value for key, value in tree.items()}, lines
+        raise ConfigError(
+            f"{path}: a config file holds 'section:' blocks, this one is a {type(tree).__name__}"
+        )
+    sections = {
+        key for key, field in Config.model_fields.items() if isinstance(field.default, Section)
+    }
+    return {
+        key: {} if value is None and key in sections else value for key, value in tree.items()
+    }, lines
 
 
 def _merge(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Sets dotted keys in a copy of the tree. Another `model.name` drops the options of the model before it, a preset those it sets."""
+    """Sets dotted keys in a copy of the tree.
+
+    Another `model.name` drops the options of the model before it, a preset those it sets.
+    """
     merged = json.loads(json.dumps(tree, default=str))
     first = [key for key in ("model.name", "model.preset") if key in changes]
     for dotted in dict.fromkeys([*first, *changes]):
@@ -165,7 +206,11 @@ def _merge(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
 
 
 def _validate(
-    tree: Mapping[str, Any], *, source: str = "", lines: Mapping[tuple[str, ...], int] | None = None, overridden: Iterable[str] = ()
+    tree: Mapping[str, Any],
+    *,
+    source: str = "",
+    lines: Mapping[tuple[str, ...], int] | None = None,
+    overridden: Iterable[str] = (),
 ) -> Config:
     model = tree.get("model") if isinstance(tree, Mapping) else None
     if isinstance(model, Mapping) and "name" not in model:
@@ -174,5 +219,12 @@ def _validate(
         return Config.model_validate(tree)
     except ValidationError as error:
         raise ConfigError(
-            describe(error, root=Config, models=MODEL_SECTIONS, source=source, lines=lines or {}, overridden=overridden)
+            describe(
+                error,
+                root=Config,
+                models=MODEL_SECTIONS,
+                source=source,
+                lines=lines or {},
+                overridden=overridden,
+            )
         ) from None

@@ -1,4 +1,6 @@
-"""What is wrong with a config, in words: file, line, setting, what was given and what is allowed."""
+"""What is wrong with a config, in words: file, line, setting, what was given and what is
+allowed.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
@@ -29,7 +31,8 @@ def describe(
         models: The sections that `model` may be, by name.
         source: File that the config was read from.
         lines: Line number of every key of that file.
-        overridden: Dotted keys that were not read from it, so that their mistakes are not the file's.
+        overridden: Dotted keys that were not read from it, so that their mistakes are not the
+            file's.
         prefix: Where in the config the checked part belongs.
     """
     elsewhere = [tuple(key.split(".")) for key in overridden]
@@ -40,17 +43,33 @@ def describe(
             model, where = where[1], (where[0], *where[2:])
         else:
             model = None
-        line = next((lines[where[:n]] for n in range(len(where), 0, -1) if where[:n] in lines), None)
+        line = next(
+            (lines[where[:n]] for n in range(len(where), 0, -1) if where[:n] in lines), None
+        )
         place = f"{source}, line {line}: " if source and line else (f"{source}: " if source else "")
-        if any(where[: len(key)] == key or (line is None and key[: len(where)] == where) for key in elsewhere):
+        if any(
+            where[: len(key)] == key or (line is None and key[: len(where)] == where)
+            for key in elsewhere
+        ):
             place = ""
-        described.append(f"{place}{'.'.join(where) or 'config'}: {_explain(item, where, root, models, model)}")
+        described.append(
+            f"{place}{'.'.join(where) or 'config'}: {_explain(item, where, root, models, model)}"
+        )
     return "\n".join(dict.fromkeys(described))
 
 
-def _explain(item: Any, where: tuple[str, ...], root: type[BaseModel], models: Mapping[str, type[BaseModel]], model: str | None) -> str:
+def _explain(
+    item: Any,
+    where: tuple[str, ...],
+    root: type[BaseModel],
+    models: Mapping[str, type[BaseModel]],
+    model: str | None,
+) -> str:
     if item["type"] == "extra_forbidden":
-        return f"unknown setting; {did_you_mean(where[-1], _siblings(where, models[model] if model else root))}"
+        return (
+            "unknown setting; "
+            f"{did_you_mean(where[-1], _siblings(where, models[model] if model else root))}"
+        )
     if item["type"] == "union_tag_invalid":
         given = item["ctx"]["tag"]
         return f"model '{_shorten(given)}' is unknown: {did_you_mean(given, models)}"
@@ -59,10 +78,14 @@ def _explain(item: Any, where: tuple[str, ...], root: type[BaseModel], models: M
         return message
     given = f"got {_shorten(repr(item['input']))}"
     if item["type"] == "literal_error" and isinstance(item["input"], str):
-        allowed = [word.strip("' ") for word in item["ctx"]["expected"].replace(" or ", ", ").split(",")]
+        allowed = [
+            word.strip("' ") for word in item["ctx"]["expected"].replace(" or ", ", ").split(",")
+        ]
         return f"{given}; {did_you_mean(item['input'], allowed)}"
     if isinstance(item["input"], bool):
-        given += " (YAML reads a bare yes, no, on and off as true and false: put quotes around words)"
+        given += (
+            " (YAML reads a bare yes, no, on and off as true and false: put quotes around words)"
+        )
     return f"{given}; {message[0].lower()}{message[1:]}"
 
 
@@ -71,7 +94,9 @@ def _shorten(text: str) -> str:
 
 
 def _siblings(where: Sequence[str], section: type[BaseModel]) -> list[str]:
-    """Keys that are allowed where an unknown one stood; `section` is the one that its path starts in, or the whole config."""
+    """Keys that are allowed where an unknown one stood; `section` is the one that its path starts
+    in, or the whole config.
+    """
     for part in where[:-1]:
         field = section.model_fields.get(part)
         if field is None or not isinstance(field.default, BaseModel):

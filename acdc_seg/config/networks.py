@@ -34,13 +34,30 @@ class UNetConfig(Section):
             return values
         preset = values["preset"]
         if str(preset) not in UNET_PRESETS:
-            raise ValueError(f"unknown preset '{preset}': {did_you_mean(str(preset), UNET_PRESETS)}")
-        return {**UNET_PRESETS[preset], **{key: value for key, value in values.items() if key != "preset"}}
+            raise ValueError(
+                f"unknown preset '{preset}': {did_you_mean(str(preset), UNET_PRESETS)}"
+            )
+        return {
+            **UNET_PRESETS[preset],
+            **{key: value for key, value in values.items() if key != "preset"},
+        }
 
 
 UNET_PRESETS: dict[str, dict[str, Any]] = {
-    "cityscapes": {"depth": 5, "base_channels": 32, "up": "transpose", "norm": "batch", "conv_bias": False},
-    "pets": {"depth": 5, "base_channels": 64, "up": "bilinear_conv1x1", "norm": "batch", "conv_bias": True},
+    "cityscapes": {
+        "depth": 5,
+        "base_channels": 32,
+        "up": "transpose",
+        "norm": "batch",
+        "conv_bias": False,
+    },
+    "pets": {
+        "depth": 5,
+        "base_channels": 64,
+        "up": "bilinear_conv1x1",
+        "norm": "batch",
+        "conv_bias": True,
+    },
 }
 
 
@@ -48,14 +65,18 @@ class EncoderConfig(Section):
     """A network whose encoder has public ImageNet weights."""
 
     pretrained: str | None = None
-    """Weights that the encoder starts from: `imagenet` (downloaded once), or a checkpoint file; null starts from random ones."""
+    """Weights that the encoder starts from: `imagenet` (downloaded once), or a checkpoint file;
+    null starts from random ones.
+    """
     freeze_encoder: bool | Count = False
     """Train the decoder alone: true for the whole training, a number for so many epochs."""
 
     @model_validator(mode="after")
     def _check_frozen(self) -> Self:
         if self.freeze_encoder and self.pretrained is None:
-            raise ValueError("freeze_encoder keeps an encoder of random weights: set pretrained too")
+            raise ValueError(
+                "freeze_encoder keeps an encoder of random weights: set pretrained too"
+            )
         return self
 
     def is_frozen(self, epoch: int) -> bool:
@@ -100,7 +121,9 @@ class EffUNetConfig(EncoderConfig):
     concat_input: bool = True
     """Concatenate the image before the last decoder block."""
     drop_connect: Probability = 0.2
-    """Largest probability of leaving out a residual block in training; it rises linearly with depth."""
+    """Largest probability of leaving out a residual block in training; it rises linearly with
+    depth.
+    """
 
 
 class DeepLabOptions(Section):
@@ -137,13 +160,17 @@ class ResNet34UNetConfig(EncoderConfig):
 
     name: Literal["resnet34_unet"] = "resnet34_unet"
     shortcuts: Literal["always", "resnet"] = "always"
-    """`always`: a 1x1 convolution in the shortcut of every residual block, no ReLU after the sum, as the reference study; `resnet`:
-    ResNet-34 as published (He 2016), which takes ImageNet weights."""
+    """`always`: a 1x1 convolution in the shortcut of every residual block, no ReLU after the sum,
+    as the reference study; `resnet`: ResNet-34 as published (He 2016), which takes ImageNet
+    weights.
+    """
 
     @model_validator(mode="after")
     def _check_shortcuts(self) -> Self:
         if self.pretrained == "imagenet" and self.shortcuts == "always":
-            raise ValueError("pretrained=imagenet is for ResNet-34 as published: set shortcuts to resnet")
+            raise ValueError(
+                "pretrained=imagenet is for ResNet-34 as published: set shortcuts to resnet"
+            )
         return self
 
 
@@ -185,7 +212,9 @@ class SETRConfig(Section):
     @model_validator(mode="after")
     def _check_heads(self) -> Self:
         if self.hidden_size % self.num_heads:
-            raise ValueError(f"hidden_size {self.hidden_size} is no multiple of num_heads {self.num_heads}")
+            raise ValueError(
+                f"hidden_size {self.hidden_size} is no multiple of num_heads {self.num_heads}"
+            )
         return self
 
 
@@ -228,6 +257,8 @@ ModelConfig = Annotated[
     Field(discriminator="name"),
 ]
 MODEL_SECTIONS: dict[str, type[Section]] = {
-    name: section for section in get_args(get_args(ModelConfig)[0]) for name in get_args(section.model_fields["name"].annotation)
+    name: section
+    for section in get_args(get_args(ModelConfig)[0])
+    for name in get_args(section.model_fields["name"].annotation)
 }
 """The section of every network by its name."""

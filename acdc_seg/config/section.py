@@ -17,4 +17,6 @@ Color = tuple[Byte, Byte, Byte]
 class Section(BaseModel):
     """A frozen group of settings; a key that it does not know is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=()
+    )

@@ -1,4 +1,6 @@
-"""Where examples wait between epochs: in memory, in unnamed files on disk, or in the files they came from."""
+"""Where examples wait between epochs: in memory, in unnamed files on disk, or in the files they
+came from.
+"""
 
 import os
 import shutil
@@ -26,17 +28,27 @@ Pairs = Any
 
 WORK_DIR = Path("data")
 MEMORY_SHARE = 0.5
-"""Part of the free memory that examples may take; the rest is for network, batches and what else runs."""
+"""Part of the free memory that examples may take; the rest is for network, batches and what else
+runs.
+"""
 
 
 class FileExamples(Sequence[Example]):
     """Examples read from their files whenever they are asked for.
 
     Args:
-        fitted: Bring them to `data.size`, and refuse one of another size than the first; else they keep the size of their files.
+        fitted: Bring them to `data.size`, and refuse one of another size than the first; else they
+            keep the size of their files.
     """
 
-    def __init__(self, records: Sequence[Record], *, data: DataConfig, classes: ClassesConfig, fitted: bool = False) -> None:
+    def __init__(
+        self,
+        records: Sequence[Record],
+        *,
+        data: DataConfig,
+        classes: ClassesConfig,
+        fitted: bool = False,
+    ) -> None:
         self.records, self.data, self.classes = records, data, classes
         self.transforms = fixed_transforms(data) if fitted else None
         self.size: torch.Size | None = None
@@ -46,17 +58,25 @@ class FileExamples(Sequence[Example]):
         return len(self.records)
 
     def __getitem__(self, row: Any) -> Any:
-        """Raises DataError for a file that is unreadable or has no mask, or an image of another size than the first."""
+        """Raises DataError for a file that is unreadable or has no mask, or an image of another
+        size than the first.
+        """
         record = self.records[row]
         image, mask = load_example(record, data=self.data, classes=self.classes)
         if mask is None:
-            raise DataError(f"{record.image}: {'training' if self.transforms else 'validation'} needs a mask for every image")
+            raise DataError(
+                f"{record.image}: {'training' if self.transforms else 'validation'} needs a mask "
+                "for every image"
+            )
         if self.transforms:
             pair = self.transforms({"image": image, "mask": mask[None]})
             image, mask = pair["image"], pair["mask"][0].to(torch.uint8)
         if self.size and image.shape != self.size:
             first = self.records[0].image.name
-            raise DataError(f"{record.image}: size {tuple(image.shape[1:])} differs from {first}; set data.size=[H, W]")
+            raise DataError(
+                f"{record.image}: size {tuple(image.shape[1:])} differs from {first}; set "
+                "data.size=[H, W]"
+            )
         return record, image, mask
 
     def num_bytes(self) -> int:
@@ -65,7 +85,8 @@ class FileExamples(Sequence[Example]):
 
 
 class DiskExamples:
-    """Fitted examples in two memory-mapped files without a name, so that nothing is left of them however the process ends.
+    """Fitted examples in two memory-mapped files without a name, so that nothing is left of them
+    however the process ends.
 
     Raises:
         DataError: No room for the files, or they cannot be written.
@@ -75,7 +96,8 @@ class DiskExamples:
         _, *parts = examples[0]
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            files = [tempfile.TemporaryFile(dir=folder) for _ in parts]  # noqa: SIM115 (open as long as they are mapped)
+            # open as long as they are mapped
+            files = [tempfile.TemporaryFile(dir=folder) for _ in parts]  # noqa: SIM115
             for _, *arrays in examples:
                 for file, array in zip(files, arrays, strict=True):
                     file.write(array.numpy().tobytes())
@@ -83,10 +105,12 @@ class DiskExamples:
                 file.flush()
         except OSError as error:
             raise DataError(
-                f"{folder}: cannot keep the training images here ({error.strerror}); free some space, or set data.cache=none"
+                f"{folder}: cannot keep the training images here ({error.strerror}); free some "
+                "space, or set data.cache=none"
             ) from None
         self.images, self.masks = (
-            MappedRows(file, (len(examples), *part.shape), part.numpy().dtype) for file, part in zip(files, parts, strict=True)
+            MappedRows(file, (len(examples), *part.shape), part.numpy().dtype)
+            for file, part in zip(files, parts, strict=True)
         )
 
     def __len__(self) -> int:
@@ -97,7 +121,10 @@ class DiskExamples:
 
 
 class MappedRows:
-    """An array in an open file. Sent to another process it is the file that goes, not its content."""
+    """An array in an open file.
+
+    Sent to another process it is the file that goes, not its content.
+    """
 
     def __init__(self, file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype) -> None:
         self.file = file
@@ -113,7 +140,9 @@ def _map_again(descriptor: Any, shape: tuple[int, ...], dtype: np.dtype) -> Mapp
 
 @dataclass(frozen=True)
 class Loaded:
-    """Training examples of one size, validation examples of the files' sizes, and where the former are kept: memory, disk or none."""
+    """Training examples of one size, validation examples of the files' sizes, and where the former
+    are kept: memory, disk or none.
+    """
 
     training: Pairs
     validation: Sequence[Example]
@@ -122,15 +151,20 @@ class Loaded:
 
 
 def load_examples(
-    training: Sequence[Record], validation: Sequence[Record], *, data: DataConfig, classes: ClassesConfig, folder: Path = WORK_DIR
+    training: Sequence[Record],
+    validation: Sequence[Record],
+    *,
+    data: DataConfig,
+    classes: ClassesConfig,
+    folder: Path = WORK_DIR,
 ) -> Loaded:
     """Reads and checks every file once and keeps the examples as `data.cache` says.
 
     Where memory does not hold them, validation examples are read anew each time.
 
     Raises:
-        DataError: No records to train on, a damaged file, a record without mask, training images of several sizes without
-            `data.size`, or no room to keep them.
+        DataError: No records to train on, a damaged file, a record without mask, training images of
+            several sizes without `data.size`, or no room to keep them.
     """
     if not training:
         raise DataError("no images to train on; check the data folder and its split folders")
@@ -139,7 +173,9 @@ def load_examples(
     num_bytes = fitted.num_bytes() + shown.num_bytes()
     place: str = data.cache
     if place == "auto":
-        place = choose_place(num_bytes, fitted.num_bytes(), memory=available_memory(), disk=_free_disk(folder))
+        place = choose_place(
+            num_bytes, fitted.num_bytes(), memory=available_memory(), disk=_free_disk(folder)
+        )
     if place == "memory":
         return Loaded(stack_examples(fitted), list(shown), place, num_bytes)
     kept = DiskExamples(fitted, folder) if place == "disk" else _checked(fitted)
@@ -147,8 +183,12 @@ def load_examples(
 
 
 def stack_examples(examples: FileExamples) -> TensorDataset:
-    """Fitted examples in memory: images `(N, C, H, W)` float32 and masks `(N, H, W)` uint8; there is never a second copy."""
-    stacked = [torch.empty((len(examples), *part.shape), dtype=part.dtype) for part in examples[0][1:]]
+    """Fitted examples in memory: images `(N, C, H, W)` float32 and masks `(N, H, W)` uint8; there
+    is never a second copy.
+    """
+    stacked = [
+        torch.empty((len(examples), *part.shape), dtype=part.dtype) for part in examples[0][1:]
+    ]
     for row, (_, *parts) in enumerate(examples):
         for whole, part in zip(stacked, parts, strict=True):
             whole[row] = part
@@ -172,8 +212,10 @@ def choose_place(num_bytes: int, num_bytes_on_disk: int, *, memory: int, disk: i
     if num_bytes_on_disk * num_processes <= disk:
         return "disk"
     raise DataError(
-        f"the images take {megabytes(num_bytes * num_processes)} in memory or {megabytes(num_bytes_on_disk * num_processes)} on disk; "
-        f"{megabytes(memory)} of memory (of which {MEMORY_SHARE:.0%} may be taken) and {megabytes(disk)} of disk are free; free some, "
+        f"the images take {megabytes(num_bytes * num_processes)} in memory or "
+        f"{megabytes(num_bytes_on_disk * num_processes)} on disk; "
+        f"{megabytes(memory)} of memory (of which {MEMORY_SHARE:.0%} may be taken) and "
+        f"{megabytes(disk)} of disk are free; free some, "
         "set a smaller data.size, or data.cache=none to read the files in every epoch"
     )
 
@@ -183,7 +225,9 @@ def megabytes(num_bytes: float) -> str:
 
 
 def available_memory(root: Path = Path("/")) -> int:
-    """Bytes left on this machine without swapping, or fewer where a control group (of a container or a batch job) limits them."""
+    """Bytes left on this machine without swapping, or fewer where a control group (of a container
+    or a batch job) limits them.
+    """
     return min([psutil.virtual_memory().available, *_left_in_groups(root)])
 
 
@@ -193,7 +237,10 @@ def _left_in_groups(root: Path) -> Iterator[int]:
         _, controllers, path = line.split(":", 2)
         top, names = root / "sys/fs/cgroup", ("memory.max", "memory.current", "inactive_file")
         if "memory" in controllers.split(","):
-            top, names = top / "memory", ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+            top, names = (
+                top / "memory",
+                ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+            )
         elif controllers:
             continue
         group = top / path.lstrip("/")
@@ -204,10 +251,16 @@ def _left_in_groups(root: Path) -> Iterator[int]:
 
 
 def _left_in_group(folder: Path, limit: str, usage: str, inactive: str) -> Iterator[int]:
-    """Bytes left in one group where it has a limit; file pages that the system would drop count as left."""
+    """Bytes left in one group where it has a limit; file pages that the system would drop count as
+    left.
+    """
     (most, *_), (used, *_) = [[*_lines(folder / name), ""] for name in (limit, usage)]
     if most.isdecimal() and used.isdecimal():
-        droppable = sum(int(line.split()[1]) for line in _lines(folder / "memory.stat") if line.split()[0] == inactive)
+        droppable = sum(
+            int(line.split()[1])
+            for line in _lines(folder / "memory.stat")
+            if line.split()[0] == inactive
+        )
         yield max(0, int(most) - int(used) + droppable)
 
 

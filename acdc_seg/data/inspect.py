@@ -16,8 +16,15 @@ from acdc_seg.data.volume import read_volume
 from acdc_seg.labels import ACDC_LABELS
 
 
-def describe(data: DataConfig, classes: ClassesConfig, *, on_progress: Progress = lambda what, done, total: None) -> list[str]:
-    """Lines about patients, groups, images, sizes and the share of each class. Reads every file, and so finds broken ones.
+def describe(
+    data: DataConfig,
+    classes: ClassesConfig,
+    *,
+    on_progress: Progress = lambda what, done, total: None,
+) -> list[str]:
+    """Lines about patients, groups, images, sizes and the share of each class.
+
+    Reads every file, and so finds broken ones.
 
     Raises:
         DataError: Nothing recognised at `data.path`, or a broken file.
@@ -51,7 +58,13 @@ def _describe_tree(path: Path, patients: Sequence[Patient], on_progress: Progres
     ]
 
 
-def _describe_paired(path: Path, records: Sequence[Record], data: DataConfig, classes: ClassesConfig, on_progress: Progress) -> list[str]:
+def _describe_paired(
+    path: Path,
+    records: Sequence[Record],
+    data: DataConfig,
+    classes: ClassesConfig,
+    on_progress: Progress,
+) -> list[str]:
     sizes, counts = [], np.zeros(256, np.int64)
     for done, record in enumerate(records, start=1):
         image = read_image(record.image, channels=data.channels)
@@ -61,11 +74,17 @@ def _describe_paired(path: Path, records: Sequence[Record], data: DataConfig, cl
             check_size(image, mask, image_path=record.image, mask_path=record.mask)
             counts += np.bincount(mask.ravel(), minlength=256)
         on_progress("images", done, len(records))
-    lines = [f"{path}: paired folders, {len(records)} images of {len({record.patient for record in records})} patients"]
+    lines = [
+        f"{path}: paired folders, {len(records)} images of "
+        f"{len({record.patient for record in records})} patients"
+    ]
     for split in dict.fromkeys(record.split for record in records):
         members = [record for record in records if record.split == split]
         masks = sum(record.mask is not None for record in members)
-        lines.append(f"{split or 'no split'}: {len(members)} images of {len({each.patient for each in members})} patients, {masks} masks")
+        lines.append(
+            f"{split or 'no split'}: {len(members)} images of "
+            f"{len({each.patient for each in members})} patients, {masks} masks"
+        )
     lines.append(f"size {_range(sizes, 0)} x {_range(sizes, 1)}")
     if groups := [record.group for record in records if record.group]:
         lines += _count_lines("images by group", groups)
@@ -73,7 +92,10 @@ def _describe_paired(path: Path, records: Sequence[Record], data: DataConfig, cl
 
 
 def _count_lines(title: str, words: Sequence[str]) -> list[str]:
-    return [f"{title}: " + ", ".join(f"{word} {count}" for word, count in sorted(Counter(words).items()))]
+    return [
+        f"{title}: "
+        + ", ".join(f"{word} {count}" for word, count in sorted(Counter(words).items()))
+    ]
 
 
 def _range(rows: Sequence[Sequence[float]], axis: int) -> str:
@@ -84,5 +106,7 @@ def _range(rows: Sequence[Sequence[float]], axis: int) -> str:
 
 def _class_line(counts: np.ndarray, names: Sequence[str]) -> str:
     total = max(1, int(counts.sum()))
-    shares = ", ".join(f"{name} {count / total:.1%}" for name, count in zip(names, counts, strict=True))
+    shares = ", ".join(
+        f"{name} {count / total:.1%}" for name, count in zip(names, counts, strict=True)
+    )
     return f"pixels: {shares}" if counts.any() else "no masks"

@@ -1,4 +1,6 @@
-"""Batches for training: a pure function of (seed, epoch, index), whatever the number of workers or processes."""
+"""Batches for training: a pure function of (seed, epoch, index), whatever the number of workers or
+processes.
+"""
 
 import signal
 from collections.abc import Iterable, Iterator
@@ -21,7 +23,8 @@ Pair = tuple[torch.Tensor, torch.Tensor]
 class TrainingSet(Dataset[Pair | AcdcError]):
     """Augmented pairs of image `(C, H, W)` and mask `(H, W)`, asked for by (epoch, index).
 
-    An unusable file gives its error in place of a pair: raised in a worker, PyTorch would bury it in a traceback. See `batches`.
+    An unusable file gives its error in place of a pair: raised in a worker, PyTorch would bury it
+    in a traceback. See `batches`.
     """
 
     def __init__(self, examples: Pairs, *, augment: AugmentConfig, seed: int) -> None:
@@ -42,14 +45,19 @@ class TrainingSet(Dataset[Pair | AcdcError]):
 
 
 class EpochSampler(Sampler[Key]):
-    """Keys (epoch, index) in an order drawn from (seed, epoch); `skip` leaves out those already seen."""
+    """Keys (epoch, index) in an order drawn from (seed, epoch); `skip` leaves out those already
+    seen.
+    """
 
     def __init__(self, size: int, *, seed: int) -> None:
         self.size, self.seed = size, seed
         self.epoch, self.skip = 0, 0
 
     def start_at(self, epoch: int, *, skip: int = 0) -> None:
-        """Says what the next iteration yields. (Not named `set_epoch`: Accelerate calls that with a count of its own.)"""
+        """Says what the next iteration yields.
+
+        (Not named `set_epoch`: Accelerate calls that with a count of its own.)
+        """
         self.epoch, self.skip = epoch, skip
 
     def __len__(self) -> int:
@@ -60,8 +68,12 @@ class EpochSampler(Sampler[Key]):
         return ((self.epoch, int(index)) for index in order[self.skip :])
 
 
-def make_loader(dataset: TrainingSet, *, batch_size: int, num_workers: int) -> DataLoader[Pair | AcdcError]:
-    """Shuffled batches of one size: the rest of an epoch that fills no batch is left out, another one each time."""
+def make_loader(
+    dataset: TrainingSet, *, batch_size: int, num_workers: int
+) -> DataLoader[Pair | AcdcError]:
+    """Shuffled batches of one size: the rest of an epoch that fills no batch is left out, another
+    one each time.
+    """
     return DataLoader(
         dataset,
         batch_size=min(batch_size, len(dataset)),
@@ -92,7 +104,9 @@ def batches(loader: Iterable[Pair | AcdcError]) -> Iterator[Pair]:
 
 @contextmanager
 def explained_losses() -> Iterator[None]:
-    """Says what to do about a worker that the system ended. PyTorch reports it wherever the training process stands at that moment.
+    """Says what to do about a worker that the system ended.
+
+    PyTorch reports it wherever the training process stands at that moment.
 
     Raises:
         TrainingError: In place of PyTorch's error.
@@ -103,16 +117,22 @@ def explained_losses() -> Iterator[None]:
         if not str(error).startswith("DataLoader worker"):
             raise
         raise TrainingError(
-            f"a loader process was lost ({str(error).split('. ')[0].strip(' .')}), most likely for lack of memory or of shared memory "
-            "(/dev/shm); set data.num_workers lower, or to 0, or give the machine or container more of both"
+            f"a loader process was lost ({str(error).split('. ')[0].strip(' .')}), most likely "
+            "for lack of memory or of shared memory "
+            "(/dev/shm); set data.num_workers lower, or to 0, or give the machine or container "
+            "more of both"
         ) from error
 
 
 def _collate(items: list[Pair | AcdcError]) -> Pair | AcdcError:
-    return next((item for item in items if isinstance(item, AcdcError)), None) or default_collate(items)
+    return next((item for item in items if isinstance(item, AcdcError)), None) or default_collate(
+        items
+    )
 
 
 def _start_worker(worker: int) -> None:
-    """Leaves Ctrl-C, which reaches the workers too, to the training process; OpenCV's own threads do not survive a fork."""
+    """Leaves Ctrl-C, which reaches the workers too, to the training process; OpenCV's own threads
+    do not survive a fork.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(0)

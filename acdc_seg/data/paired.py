@@ -1,4 +1,6 @@
-"""Paired folders: `image/NAME.png` beside `mask/NAME_mask.png`, with or without split folders around them."""
+"""Paired folders: `image/NAME.png` beside `mask/NAME_mask.png`, with or without split folders
+around them.
+"""
 
 import csv
 import math
@@ -15,7 +17,11 @@ SPLITS = ("train", "val", "test")
 
 def natural_key(text: str) -> tuple[tuple[int, int | str], ...]:
     """Sort key that puts `cmr2` before `cmr10`."""
-    return tuple((0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", text) if part)
+    return tuple(
+        (0, int(part)) if part.isdecimal() else (1, part)
+        for part in re.split(r"(\d+)", text)
+        if part
+    )
 
 
 def is_paired(path: Path, config: DataConfig) -> bool:
@@ -36,30 +42,41 @@ def read_paired(path: Path, config: DataConfig) -> list[Record]:
             records += _read_split(path / split, split, config, details)
     if not records:
         raise DataError(
-            f"{path}: no images in {config.image_dir}/ with endings {', '.join(config.extensions)}; check the folder and data.extensions"
+            f"{path}: no images in {config.image_dir}/ with endings "
+            f"{', '.join(config.extensions)}; check the folder and data.extensions"
         )
     if len({record.id for record in records}) < len(records):
-        raise DataError(f"{path}: two images share one name across the split folders; names must be unique")
+        raise DataError(
+            f"{path}: two images share one name across the split folders; names must be unique"
+        )
     return records
 
 
 def find_images(path: Path, config: DataConfig) -> dict[str, Path]:
-    """Images to predict, by stem in natural order: those of `path/test/image`, else of `path/image`, else of `path` itself.
+    """Images to predict, by stem in natural order: those of `path/test/image`, else of
+    `path/image`, else of `path` itself.
 
     Raises:
         DataError: There are none.
     """
-    folders = [folder for folder in (path / "test" / config.image_dir, path / config.image_dir, path) if folder.is_dir()]
+    folders = [
+        folder
+        for folder in (path / "test" / config.image_dir, path / config.image_dir, path)
+        if folder.is_dir()
+    ]
     images = _files(folders[0], config) if folders else {}
     if not images:
         endings = ", ".join(config.extensions)
         raise DataError(
-            f"{path}: no images ({endings}) in test/{config.image_dir}/, {config.image_dir}/ or the folder itself; check --data"
+            f"{path}: no images ({endings}) in test/{config.image_dir}/, {config.image_dir}/ or "
+            "the folder itself; check --data"
         )
     return images
 
 
-def _read_split(folder: Path, split: str, config: DataConfig, details: Mapping[str, Mapping[str, str]]) -> list[Record]:
+def _read_split(
+    folder: Path, split: str, config: DataConfig, details: Mapping[str, Mapping[str, str]]
+) -> list[Record]:
     images = _files(folder / config.image_dir, config)
     masks = _files(folder / config.mask_dir, config) if (folder / config.mask_dir).is_dir() else {}
     before, after = split_pattern(config.mask_pattern)
@@ -68,17 +85,41 @@ def _read_split(folder: Path, split: str, config: DataConfig, details: Mapping[s
     lacking = [images[stem].name for stem, mask in wanted.items() if mask not in masks]
     if has_masks and lacking:
         raise DataError(
-            f"{folder}: {len(lacking)} of {len(images)} images have no mask, first {', '.join(lacking[:3])}; expected "
-            f"{config.mask_dir}/{wanted[Path(lacking[0]).stem]}.png (settings data.mask_dir, data.mask_pattern)"
+            f"{folder}: {len(lacking)} of {len(images)} images have no mask, first "
+            f"{', '.join(lacking[:3])}; expected "
+            f"{config.mask_dir}/{wanted[Path(lacking[0]).stem]}.png (settings data.mask_dir, "
+            "data.mask_pattern)"
         )
     if orphans := sorted(set(masks) - set(wanted.values()), key=natural_key):
-        raise DataError(f"{folder}: {len(orphans)} masks have no image, first {masks[orphans[0]].name}; add the image or remove the mask")
-    return [_record(stem, images[stem], masks.get(wanted[stem]), split, config, details.get(stem, {})) for stem in images]
+        raise DataError(
+            f"{folder}: {len(orphans)} masks have no image, first {masks[orphans[0]].name}; add "
+            "the image or remove the mask"
+        )
+    return [
+        _record(stem, images[stem], masks.get(wanted[stem]), split, config, details.get(stem, {}))
+        for stem in images
+    ]
 
 
-def _record(stem: str, image: Path, mask: Path | None, split: str, config: DataConfig, detail: Mapping[str, str]) -> Record:
+def _record(
+    stem: str,
+    image: Path,
+    mask: Path | None,
+    split: str,
+    config: DataConfig,
+    detail: Mapping[str, str],
+) -> Record:
     patient = detail.get("patient") or patient_of(stem, config.patients)
-    return Record(stem, image, mask, patient, split, detail.get("phase") or "", detail.get("group") or "", _spacing(stem, detail))
+    return Record(
+        stem,
+        image,
+        mask,
+        patient,
+        split,
+        detail.get("phase") or "",
+        detail.get("group") or "",
+        _spacing(stem, detail),
+    )
 
 
 def _spacing(stem: str, detail: Mapping[str, str]) -> tuple[float, float] | None:
@@ -90,7 +131,10 @@ def _spacing(stem: str, detail: Mapping[str, str]) -> tuple[float, float] | None
     except ValueError:
         row = column = math.nan
     if not (0 < row < math.inf and 0 < column < math.inf):
-        raise DataError(f"records.csv: spacing_row and spacing_col of {stem} must both be positive numbers in mm, or both be empty")
+        raise DataError(
+            f"records.csv: spacing_row and spacing_col of {stem} must both be positive numbers in "
+            "mm, or both be empty"
+        )
     return row, column
 
 
@@ -113,16 +157,25 @@ def patient_of(stem: str, rule: str) -> str:
     except (re.error, IndexError):
         patient = None
     if patient is None:
-        raise DataError(f"{stem}: data.patients='{rule}' finds no patient in this name; it must be a regular expression with one group")
+        raise DataError(
+            f"{stem}: data.patients='{rule}' finds no patient in this name; it must be a regular "
+            "expression with one group"
+        )
     return patient
 
 
 def _files(folder: Path, config: DataConfig) -> dict[str, Path]:
     """Images of a folder by stem, in natural order."""
     try:
-        found = [path for path in folder.iterdir() if path.suffix.lower() in config.extensions and not path.name.startswith(".")]
+        found = [
+            path
+            for path in folder.iterdir()
+            if path.suffix.lower() in config.extensions and not path.name.startswith(".")
+        ]
     except OSError as error:
-        raise DataError(f"{folder}: cannot list the folder ({error.strerror}); check its permissions") from None
+        raise DataError(
+            f"{folder}: cannot list the folder ({error.strerror}); check its permissions"
+        ) from None
     by_stem = {path.stem: path for path in sorted(found, key=lambda path: natural_key(path.name))}
     if len(by_stem) < len(found):
         raise DataError(f"{folder}: two files differ only in their ending; keep one of each name")
@@ -130,13 +183,20 @@ def _files(folder: Path, config: DataConfig) -> dict[str, Path]:
 
 
 def _read_details(path: Path) -> dict[str, dict[str, str]]:
-    """Patient, phase, group and spacing by image id, from the table that `acdc-data prepare` writes."""
+    """Patient, phase, group and spacing by image id, from the table that `acdc-data prepare`
+    writes.
+    """
     if not path.is_file():
         return {}
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             return {row["id"]: row for row in csv.DictReader(file)}
     except OSError as error:
-        raise DataError(f"{path}: cannot read this table ({error.strerror}); check its permissions") from None
+        raise DataError(
+            f"{path}: cannot read this table ({error.strerror}); check its permissions"
+        ) from None
     except (KeyError, UnicodeDecodeError, csv.Error):
-        raise DataError(f"{path}: not a table with a column 'id'; run acdc-data prepare again or remove the file") from None
+        raise DataError(
+            f"{path}: not a table with a column 'id'; run acdc-data prepare again or remove the "
+            "file"
+        ) from None

@@ -35,14 +35,22 @@ CONTRAST_RANGES = {
 
 def draw_contrast(rng: np.random.Generator) -> Contrast:
     """Tissue signals of one patient, uniform in `CONTRAST_RANGES`."""
-    return Contrast(**{name: float(rng.uniform(*limits)) for name, limits in CONTRAST_RANGES.items()})
+    return Contrast(
+        **{name: float(rng.uniform(*limits)) for name, limits in CONTRAST_RANGES.items()}
+    )
 
 
 def smooth_field(rng: np.random.Generator, shape: tuple[int, int, int], cell: float) -> np.ndarray:
-    """A smooth random field `(Z, X, Y)` with variance near 1 that changes over `cell` pixels and two slices."""
+    """A smooth random field `(Z, X, Y)` with variance near 1 that changes over `cell` pixels and
+    two slices.
+    """
     num_slices, rows, columns = shape
-    knots = rng.standard_normal((num_slices // 2 + 2, int(rows / cell) + 2, int(columns / cell) + 2), dtype=np.float32)
-    planes = np.stack([cv2.resize(knot, (columns, rows), interpolation=cv2.INTER_CUBIC) for knot in knots])
+    knots = rng.standard_normal(
+        (num_slices // 2 + 2, int(rows / cell) + 2, int(columns / cell) + 2), dtype=np.float32
+    )
+    planes = np.stack(
+        [cv2.resize(knot, (columns, rows), interpolation=cv2.INTER_CUBIC) for knot in knots]
+    )
     position = np.arange(num_slices) / 2
     below = position.astype(int)
     part = (position - below).astype(np.float32)[:, None, None]
@@ -50,18 +58,36 @@ def smooth_field(rng: np.random.Generator, shape: tuple[int, int, int], cell: fl
 
 
 class Body:
-    """The scene of one patient. `u` (towards the back) and `v` (towards the feet) are mm from the heart, `(X, Y)`; `t` is the
-    depth of each slice, 0 at the base and 1 at the apex, `(Z,)`; `front` is how far the heart reaches forward in mm.
+    """The scene of one patient.
+
+    `u` (towards the back) and `v` (towards the feet) are mm from the heart, `(X, Y)`; `t` is the
+    depth of each slice, 0 at the base and 1 at the apex, `(Z,)`; `front` is how far the heart
+    reaches forward in mm.
     """
 
-    def __init__(self, contrast: Contrast, u: np.ndarray, v: np.ndarray, t: np.ndarray, *, pixel: float, front: float) -> None:
+    def __init__(
+        self,
+        contrast: Contrast,
+        u: np.ndarray,
+        v: np.ndarray,
+        t: np.ndarray,
+        *,
+        pixel: float,
+        front: float,
+    ) -> None:
         self.contrast, self.pixel, self.front = contrast, pixel, front
-        self.u, self.v, self.t = u.astype(np.float32)[None], v.astype(np.float32)[None], t.astype(np.float32)[:, None, None]
+        self.u, self.v, self.t = (
+            u.astype(np.float32)[None],
+            v.astype(np.float32)[None],
+            t.astype(np.float32)[:, None, None],
+        )
         self.image = np.full((len(t), *u.shape), AIR, dtype=np.float32)
 
     def paint(self, rng: np.random.Generator) -> np.ndarray:
         """The signal `(Z, X, Y)` of everything but the heart."""
-        fine, medium, coarse = (smooth_field(rng, self.image.shape, size / self.pixel) for size in (5, 13, 40))
+        fine, medium, coarse = (
+            smooth_field(rng, self.image.shape, size / self.pixel) for size in (5, 13, 40)
+        )
         inside = self._inside_skin(rng) + 4 * coarse
         fat = rng.uniform(6, 16)
         thorax = inside - fat - rng.uniform(7, 12) - 2 * medium
@@ -72,39 +98,66 @@ class Body:
         self._paint_hilum(rng, medium)
         self._paint_abdomen(rng, thorax, fine, medium, coarse)
         self._paint_back(rng, fine)
-        pad = self._disc(-0.75 * self.front, rng.uniform(-5, 40), 0.6 * self.front, rng.uniform(30, 65))
-        self._fill(np.minimum(thorax + 1, pad + 5 * coarse + 4 * medium), self.contrast.fat * rng.uniform(0.6, 1) * (1 + 0.15 * fine))
+        pad = self._disc(
+            -0.75 * self.front, rng.uniform(-5, 40), 0.6 * self.front, rng.uniform(30, 65)
+        )
+        self._fill(
+            np.minimum(thorax + 1, pad + 5 * coarse + 4 * medium),
+            self.contrast.fat * rng.uniform(0.6, 1) * (1 + 0.15 * fine),
+        )
         return np.maximum(self.image, AIR)
 
     def _fill(self, depth: np.ndarray, value: np.ndarray | float) -> None:
-        """Paints where `depth`, mm inside the boundary, is positive; the boundary pixel is shared."""
+        """Paints where `depth`, mm inside the boundary, is positive; the boundary pixel is
+        shared.
+        """
         part = np.clip(depth / self.pixel + 0.5, 0, 1)
         self.image += part * (value - self.image)
 
-    def _disc(self, u: np.ndarray | float, v: np.ndarray | float, radius_u: float, radius_v: float) -> np.ndarray:
+    def _disc(
+        self, u: np.ndarray | float, v: np.ndarray | float, radius_u: float, radius_v: float
+    ) -> np.ndarray:
         """About how many mm a point lies inside an ellipse."""
-        return (1 - np.sqrt(((self.u - u) / radius_u) ** 2 + ((self.v - v) / radius_v) ** 2)) * min(radius_u, radius_v)
+        return (1 - np.sqrt(((self.u - u) / radius_u) ** 2 + ((self.v - v) / radius_v) ** 2)) * min(
+            radius_u, radius_v
+        )
 
     def _inside_skin(self, rng: np.random.Generator) -> np.ndarray:
-        """Depth below the skin in mm: a squarish ellipse whose front comes nearer to the heart at the apex."""
+        """Depth below the skin in mm: a squarish ellipse whose front comes nearer to the heart at
+        the apex.
+        """
         half_u, half_v = rng.uniform(110, 130), rng.uniform(150, 190)
         front = self.front + rng.uniform(16, 30)
         u = self.u - half_u + front - rng.uniform(15, 30) * self.t
         v = self.v - rng.uniform(-10, 45)
-        return (1 - np.sqrt(np.sqrt(np.square(np.square(u / half_u)) + np.square(np.square(v / half_v))))) * half_u
+        return (
+            1
+            - np.sqrt(np.sqrt(np.square(np.square(u / half_u)) + np.square(np.square(v / half_v))))
+        ) * half_u
 
     def _paint_hilum(self, rng: np.random.Generator, medium: np.ndarray) -> None:
         """Large vessels and fat behind the base of the heart."""
-        hilum = self._disc(rng.uniform(35, 55), rng.uniform(-25, 15), rng.uniform(20, 32), rng.uniform(25, 45)) - 40 * np.maximum(self.t, 0)
+        hilum = self._disc(
+            rng.uniform(35, 55), rng.uniform(-25, 15), rng.uniform(20, 32), rng.uniform(25, 45)
+        ) - 40 * np.maximum(self.t, 0)
         self._fill(np.minimum(hilum, 5 * (medium + 0.5)), self.contrast.skeletal)
         self._fill(np.minimum(hilum, 5 * (medium - 0.3)), self.contrast.vessel)
 
     def _paint_abdomen(
-        self, rng: np.random.Generator, thorax: np.ndarray, fine: np.ndarray, medium: np.ndarray, coarse: np.ndarray
+        self,
+        rng: np.random.Generator,
+        thorax: np.ndarray,
+        fine: np.ndarray,
+        medium: np.ndarray,
+        coarse: np.ndarray,
     ) -> None:
         """Liver under the diaphragm, with vessels; stomach and fat behind it."""
         contrast = self.contrast
-        edge = rng.uniform(32, 58) - rng.uniform(20, 50) * self.t + (self.u - rng.uniform(-30, 20)) ** 2 / rng.uniform(180, 500)
+        edge = (
+            rng.uniform(32, 58)
+            - rng.uniform(20, 50) * self.t
+            + (self.u - rng.uniform(-30, 20)) ** 2 / rng.uniform(180, 500)
+        )
         below = np.minimum(self.v - edge + 4 * coarse, thorax)
         self._fill(np.minimum(below + rng.uniform(1, 5), thorax), contrast.fat)
         self._fill(below, contrast.liver * (1 + 0.06 * fine + 0.08 * medium))
@@ -112,7 +165,15 @@ class Body:
         behind = np.minimum(below - 2, self.u - rng.uniform(20, 45) + 5 * medium)
         self._fill(behind, contrast.skeletal * (1 + 0.5 * medium))
         self._fill(np.minimum(behind, 6 * (coarse + medium - 0.8)), contrast.fat)
-        stomach = self._disc(rng.uniform(40, 75), rng.uniform(45, 80) - 15 * self.t, rng.uniform(18, 32), rng.uniform(18, 36)) + 2 * medium
+        stomach = (
+            self._disc(
+                rng.uniform(40, 75),
+                rng.uniform(45, 80) - 15 * self.t,
+                rng.uniform(18, 32),
+                rng.uniform(18, 36),
+            )
+            + 2 * medium
+        )
         self._fill(stomach, contrast.skeletal)
         self._fill(stomach - 3, contrast.stomach * (1 + 0.35 * fine))
 

@@ -1,9 +1,11 @@
-"""The beating heart of the phantom: radii in polar coordinates around the long axis of the left ventricle.
+"""The beating heart of the phantom: radii in polar coordinates around the long axis of the left
+ventricle.
 
-Every surface is a radius r(angle, depth) in mm, so classes nest and cannot overlap. Angle 0 points from the left to the right
-ventricle; depth runs from the base at end-diastole (0) to the apex. Volumes are prescribed and the radii solved from
-them in closed form, so a heart's ejection fraction is what its group's row in `GROUP_RANGES` says; the mass of the heart muscle
-is kept, so walls thicken where they move.
+Every surface is a radius r(angle, depth) in mm, so classes nest and cannot overlap. Angle 0 points
+from the left to the right ventricle; depth runs from the base at end-diastole (0) to the apex.
+Volumes are prescribed and the radii solved from them in closed form, so a heart's ejection fraction
+is what its group's row in `GROUP_RANGES` says; the mass of the heart muscle is kept, so walls
+thicken where they move.
 """
 
 from collections.abc import Iterable
@@ -23,7 +25,9 @@ Range = tuple[float, float]
 
 
 class GroupRanges(NamedTuple):
-    """What the hearts of one group are drawn from, uniformly: volumes in ml, lengths in mm, angles in radians."""
+    """What the hearts of one group are drawn from, uniformly: volumes in ml, lengths in mm, angles
+    in radians.
+    """
 
     lv_volume: Range
     lv_ef: Range
@@ -38,11 +42,42 @@ class GroupRanges(NamedTuple):
 
 
 GROUP_RANGES = {
-    "NOR": GroupRanges((110, 165), (0.54, 0.66), (80, 94), (7.5, 9.5), (125, 175), (0.48, 0.60), (1.25, 1.5)),
-    "MINF": GroupRanges((130, 215), (0.24, 0.38), (84, 98), (7.5, 9.5), (100, 160), (0.42, 0.58), (1.2, 1.45), infarct_width=(0.7, 1.1)),
-    "DCM": GroupRanges((210, 310), (0.16, 0.34), (90, 106), (7.5, 9.5), (110, 210), (0.25, 0.50), (1.1, 1.35)),
-    "HCM": GroupRanges((95, 150), (0.62, 0.74), (80, 94), (11, 15), (80, 135), (0.50, 0.62), (1.1, 1.4), septal_thickening=(0.1, 0.5)),
-    "RV": GroupRanges((75, 130), (0.50, 0.62), (76, 90), (6, 8), (180, 250), (0.20, 0.36), (1.45, 1.75), septal_flattening=(0.08, 0.2)),
+    "NOR": GroupRanges(
+        (110, 165), (0.54, 0.66), (80, 94), (7.5, 9.5), (125, 175), (0.48, 0.60), (1.25, 1.5)
+    ),
+    "MINF": GroupRanges(
+        (130, 215),
+        (0.24, 0.38),
+        (84, 98),
+        (7.5, 9.5),
+        (100, 160),
+        (0.42, 0.58),
+        (1.2, 1.45),
+        infarct_width=(0.7, 1.1),
+    ),
+    "DCM": GroupRanges(
+        (210, 310), (0.16, 0.34), (90, 106), (7.5, 9.5), (110, 210), (0.25, 0.50), (1.1, 1.35)
+    ),
+    "HCM": GroupRanges(
+        (95, 150),
+        (0.62, 0.74),
+        (80, 94),
+        (11, 15),
+        (80, 135),
+        (0.50, 0.62),
+        (1.1, 1.4),
+        septal_thickening=(0.1, 0.5),
+    ),
+    "RV": GroupRanges(
+        (75, 130),
+        (0.50, 0.62),
+        (76, 90),
+        (6, 8),
+        (180, 250),
+        (0.20, 0.36),
+        (1.45, 1.75),
+        septal_flattening=(0.08, 0.2),
+    ),
 }
 
 
@@ -50,7 +85,9 @@ class Contours(NamedTuple):
     """Radii in mm, `(N, NUM_ANGLES)` for N depths."""
 
     endo: np.ndarray
-    """Inner side of the left ventricle's wall: papillary muscles and trabeculae lie inside, as in ACDC's masks."""
+    """Inner side of the left ventricle's wall: papillary muscles and trabeculae lie inside, as in
+    ACDC's masks.
+    """
     epi: np.ndarray
     """Outer side of the left ventricle's wall, inner side of the right ventricle."""
     rv: np.ndarray
@@ -69,7 +106,9 @@ class Contours(NamedTuple):
 
 
 class Waves:
-    """A random smooth periodic function of angle that drifts with depth; its variance is about 1."""
+    """A random smooth periodic function of angle that drifts with depth; its variance is about
+    1.
+    """
 
     def __init__(self, rng: np.random.Generator, orders: Iterable[int], *, drift: float) -> None:
         self.orders = np.array(list(orders))[:, None, None]
@@ -79,7 +118,9 @@ class Waves:
 
     def __call__(self, t: np.ndarray) -> np.ndarray:
         """Values `(N, NUM_ANGLES)` at relative depths `(N, 1)`."""
-        waves = self.sizes * np.cos(self.orders * ANGLES + self.phases + self.drifts * t)  # (K, N, NUM_ANGLES)
+        waves = self.sizes * np.cos(
+            self.orders * ANGLES + self.phases + self.drifts * t
+        )  # (K, N, NUM_ANGLES)
         return np.asarray(waves.sum(axis=0))
 
 
@@ -87,7 +128,10 @@ class Heart:
     """One heart of a group, drawn with `rng`. All lengths in mm, volumes in mm3."""
 
     def __init__(self, group: str, rng: np.random.Generator) -> None:
-        drawn = {name: float(rng.uniform(*limits)) for name, limits in GROUP_RANGES[group]._asdict().items()}
+        drawn = {
+            name: float(rng.uniform(*limits))
+            for name, limits in GROUP_RANGES[group]._asdict().items()
+        }
         self.length, self.wall = drawn["length"], drawn["wall"]
         self.lv_volumes = _volumes(drawn["lv_volume"], drawn["lv_ef"])
         self.rv_volumes = _volumes(drawn["rv_volume"], drawn["rv_ef"])
@@ -95,9 +139,22 @@ class Heart:
         self.half_angle = drawn["rv_half_angle"]
         self.thickening, self.flattening = drawn["septal_thickening"], drawn["septal_flattening"]
         self.infarct = (rng.uniform(-np.pi, np.pi), rng.uniform(0.45, 0.75), drawn["infarct_width"])
-        self.rv_twist, self.rv_base, self.rv_apex = rng.uniform(0, 0.5), rng.uniform(0, 6), rng.uniform(0.84, 0.98)
-        self.rv_wall, self.trabeculae, self.fat = rng.uniform(2, 3.5), rng.uniform(0.04, 0.12), rng.uniform(1, 6)
-        self.papillary = np.array([[rng.normal(side * 2.35, 0.2), rng.uniform(0.7, 1.5), rng.uniform(3, 5.5)] for side in (-1, 1)])
+        self.rv_twist, self.rv_base, self.rv_apex = (
+            rng.uniform(0, 0.5),
+            rng.uniform(0, 6),
+            rng.uniform(0.84, 0.98),
+        )
+        self.rv_wall, self.trabeculae, self.fat = (
+            rng.uniform(2, 3.5),
+            rng.uniform(0.04, 0.12),
+            rng.uniform(1, 6),
+        )
+        self.papillary = np.array(
+            [
+                [rng.normal(side * 2.35, 0.2), rng.uniform(0.7, 1.5), rng.uniform(3, 5.5)]
+                for side in (-1, 1)
+            ]
+        )
         self.lv_waves = Waves(rng, range(2, 5), drift=1.0)
         self.lv_roundness = rng.uniform(0.01, 0.035)
         self.wall_waves = Waves(rng, range(1, 4), drift=1.0)
@@ -133,12 +190,16 @@ class Heart:
         return self.length * (1 - self.shortening * phase)
 
     def _lv_depth(self, depth: np.ndarray, phase: float) -> np.ndarray:
-        """Depths as parts of the ventricle's present length `(N, 1)`: the base descends, the apex stays."""
+        """Depths as parts of the ventricle's present length `(N, 1)`: the base descends, the apex
+        stays.
+        """
         return (1 - (self.length - depth) / self._lv_length(phase))[:, None]
 
     def _endo_shape(self, t: np.ndarray) -> np.ndarray:
         septum = np.exp(-((ANGLES / 0.6) ** 2))
-        return _taper(t) * (1 + self.lv_roundness * self.lv_waves(t)) * (1 - self.flattening * septum)
+        return (
+            _taper(t) * (1 + self.lv_roundness * self.lv_waves(t)) * (1 - self.flattening * septum)
+        )
 
     def _infarct(self, t: np.ndarray) -> np.ndarray:
         """1 inside the infarct, smoothly 0 outside; 0 everywhere in a heart that has none."""
@@ -152,7 +213,9 @@ class Heart:
         return 1 - 0.9 * self._infarct(t)
 
     def _solve_radius(self) -> float:
-        square = (self._endo_shape(GRID[:, None]) ** 2).sum() / 2 * RADIANS * self.length / len(GRID)
+        square = (
+            (self._endo_shape(GRID[:, None]) ** 2).sum() / 2 * RADIANS * self.length / len(GRID)
+        )
         return float(np.sqrt(self.lv_volumes[0] / square))
 
     def _contraction(self, phase: float) -> float:
@@ -161,23 +224,35 @@ class Heart:
         square, motion = self._endo_shape(t) ** 2 / 2, self._motion(t)
         cell = self.radius**2 * RADIANS * self._lv_length(phase) / len(GRID)
         still, linear, quadratic = (cell * (square * motion**power).sum() for power in (0, 1, 2))
-        return (linear - np.sqrt(max(linear**2 - quadratic * (still - _at_phase(self.lv_volumes, phase)), 0))) / quadratic
+        return (
+            linear
+            - np.sqrt(max(linear**2 - quadratic * (still - _at_phase(self.lv_volumes, phase)), 0))
+        ) / quadratic
 
     def _left_walls(self, t: np.ndarray, phase: float) -> tuple[np.ndarray, np.ndarray]:
         relaxed = self.radius * self._endo_shape(t)
         endo = relaxed * (1 - self._contraction(phase) * self._motion(t))
         septum = np.exp(-((ANGLES / 0.9) ** 2))
-        wall = self.wall * (1 + 0.06 * self.wall_waves(t)) * (1 + self.thickening * septum) * (1 - 0.4 * self._infarct(t))
+        wall = (
+            self.wall
+            * (1 + 0.06 * self.wall_waves(t))
+            * (1 + self.thickening * septum)
+            * (1 - 0.4 * self._infarct(t))
+        )
         stretched = t * self.length / (self.length + 0.8 * self.wall)
         outer = (self.radius + wall) * self._endo_shape(stretched)
         area = np.maximum(outer**2 - relaxed**2, np.where(t < 1, (0.4 * wall) ** 2, 0))
         return endo, np.sqrt(endo**2 + area * self.length / self._lv_length(phase))
 
     def _rv_ends(self, phase: float) -> tuple[float, float]:
-        return self.rv_base + 1.25 * (self.length - self._lv_length(phase)), self.rv_apex * self.length
+        return self.rv_base + 1.25 * (
+            self.length - self._lv_length(phase)
+        ), self.rv_apex * self.length
 
     def _rv_spread(self, depth: np.ndarray, phase: float) -> tuple[np.ndarray, np.ndarray]:
-        """Thickness of the right ventricle in 0..1 `(N, NUM_ANGLES)`, and whether a depth lies in it `(N,)`."""
+        """Thickness of the right ventricle in 0..1 `(N, NUM_ANGLES)`, and whether a depth lies in
+        it `(N,)`.
+        """
         base, apex = self._rv_ends(phase)
         t = ((depth - base) / (apex - base))[:, None]
         size = np.maximum(1 - np.clip(t, 0, 1) ** 1.7, 0)
@@ -194,12 +269,18 @@ class Heart:
         spread, _ = self._rv_spread(depth, phase)
         cell = RADIANS * (apex - base) / len(GRID)
         linear, quadratic = (epi * spread).sum() * cell, (spread**2).sum() / 2 * cell
-        return (np.sqrt(linear**2 + 4 * quadratic * _at_phase(self.rv_volumes, phase)) - linear) / (2 * quadratic)
+        return (np.sqrt(linear**2 + 4 * quadratic * _at_phase(self.rv_volumes, phase)) - linear) / (
+            2 * quadratic
+        )
 
     def _papillary_discs(self, t: np.ndarray, endo: np.ndarray) -> np.ndarray:
         angle, offset, size = (column[None] for column in self.papillary.T)
-        at_angle = endo[:, np.rint((_wrap(angle[0]) + np.pi) / RADIANS).astype(int) % NUM_ANGLES]  # (N, 2)
-        own = np.minimum(size * np.sqrt(np.clip(1 - ((t[:, None] - 0.55) / 0.33) ** 2, 0, 1)), 0.35 * at_angle)
+        at_angle = endo[
+            :, np.rint((_wrap(angle[0]) + np.pi) / RADIANS).astype(int) % NUM_ANGLES
+        ]  # (N, 2)
+        own = np.minimum(
+            size * np.sqrt(np.clip(1 - ((t[:, None] - 0.55) / 0.33) ** 2, 0, 1)), 0.35 * at_angle
+        )
         return np.stack([at_angle - offset * own, np.broadcast_to(angle, own.shape), own], axis=-1)
 
 
@@ -212,7 +293,9 @@ def _at_phase(volumes: Range, phase: float) -> float:
 
 
 def _taper(t: np.ndarray) -> np.ndarray:
-    """Radius of the ventricle along its axis: widest at 0.3, a little narrower at the base, 0 at the apex."""
+    """Radius of the ventricle along its axis: widest at 0.3, a little narrower at the base, 0 at
+    the apex.
+    """
     apical = np.sqrt(np.maximum(1 - np.clip((t - 0.3) / 0.7, 0, 1) ** 2.2, 0))
     return apical * (1 - 0.1 * np.clip((0.3 - t) / 0.3, 0, 1.3) ** 2)
 

@@ -1,4 +1,7 @@
-"""A record: one image with its mask and whose it is. Sources yield records; everything after is the same."""
+"""A record: one image with its mask and whose it is.
+
+Sources yield records; everything after is the same.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +11,8 @@ from pathlib import Path
 class Record:
     """One image on disk.
 
-    `id` is the image's file stem, `split` one of train, val, test (or empty), `spacing` (row, column) in mm.
-    `phase` and `group` are empty where unknown.
+    `id` is the image's file stem, `split` one of train, val, test (or empty), `spacing` (row,
+    column) in mm. `phase` and `group` are empty where unknown.
     """
 
     id: str

@@ -1,4 +1,6 @@
-"""Recognises what lies at a path and turns it into records: an ACDC tree, paired folders, or the built-in phantom."""
+"""Recognises what lies at a path and turns it into records: an ACDC tree, paired folders, or the
+built-in phantom.
+"""
 
 import fcntl
 import hashlib
@@ -25,7 +27,9 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Source:
-    """Records of one data set; `kind` is phantom, acdc or paired, `root` the paired folders they were read from."""
+    """Records of one data set; `kind` is phantom, acdc or paired, `root` the paired folders they
+    were read from.
+    """
 
     kind: str
     root: Path
@@ -36,10 +40,16 @@ class Source:
         return [record for record in self.records if record.split == name]
 
     def digest(self) -> str:
-        """SHA-256 over places and bytes of all files, the data's identity in run.json; the same for every fold."""
+        """SHA-256 over places and bytes of all files, the data's identity in run.json; the same for
+        every fold.
+        """
         hasher = hashlib.sha256()
-        for path in sorted(path for record in self.records for path in (record.image, record.mask) if path):
-            hasher.update(f"{path.relative_to(self.root).as_posix()} {path.stat().st_size}\n".encode())
+        for path in sorted(
+            path for record in self.records for path in (record.image, record.mask) if path
+        ):
+            hasher.update(
+                f"{path.relative_to(self.root).as_posix()} {path.stat().st_size}\n".encode()
+            )
             hasher.update(path.read_bytes())
         return hasher.hexdigest()
 
@@ -51,7 +61,9 @@ def open_source(
     work_dir: Path = Path("data"),
     on_progress: Progress = lambda what, done, total: None,
 ) -> Source:
-    """Reads the data at `data.path`. Volumes are cut to slices once, into `work_dir`, and so is the phantom.
+    """Reads the data at `data.path`.
+
+    Volumes are cut to slices once, into `work_dir`, and so is the phantom.
 
     Raises:
         DataError: Nothing there, nothing recognised, or broken files.
@@ -76,7 +88,8 @@ def recognize(data: DataConfig) -> str:
     path = Path(data.path)
     if not path.is_dir():
         raise DataError(
-            f"{path}: no such folder; give --data the ACDC tree or the folder that holds {data.image_dir}/ and {data.mask_dir}/"
+            f"{path}: no such folder; give --data the ACDC tree or the folder that holds "
+            f"{data.image_dir}/ and {data.mask_dir}/"
         )
     if data.source != "auto":
         return data.source
@@ -85,14 +98,16 @@ def recognize(data: DataConfig) -> str:
     if is_acdc_tree(path):
         return "acdc"
     raise DataError(
-        f"{path}: neither an ACDC tree (patient001/Info.cfg ...) nor paired folders ({data.image_dir}/ and {data.mask_dir}/, "
+        f"{path}: neither an ACDC tree (patient001/Info.cfg ...) nor paired folders "
+        f"({data.image_dir}/ and {data.mask_dir}/, "
         "also below train, val, test); check the path, or set data.image_dir and data.mask_dir"
     )
 
 
 @contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
-    """Lets one process at a time into a folder, so that those of a training do not all write the same slices there.
+    """Lets one process at a time into a folder, so that those of a training do not all write the
+    same slices there.
 
     Where the folder cannot be made or the file system has no locks, nobody waits.
     """
@@ -108,13 +123,24 @@ def _alone_in(folder: Path) -> Iterator[None]:
 def _phantom(work_dir: Path, on_progress: Progress) -> Path:
     out = work_dir / "phantom"
     if not out.is_dir():
-        synthesize(out, num_patients=PHANTOM_PATIENTS, on_patient=lambda done, total: on_progress("phantom patients", done, total))
+        synthesize(
+            out,
+            num_patients=PHANTOM_PATIENTS,
+            on_patient=lambda done, total: on_progress("phantom patients", done, total),
+        )
     return out
 
 
-def _prepared(tree: Path, data: DataConfig, settings: PrepareConfig, work_dir: Path, on_progress: Progress) -> Path:
-    """The folder of slices cut from these files with these settings, made when it is not there yet."""
-    files = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(tree.resolve().rglob("*.*"))]
+def _prepared(
+    tree: Path, data: DataConfig, settings: PrepareConfig, work_dir: Path, on_progress: Progress
+) -> Path:
+    """The folder of slices cut from these files with these settings, made when it is not there
+    yet.
+    """
+    files = [
+        (str(path), path.stat().st_size, path.stat().st_mtime_ns)
+        for path in sorted(tree.resolve().rglob("*.*"))
+    ]
     rule = [files, config_tree(settings), data.val_fraction, data.split_seed]
     digest = hashlib.sha256(json.dumps(rule).encode()).hexdigest()[:8]
     out = work_dir / "prepared" / f"{tree.resolve().name}-{digest}"
@@ -131,7 +157,9 @@ def _prepared(tree: Path, data: DataConfig, settings: PrepareConfig, work_dir: P
 
 
 def _divided(records: Sequence[Record], data: DataConfig) -> list[Record]:
-    """Gives every record a split: by fold where one is set, else by folder; without a val folder part of the patients validates."""
+    """Gives every record a split: by fold where one is set, else by folder; without a val folder
+    part of the patients validates.
+    """
     named = [record if record.split else replace(record, split="train") for record in records]
     splits = {record.split for record in named}
     if data.fold is not None:
@@ -139,16 +167,28 @@ def _divided(records: Sequence[Record], data: DataConfig) -> list[Record]:
     if "val" in splits or "train" not in splits:
         return named
     _, val = split_patients(_groups(named), val_fraction=data.val_fraction, seed=data.split_seed)
-    return [replace(record, split="val") if record.patient in val and record.split == "train" else record for record in named]
+    return [
+        replace(record, split="val")
+        if record.patient in val and record.split == "train"
+        else record
+        for record in named
+    ]
 
 
 def _folded(records: Sequence[Record], data: DataConfig) -> list[Record]:
-    """Train and val as one, in natural order of names, with the patients of the fold in val; the test records stay."""
-    pooled = sorted((record for record in records if record.split != "test"), key=lambda record: natural_key(record.id))
+    """Train and val as one, in natural order of names, with the patients of the fold in val; the
+    test records stay.
+    """
+    pooled = sorted(
+        (record for record in records if record.split != "test"),
+        key=lambda record: natural_key(record.id),
+    )
     val: list[str] = []
     if pooled and data.folds is not None and isinstance(data.fold, int):
         val = fold_patients(_groups(pooled), num_folds=data.folds, seed=data.split_seed)[data.fold]
-    divided = [replace(record, split="val" if record.patient in val else "train") for record in pooled]
+    divided = [
+        replace(record, split="val" if record.patient in val else "train") for record in pooled
+    ]
     return [*divided, *(record for record in records if record.split == "test")]
 
 
@@ -159,6 +199,14 @@ def _groups(records: Sequence[Record]) -> dict[str, str]:
 
 def _check_patients(root: Path, records: Sequence[Record]) -> None:
     try:
-        check_disjoint({split: {record.patient for record in records if record.split == split} for split in SPLITS})
+        check_disjoint(
+            {
+                split: {record.patient for record in records if record.split == split}
+                for split in SPLITS
+            }
+        )
     except DataError as error:
-        raise DataError(f"{root}: {error}; if these are different people, say how to tell them apart with data.patients") from None
+        raise DataError(
+            f"{root}: {error}; if these are different people, say how to tell them apart with "
+            "data.patients"
+        ) from None

@@ -1,4 +1,6 @@
-"""The fixed part of preprocessing (MONAI, done once and cached) and the random part (Albumentations, anew each epoch)."""
+"""The fixed part of preprocessing (MONAI, done once and cached) and the random part
+(Albumentations, anew each epoch).
+"""
 
 import random
 from collections.abc import Callable, Sequence
@@ -18,11 +20,15 @@ SHEAR_DEGREES = 16.7
 """The reference study's shear factor of 0.3 as an angle."""
 
 
-def load_example(record: Record, *, data: DataConfig, classes: ClassesConfig) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Image float32 `(C, H, W)` in 0..1 and mask uint8 `(H, W)` of one record at their size on disk.
+def load_example(
+    record: Record, *, data: DataConfig, classes: ClassesConfig
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Image float32 `(C, H, W)` in 0..1 and mask uint8 `(H, W)` of one record at their size on
+    disk.
 
     Raises:
-        DataError: A file is unreadable, has other channels or values than configured, or the two differ in size.
+        DataError: A file is unreadable, has other channels or values than configured, or the two
+            differ in size.
     """
     image = read_image(record.image, channels=data.channels)
     if record.mask is None:
@@ -32,15 +38,25 @@ def load_example(record: Record, *, data: DataConfig, classes: ClassesConfig) ->
     return torch.from_numpy(image), torch.from_numpy(mask)
 
 
-def fixed_transforms(data: DataConfig) -> Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]:
-    """Maps `{"image": (C, H, W), "mask": (1, H, W)}` to `data.size`, as plain tensors without metadata."""
+def fixed_transforms(
+    data: DataConfig,
+) -> Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]:
+    """Maps `{"image": (C, H, W), "mask": (1, H, W)}` to `data.size`, as plain tensors without
+    metadata.
+    """
     keys = ("image", "mask")
-    resize = [Resized(keys, spatial_size=data.size, mode=("bilinear", "nearest-exact"))] if data.size else []
+    resize = (
+        [Resized(keys, spatial_size=data.size, mode=("bilinear", "nearest-exact"))]
+        if data.size
+        else []
+    )
     return Compose([*resize, EnsureTyped(keys, track_meta=False)])
 
 
 def normalize(images: torch.Tensor, data: DataConfig) -> torch.Tensor:
-    """Brings images `(B, C, H, W)` in 0..1 to the range that networks see; `image` mode accepts any range."""
+    """Brings images `(B, C, H, W)` in 0..1 to the range that networks see; `image` mode accepts any
+    range.
+    """
     if data.normalize == "none":
         return images
     if data.normalize == "fixed":
@@ -54,49 +70,80 @@ class Augment:
 
     def __init__(self, config: AugmentConfig) -> None:
         transforms = _PIPELINES[config.preset](config)
-        self.square, self.oblong = A.Compose(transforms), A.Compose(_without_quarter_turns(transforms))
+        self.square, self.oblong = (
+            A.Compose(transforms),
+            A.Compose(_without_quarter_turns(transforms)),
+        )
 
-    def __call__(self, image: np.ndarray, mask: np.ndarray, *, key: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-        """Transforms image `(C, H, W)` in 0..1 and mask `(H, W)` alike; `key` is, say, (seed, epoch, index)."""
+    def __call__(
+        self, image: np.ndarray, mask: np.ndarray, *, key: tuple[int, ...]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Transforms image `(C, H, W)` in 0..1 and mask `(H, W)` alike; `key` is, say, (seed,
+        epoch, index).
+        """
         generator = np.random.default_rng(key)
         pipeline = self.square if mask.shape[0] == mask.shape[1] else self.oblong
         pipeline.set_random_state(generator, random.Random(int(generator.integers(2**63))))
         result = pipeline(image=image.transpose(1, 2, 0), mask=mask)  # (H, W, C)
-        return np.ascontiguousarray(result["image"].transpose(2, 0, 1)), np.ascontiguousarray(result["mask"])  # (C, H, W)
+        return np.ascontiguousarray(result["image"].transpose(2, 0, 1)), np.ascontiguousarray(
+            result["mask"]
+        )  # (C, H, W)
 
 
-def _without_quarter_turns(transforms: Sequence[A.BasicTransform | A.BaseCompose]) -> list[A.BasicTransform | A.BaseCompose]:
-    """The same for images that are not square, whose size a quarter turn would change: flips alone remain of the symmetries."""
+def _without_quarter_turns(
+    transforms: Sequence[A.BasicTransform | A.BaseCompose],
+) -> list[A.BasicTransform | A.BaseCompose]:
+    """The same for images that are not square, whose size a quarter turn would change: flips alone
+    remain of the symmetries.
+    """
     symmetries = [each for each in transforms if isinstance(each, A.SquareSymmetry)]
-    kept = [each for each in transforms if not isinstance(each, A.RandomRotate90 | A.SquareSymmetry)]
-    return [*(flip(p=each.p) for each in symmetries for flip in (A.HorizontalFlip, A.VerticalFlip)), *kept]
+    kept = [
+        each for each in transforms if not isinstance(each, A.RandomRotate90 | A.SquareSymmetry)
+    ]
+    return [
+        *(flip(p=each.p) for each in symmetries for flip in (A.HorizontalFlip, A.VerticalFlip)),
+        *kept,
+    ]
 
 
 class BiasField(A.ImageOnlyTransform):
     """Multiplies the image by a smooth random field, as the sensitivity of a surface coil does.
 
-    The field is exp of a 3x3 grid of normal draws with standard deviation `spread`, interpolated over the image.
+    The field is exp of a 3x3 grid of normal draws with standard deviation `spread`, interpolated
+    over the image.
     """
 
     def __init__(self, spread: float, p: float = 0.5) -> None:
         super().__init__(p=p)
         self.spread = spread
 
-    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+    def get_params_dependent_on_data(
+        self, params: dict[str, Any], data: dict[str, Any]
+    ) -> dict[str, Any]:
         height, width = params["shape"][:2]
         grid = self.random_generator.normal(0, self.spread, (3, 3)).astype(np.float32)
-        return {"field": np.exp(cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC))[..., None]}  # (H, W, 1)
+        return {
+            "field": np.exp(cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC))[
+                ..., None
+            ]
+        }  # (H, W, 1)
 
     def apply(self, img: np.ndarray, field: np.ndarray, **params: Any) -> np.ndarray:
         return np.clip(img * field, 0, 1)
 
 
 def _shift(limit: float, p: float) -> A.Affine:
-    return A.Affine(translate_percent={"x": (-limit, limit), "y": (-limit, limit)}, border_mode=cv2.BORDER_REPLICATE, p=p)
+    return A.Affine(
+        translate_percent={"x": (-limit, limit), "y": (-limit, limit)},
+        border_mode=cv2.BORDER_REPLICATE,
+        p=p,
+    )
 
 
 def _shear(p: float) -> A.Affine:
-    return A.Affine(shear={"x": (-SHEAR_DEGREES, SHEAR_DEGREES), "y": (-SHEAR_DEGREES, SHEAR_DEGREES)}, p=p)
+    return A.Affine(
+        shear={"x": (-SHEAR_DEGREES, SHEAR_DEGREES), "y": (-SHEAR_DEGREES, SHEAR_DEGREES)}, p=p
+    )
 
 
 def _mix() -> list[A.BasicTransform | A.BaseCompose]:
@@ -136,7 +183,12 @@ _PIPELINES: dict[str, Callable[[AugmentConfig], list[A.BasicTransform | A.BaseCo
     "rotate90": lambda config: [A.RandomRotate90(p=0.5)],
     "shear": lambda config: [_shear(0.5)],
     "shift": lambda config: [_shift(0.1, 0.5)],
-    "reference": lambda config: [A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.5), A.RandomRotate90(p=0.5), _shift(0.15, 0.2)],
+    "reference": lambda config: [
+        A.HorizontalFlip(p=0.5),
+        A.VerticalFlip(p=0.5),
+        A.RandomRotate90(p=0.5),
+        _shift(0.15, 0.2),
+    ],
     "mix": lambda config: _mix(),
     "strong": _strong,
 }

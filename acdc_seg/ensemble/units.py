@@ -1,4 +1,7 @@
-"""Units: what an ensemble is chosen from. One run, or all fold runs of one recipe, each image predicted by those that never saw it."""
+"""Units: what an ensemble is chosen from.
+
+One run, or all fold runs of one recipe, each image predicted by those that never saw it.
+"""
 
 import json
 import re
@@ -16,7 +19,13 @@ from acdc_seg.data.records import Record
 from acdc_seg.data.sources import Progress, open_source
 from acdc_seg.errors import ConfigError, DataError
 from acdc_seg.predict import check_classes, find_checkpoint, load_predictor
-from acdc_seg.probabilities import StoredProbabilities, digest_file, digest_images, find_probabilities, store_probabilities
+from acdc_seg.probabilities import (
+    StoredProbabilities,
+    digest_file,
+    digest_images,
+    find_probabilities,
+    store_probabilities,
+)
 from acdc_seg.run import Run
 
 
@@ -37,12 +46,18 @@ class MemberRun:
 
     @cached_property
     def _trained(self) -> tuple[frozenset[str], frozenset[str]]:
-        return frozenset(_digest(record.image) for record in self.train), frozenset(record.patient for record in self.train)
+        return frozenset(_digest(record.image) for record in self.train), frozenset(
+            record.patient for record in self.train
+        )
 
     def saw(self, record: Record) -> bool:
-        """Whether training used this image, under whatever name, or another image of its patient."""
+        """Whether training used this image, under whatever name, or another image of its
+        patient.
+        """
         images, patients = self._trained
-        return _digest(record.image) in images or (record.image.resolve().is_relative_to(self.root) and record.patient in patients)
+        return _digest(record.image) in images or (
+            record.image.resolve().is_relative_to(self.root) and record.patient in patients
+        )
 
 
 @dataclass(frozen=True)
@@ -57,7 +72,9 @@ class Unit:
         return {digest: record for run in self.runs for digest, record in run.validated.items()}
 
     def seen(self, records: Iterable[Record]) -> list[Record]:
-        """Those records that every run of the unit saw in training, so that none can predict them honestly."""
+        """Those records that every run of the unit saw in training, so that none can predict them
+        honestly.
+        """
         return [record for record in records if all(run.saw(record) for run in self.runs)]
 
     def witnesses(self, record: Record) -> list[MemberRun]:
@@ -65,7 +82,9 @@ class Unit:
         return [run for run in self.runs if not run.saw(record)] or list(self.runs)
 
 
-def open_units(paths: Sequence[Path], *, on_progress: Progress = lambda what, done, total: None) -> list[Unit]:
+def open_units(
+    paths: Sequence[Path], *, on_progress: Progress = lambda what, done, total: None
+) -> list[Unit]:
     """Opens run folders and groups those that differ in `data.fold` only.
 
     Raises:
@@ -87,32 +106,50 @@ def open_units(paths: Sequence[Path], *, on_progress: Progress = lambda what, do
 
 
 def common_validation(units: Sequence[Unit]) -> list[Record]:
-    """The validation images that most units share; of several such sets that of the first unit, in its order.
+    """The validation images that most units share; of several such sets that of the first unit, in
+    its order.
 
     A unit that validated on none of them has no say in it.
 
     Raises:
         DataError: No unit validated on anything.
     """
-    num_units, shared = max((_shared_with(unit, units) for unit in units), key=lambda found: found[0])
+    num_units, shared = max(
+        (_shared_with(unit, units) for unit in units), key=lambda found: found[0]
+    )
     if not num_units:
-        raise DataError("none of these runs validated on any image; say what to choose on with --data and --split")
+        raise DataError(
+            "none of these runs validated on any image; say what to choose on with --data and "
+            "--split"
+        )
     return list(shared.values())
 
 
 def _shared_with(leader: Unit, units: Sequence[Unit]) -> tuple[int, dict[str, Record]]:
-    """How many units share validation images with the leader, and the images that all of those share, by SHA-256."""
+    """How many units share validation images with the leader, and the images that all of those
+    share, by SHA-256.
+    """
     shared, num_units = leader.validated(), 0
     for unit in units:
         if common := shared.keys() & unit.validated().keys():
-            shared, num_units = {digest: record for digest, record in shared.items() if digest in common}, num_units + 1
+            shared, num_units = (
+                {digest: record for digest, record in shared.items() if digest in common},
+                num_units + 1,
+            )
     return num_units, shared
 
 
 def predict_unit(
-    unit: Unit, records: Sequence[Record], *, tta: str, device: str = "auto", batch_size: int = 16, on_progress: Progress
+    unit: Unit,
+    records: Sequence[Record],
+    *,
+    tta: str,
+    device: str = "auto",
+    batch_size: int = 16,
+    on_progress: Progress,
 ) -> list[np.ndarray]:
-    """Probabilities float16 `(K, H, W)` of the records, each the mean over the unit's witnesses; computed once, kept in the run folders.
+    """Probabilities float16 `(K, H, W)` of the records, each the mean over the unit's witnesses;
+    computed once, kept in the run folders.
 
     Args:
         tta: none, flips or dihedral.
@@ -123,12 +160,20 @@ def predict_unit(
     for run in unit.runs:
         asked = [number for number, able in enumerate(witnesses) if run in able]
         for own in (True, False):
-            part = [number for number in asked if (_digest(records[number].image) in run.validated) == own]
+            part = [
+                number
+                for number in asked
+                if (_digest(records[number].image) in run.validated) == own
+            ]
             if part:
                 foreign = [records[number] for number in part]
-                stored = _probabilities(run, None if own else foreign, tta, device, batch_size, on_progress)
+                stored = _probabilities(
+                    run, None if own else foreign, tta, device, batch_size, on_progress
+                )
                 for number in part:
-                    record = run.validated[_digest(records[number].image)] if own else records[number]
+                    record = (
+                        run.validated[_digest(records[number].image)] if own else records[number]
+                    )
                     found[number].append(stored[record.id])
     return [arrays[0] if len(arrays) == 1 else _mean(arrays) for arrays in found]
 
@@ -138,7 +183,12 @@ def _mean(arrays: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _probabilities(
-    run: MemberRun, foreign: Sequence[Record] | None, tta: str, device: str, batch_size: int, on_progress: Progress
+    run: MemberRun,
+    foreign: Sequence[Record] | None,
+    tta: str,
+    device: str,
+    batch_size: int,
+    on_progress: Progress,
 ) -> StoredProbabilities:
     """Those of the run's own validation images, or of foreign ones, which are kept apart."""
     records, folder = run.val if foreign is None else foreign, run.folder / "probabilities"
@@ -153,26 +203,34 @@ def _probabilities(
         on_progress(f"{run.folder.name}, {tta}", done, len(records))
 
     predictor = load_predictor(best, device=device)
-    return store_probabilities(folder, predictor, records, checkpoint=best, tta=tta, batch_size=batch_size, on_image=report)
+    return store_probabilities(
+        folder, predictor, records, checkpoint=best, tta=tta, batch_size=batch_size, on_image=report
+    )
 
 
 def _open_run(path: Path, on_progress: Progress) -> MemberRun:
     if path.is_file():
-        raise ConfigError(f"{path}: a file; give the run's folder, whose data and folds tell which images it may be chosen on")
+        raise ConfigError(
+            f"{path}: a file; give the run's folder, whose data and folds tell which images it "
+            "may be chosen on"
+        )
     config = load_checkpoint(find_checkpoint(path)).config
     source = open_source(config.data, prepare_settings=config.prepare, on_progress=on_progress)
     val = source.split("val")
     recorded = Run(path).read_json().get("val_patients")
     if recorded is not None and set(recorded) != {record.patient for record in val}:
         raise DataError(
-            f"{path}: {source.root} does not validate on the patients that the run was validated on; "
+            f"{path}: {source.root} does not validate on the patients that the run was validated "
+            "on; "
             "restore the data, or train the run again"
         )
     return MemberRun(path, config, source.root.resolve(), tuple(source.split("train")), tuple(val))
 
 
 def _group(run: MemberRun, groups: dict[str, list[MemberRun]]) -> str:
-    """A key that the fold runs of one recipe share; a second run of a fold that is there already opens a group of its own."""
+    """A key that the fold runs of one recipe share; a second run of a fold that is there already
+    opens a group of its own.
+    """
     tree = config_tree(run.config)
     fold = tree["data"].pop("fold")
     if not isinstance(fold, int):
@@ -180,7 +238,9 @@ def _group(run: MemberRun, groups: dict[str, list[MemberRun]]) -> str:
     del tree["name"], tree["runs_dir"]
     recipe = json.dumps(tree, sort_keys=True)
     keys = (f"{recipe} {number}" for number in count())
-    return next(key for key in keys if all(other.config.data.fold != fold for other in groups.get(key, [])))
+    return next(
+        key for key in keys if all(other.config.data.fold != fold for other in groups.get(key, []))
+    )
 
 
 def _unit_name(runs: Sequence[MemberRun]) -> str:

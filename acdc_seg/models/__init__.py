@@ -41,7 +41,8 @@ MODELS: dict[str, Callable[..., SegmentationModel]] = {
 
 
 def build_model(name: str, in_channels: int, num_classes: int, **options: Any) -> SegmentationModel:
-    """A network with fresh weights, mapping images `(B, in_channels, H, W)` to logits `(B, num_classes, H, W)`.
+    """A network with fresh weights, mapping images `(B, in_channels, H, W)` to logits `(B,
+    num_classes, H, W)`.
 
     Args:
         name: Key of `MODELS`.

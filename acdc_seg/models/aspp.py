@@ -1,6 +1,7 @@
 """Atrous spatial pyramid pooling, shared by the DeepLab networks.
 
-Chen, Papandreou, Schroff and Adam, "Rethinking atrous convolution for semantic image segmentation", 2017.
+Chen, Papandreou, Schroff and Adam, "Rethinking atrous convolution for semantic image segmentation",
+2017.
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,9 @@ RATES = {8: (12, 24, 36), 16: (6, 12, 18)}
 
 
 class ASPP(nn.Module):
-    """Atrous spatial pyramid pooling: a 1x1, three dilated 3x3 branches and the image's mean, concatenated and merged."""
+    """Atrous spatial pyramid pooling: a 1x1, three dilated 3x3 branches and the image's mean,
+    concatenated and merged.
+    """
 
     def __init__(self, in_channels: int, *, rates: Sequence[int], dropout: float) -> None:
         super().__init__()
@@ -28,7 +31,10 @@ class ASPP(nn.Module):
                 ImagePooling(in_channels, ASPP_CHANNELS),
             ]
         )
-        self.merge = nn.Sequential(conv_norm_relu(len(self.branches) * ASPP_CHANNELS, ASPP_CHANNELS, 1), nn.Dropout(dropout))
+        self.merge = nn.Sequential(
+            conv_norm_relu(len(self.branches) * ASPP_CHANNELS, ASPP_CHANNELS, 1),
+            nn.Dropout(dropout),
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Maps `(B, in_channels, H, W)` to `(B, 256, H, W)`."""
@@ -36,7 +42,9 @@ class ASPP(nn.Module):
 
 
 class ImagePooling(nn.Sequential):
-    """Mean over the map, 1x1 convolution, BatchNorm, ReLU, spread over the map again (bilinear from one pixel is constant)."""
+    """Mean over the map, 1x1 convolution, BatchNorm, ReLU, spread over the map again (bilinear from
+    one pixel is constant).
+    """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(
@@ -52,10 +60,14 @@ class ImagePooling(nn.Sequential):
 
 
 class PooledBatchNorm2d(nn.BatchNorm2d):
-    """BatchNorm of 1x1 maps; one image alone has no variance, so it is normalised by the running statistics, which it leaves alone."""
+    """BatchNorm of 1x1 maps; one image alone has no variance, so it is normalised by the running
+    statistics, which it leaves alone.
+    """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Maps `(B, C, 1, 1)` to the same shape."""
         if self.training and len(x) == 1:
-            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
+            return F.batch_norm(
+                x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
+            )
         return super().forward(x)

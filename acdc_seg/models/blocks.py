@@ -8,24 +8,47 @@ from torch import nn
 class AtrousConv2d(nn.Conv2d):
     """A 3x3 convolution with padding equal to its dilation that does not multiply by padding.
 
-    Where the dilation reaches the height of the map, the upper and lower taps fall on zero padding at every position, and the
-    same holds for the width and the left and right taps. Those taps are left out: same output, same gradients (theirs are zero),
-    down to 1/9 of the work. Parameters are those of `nn.Conv2d`.
+    Where the dilation reaches the height of the map, the upper and lower taps fall on zero padding
+    at every position, and the same holds for the width and the left and right taps. Those taps are
+    left out: same output, same gradients (theirs are zero), down to 1/9 of the work. Parameters are
+    those of `nn.Conv2d`.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, *, dilation: int, stride: int = 1, bias: bool = True) -> None:
-        super().__init__(in_channels, out_channels, 3, stride=stride, padding=dilation, dilation=dilation, bias=bias)
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        dilation: int,
+        stride: int = 1,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(
+            in_channels,
+            out_channels,
+            3,
+            stride=stride,
+            padding=dilation,
+            dilation=dilation,
+            bias=bias,
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Maps `(B, in_channels, H, W)` to `(B, out_channels, H, W)`, or to the ceiling of H and W over the stride."""
+        """Maps `(B, in_channels, H, W)` to `(B, out_channels, H, W)`, or to the ceiling of H and W
+        over the stride.
+        """
         (rows, row_padding), (columns, column_padding) = map(self._live_taps, x.shape[-2:])
         if row_padding and column_padding:
             return super().forward(x)
         weight = self.weight[:, :, rows, columns]  # (out_channels, in_channels, 1 or 3, 1 or 3)
-        return F.conv2d(x, weight, self.bias, self.stride, (row_padding, column_padding), self.dilation)
+        return F.conv2d(
+            x, weight, self.bias, self.stride, (row_padding, column_padding), self.dilation
+        )
 
     def _live_taps(self, size: int) -> tuple[slice, int]:
-        """The taps that ever meet the map along an axis of this size, and the padding that goes with them."""
+        """The taps that ever meet the map along an axis of this size, and the padding that goes
+        with them.
+        """
         dilation = self.dilation[0]
         return (slice(1, 2), 0) if dilation >= size else (slice(None), dilation)
 
@@ -40,12 +63,22 @@ def conv_norm_relu(
     bias: bool = False,
     norm: bool = True,
 ) -> nn.Sequential:
-    """Convolution with 'same' padding, BatchNorm if asked for, ReLU. Dilation is for 3x3 kernels."""
+    """Convolution with 'same' padding, BatchNorm if asked for, ReLU.
+
+    Dilation is for 3x3 kernels.
+    """
     conv: nn.Conv2d
     if dilation > 1:
         conv = AtrousConv2d(in_channels, out_channels, dilation=dilation, stride=stride, bias=bias)
     else:
-        conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride=stride, padding=kernel_size // 2, bias=bias)
+        conv = nn.Conv2d(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride=stride,
+            padding=kernel_size // 2,
+            bias=bias,
+        )
     layers = [conv, nn.BatchNorm2d(out_channels)] if norm else [conv]
     return nn.Sequential(*layers, nn.ReLU(inplace=True))
 
@@ -77,13 +110,21 @@ class Bottleneck(nn.Module):
         return self.relu(self.bn3(self.conv3(x)) + shortcut)
 
 
-def projection(in_channels: int, out_channels: int, *, stride: int, bias: bool = False) -> nn.Sequential:
+def projection(
+    in_channels: int, out_channels: int, *, stride: int, bias: bool = False
+) -> nn.Sequential:
     """Shortcut of a residual block that changes the shape: 1x1 convolution and BatchNorm."""
-    return nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=bias), nn.BatchNorm2d(out_channels))
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=bias),
+        nn.BatchNorm2d(out_channels),
+    )
 
 
 def init_kaiming(module: nn.Module) -> None:
-    """Kaiming-normal weights and zero biases (He 2015) for a convolution; other layers keep theirs. For `Module.apply`."""
+    """Kaiming-normal weights and zero biases (He 2015) for a convolution; other layers keep theirs.
+
+    For `Module.apply`.
+    """
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
         nn.init.kaiming_normal_(module.weight)
         if module.bias is not None:

@@ -1,4 +1,6 @@
-"""DeepLabV3+: Chen, Zhu, Papandreou, Schroff and Adam, "Encoder-decoder with atrous separable convolution", ECCV 2018."""
+"""DeepLabV3+: Chen, Zhu, Papandreou, Schroff and Adam, "Encoder-decoder with atrous separable
+convolution", ECCV 2018.
+"""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -46,7 +48,9 @@ class DeepLabV3Plus(SegmentationModel):
         dropout: float,
     ) -> None:
         encoder = BACKBONES[backbone](in_channels, output_stride=output_stride)
-        decoder = DeepLabDecoder(encoder.low_channels, encoder.out_channels, rates=RATES[output_stride], dropout=dropout)
+        decoder = DeepLabDecoder(
+            encoder.low_channels, encoder.out_channels, rates=RATES[output_stride], dropout=dropout
+        )
         head = nn.Conv2d(ASPP_CHANNELS, num_classes, 1)
         decoder.apply(init_kaiming)
         head.apply(init_kaiming)
@@ -54,9 +58,13 @@ class DeepLabV3Plus(SegmentationModel):
 
 
 class DeepLabDecoder(nn.Module):
-    """ASPP on the high-level map, then two 3x3 convolutions with the low-level map at its resolution."""
+    """ASPP on the high-level map, then two 3x3 convolutions with the low-level map at its
+    resolution.
+    """
 
-    def __init__(self, low_channels: int, high_channels: int, *, rates: Sequence[int], dropout: float) -> None:
+    def __init__(
+        self, low_channels: int, high_channels: int, *, rates: Sequence[int], dropout: float
+    ) -> None:
         super().__init__()
         self.aspp = ASPP(high_channels, rates=rates, dropout=dropout)
         self.low_level = conv_norm_relu(low_channels, LOW_LEVEL_CHANNELS, 1)
@@ -68,15 +76,22 @@ class DeepLabDecoder(nn.Module):
         )
 
     def forward(self, features: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Maps the low-level `(B, low_channels, H, W)` and the high-level map to `(B, 256, H, W)`."""
+        """Maps the low-level `(B, low_channels, H, W)` and the high-level map to `(B, 256, H,
+        W)`.
+        """
         low, high = features
-        high = F.interpolate(self.aspp(high), size=low.shape[-2:], mode="bilinear", align_corners=True)
+        high = F.interpolate(
+            self.aspp(high), size=low.shape[-2:], mode="bilinear", align_corners=True
+        )
         return self.fuse(torch.cat([high, self.low_level(low)], dim=1))
 
 
 def _drn(in_channels: int, *, output_stride: int) -> DRN54:
     if output_stride != 8:
-        raise ConfigError(f"output_stride={output_stride}: DRN-D-54 has output stride 8, take that or another backbone")
+        raise ConfigError(
+            f"output_stride={output_stride}: DRN-D-54 has output stride 8, take that or another "
+            "backbone"
+        )
     return DRN54(in_channels)
 
 

@@ -1,4 +1,6 @@
-"""DeepLabV3: Chen, Papandreou, Schroff and Adam, "Rethinking atrous convolution for semantic image segmentation", 2017."""
+"""DeepLabV3: Chen, Papandreou, Schroff and Adam, "Rethinking atrous convolution for semantic image
+segmentation", 2017.
+"""
 
 from collections.abc import Sequence
 

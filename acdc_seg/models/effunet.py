@@ -1,4 +1,6 @@
-"""Eff-UNet: Baheti, Innani, Gajre and Talbar, "Eff-UNet: a novel architecture for semantic segmentation", CVPR workshops 2020."""
+"""Eff-UNet: Baheti, Innani, Gajre and Talbar, "Eff-UNet: a novel architecture for semantic
+segmentation", CVPR workshops 2020.
+"""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -22,21 +24,33 @@ class EffUNet(SegmentationModel):
         num_classes: Channels of the logits.
         variant: Size of the EfficientNet.
         concat_input: Whether the decoder's last block also sees the image.
-        drop_connect: What the probability that an image skips a residual block in train mode rises to, linearly with depth.
+        drop_connect: What the probability that an image skips a residual block in train mode rises
+            to, linearly with depth.
     """
 
-    def __init__(self, in_channels: int, num_classes: int, *, variant: Variant, concat_input: bool, drop_connect: float) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        *,
+        variant: Variant,
+        concat_input: bool,
+        drop_connect: float,
+    ) -> None:
         encoder = EfficientNetEncoder(in_channels, variant=variant, drop_connect=drop_connect)
         decoder = EffUNetDecoder(encoder.out_channels, concat_input=concat_input)
         head = nn.Conv2d(DECODER_CHANNELS[-1], num_classes, 1)
         decoder.apply(init_kaiming)
         head.apply(init_kaiming)
         min_size = 2 * STRIDE  # BatchNorm needs more than one value, also of a single image
-        super().__init__(encoder, decoder, head, in_channels=in_channels, multiple=STRIDE, min_size=min_size)
+        super().__init__(
+            encoder, decoder, head, in_channels=in_channels, multiple=STRIDE, min_size=min_size
+        )
 
 
 class EffUNetDecoder(nn.Module):
-    """Doubles the resolution, concatenates the encoder's map of that level, two 3x3 convolutions; from the deepest level up.
+    """Doubles the resolution, concatenates the encoder's map of that level, two 3x3 convolutions;
+    from the deepest level up.
 
     Args:
         channels: Channels of the encoder's maps, the image's first.
@@ -51,7 +65,8 @@ class EffUNetDecoder(nn.Module):
         joined = [*reversed(skips), image if concat_input else 0]
         self.up = upsampling(deepest, deepest, up="bilinear")
         self.levels = nn.ModuleList(
-            double_conv(deep + skip, fine, norm=True, bias=False) for (deep, fine), skip in zip(steps, joined, strict=True)
+            double_conv(deep + skip, fine, norm=True, bias=False)
+            for (deep, fine), skip in zip(steps, joined, strict=True)
         )
 
     def forward(self, features: list[torch.Tensor]) -> torch.Tensor:

@@ -1,4 +1,6 @@
-"""ENet: Paszke, Chaurasia, Kim and Culurciello, "ENet: a deep neural network architecture for real-time semantic segmentation", 2016."""
+"""ENet: Paszke, Chaurasia, Kim and Culurciello, "ENet: a deep neural network architecture for
+real-time semantic segmentation", 2016.
+"""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -16,14 +18,18 @@ Activation = Callable[[], nn.Module]
 
 
 class Conv(NamedTuple):
-    """The main convolution of a bottleneck: a 3x3 with dilation `size`, or a `size` x 1 followed by a 1 x `size`."""
+    """The main convolution of a bottleneck: a 3x3 with dilation `size`, or a `size` x 1 followed by
+    a 1 x `size`.
+    """
 
     kind: Literal["dilated", "asymmetric"]
     size: int
 
 
 class Stage(NamedTuple):
-    """One row of the architecture's table: a bottleneck that resamples to `channels`, then one per convolution."""
+    """One row of the architecture's table: a bottleneck that resamples to `channels`, then one per
+    convolution.
+    """
 
     channels: int
     dropout: float
@@ -31,7 +37,16 @@ class Stage(NamedTuple):
 
 
 REGULAR, ASYMMETRIC = Conv("dilated", 1), Conv("asymmetric", 5)
-CONTEXT = (REGULAR, Conv("dilated", 2), ASYMMETRIC, Conv("dilated", 4), REGULAR, Conv("dilated", 8), ASYMMETRIC, Conv("dilated", 16))
+CONTEXT = (
+    REGULAR,
+    Conv("dilated", 2),
+    ASYMMETRIC,
+    Conv("dilated", 4),
+    REGULAR,
+    Conv("dilated", 8),
+    ASYMMETRIC,
+    Conv("dilated", 16),
+)
 
 INITIAL_CHANNELS = 16
 ENCODER = (
@@ -46,7 +61,8 @@ REDUCTION = 4
 
 
 class ENet(SegmentationModel):
-    """ENet: most of its bottlenecks work at an eighth of the resolution, and max-pooling indices lead back up.
+    """ENet: most of its bottlenecks work at an eighth of the resolution, and max-pooling indices
+    lead back up.
 
     Args:
         in_channels: Channels of the image, fewer than 16.
@@ -60,7 +76,15 @@ class ENet(SegmentationModel):
         super().__init__(
             encoder=ENetEncoder(in_channels),
             decoder=ENetDecoder(ENCODER[-1].channels),
-            head=nn.ConvTranspose2d(DECODER[-1].channels, num_classes, 3, stride=2, padding=1, output_padding=1, bias=False),
+            head=nn.ConvTranspose2d(
+                DECODER[-1].channels,
+                num_classes,
+                3,
+                stride=2,
+                padding=1,
+                output_padding=1,
+                bias=False,
+            ),
             in_channels=in_channels,
             multiple=8,
         )
@@ -73,17 +97,22 @@ class ENetEncoder(nn.Module):
         super().__init__()
         channels = [INITIAL_CHANNELS, *(stage.channels for stage in ENCODER)]
         self.initial = nn.Sequential(
-            ConvBesidePool(in_channels, INITIAL_CHANNELS, pool=nn.MaxPool2d(3, stride=2, padding=1), bias=False),
+            ConvBesidePool(
+                in_channels, INITIAL_CHANNELS, pool=nn.MaxPool2d(3, stride=2, padding=1), bias=False
+            ),
             nn.BatchNorm2d(INITIAL_CHANNELS),
             nn.PReLU(),
         )
         self.downs = nn.ModuleList(
-            DownBottleneck(before, after, dropout=stage.dropout) for (before, after), stage in zip(pairwise(channels), ENCODER, strict=True)
+            DownBottleneck(before, after, dropout=stage.dropout)
+            for (before, after), stage in zip(pairwise(channels), ENCODER, strict=True)
         )
         self.stages = nn.ModuleList(bottlenecks(stage, nn.PReLU) for stage in ENCODER)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """Maps `(B, in_channels, H, W)` to `(B, 128, H/8, W/8)` and the indices of each pooling, the finest first."""
+        """Maps `(B, in_channels, H, W)` to `(B, 128, H/8, W/8)` and the indices of each pooling,
+        the finest first.
+        """
         x = self.initial(x)
         indices = []
         for down, stage in zip(self.downs, self.stages, strict=True):
@@ -100,7 +129,8 @@ class ENetDecoder(nn.Module):
         super().__init__()
         channels = [in_channels, *(stage.channels for stage in DECODER)]
         self.ups = nn.ModuleList(
-            UpBottleneck(before, after, dropout=stage.dropout) for (before, after), stage in zip(pairwise(channels), DECODER, strict=True)
+            UpBottleneck(before, after, dropout=stage.dropout)
+            for (before, after), stage in zip(pairwise(channels), DECODER, strict=True)
         )
         self.stages = nn.ModuleList(bottlenecks(stage, nn.ReLU) for stage in DECODER)
 
@@ -113,13 +143,22 @@ class ENetDecoder(nn.Module):
 
 
 class ConvBesidePool(nn.Module):
-    """Halves the resolution: a 3x3 stride-2 convolution and a max-pooling of the same input, concatenated to `out_channels`."""
+    """Halves the resolution: a 3x3 stride-2 convolution and a max-pooling of the same input,
+    concatenated to `out_channels`.
+    """
 
-    def __init__(self, in_channels: int, out_channels: int, *, pool: nn.MaxPool2d, bias: bool) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, *, pool: nn.MaxPool2d, bias: bool
+    ) -> None:
         super().__init__()
         if in_channels >= out_channels:
-            raise ConfigError(f"in_channels={in_channels} leaves no room for features: this network takes fewer than {out_channels}")
-        self.conv = nn.Conv2d(in_channels, out_channels - in_channels, 3, stride=2, padding=1, bias=bias)
+            raise ConfigError(
+                f"in_channels={in_channels} leaves no room for features: this network takes fewer "
+                f"than {out_channels}"
+            )
+        self.conv = nn.Conv2d(
+            in_channels, out_channels - in_channels, 3, stride=2, padding=1, bias=bias
+        )
         self.pool = pool
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -130,7 +169,9 @@ class ConvBesidePool(nn.Module):
 class Bottleneck(nn.Module):
     """Residual block: 1x1 to a quarter of the channels, the main convolution, 1x1 back."""
 
-    def __init__(self, channels: int, conv: Conv, *, dropout: float, activation: Activation) -> None:
+    def __init__(
+        self, channels: int, conv: Conv, *, dropout: float, activation: Activation
+    ) -> None:
         super().__init__()
         hidden = channels // REDUCTION
         self.extension = nn.Sequential(
@@ -147,7 +188,9 @@ class Bottleneck(nn.Module):
 
 
 class DownBottleneck(nn.Module):
-    """Halves the resolution: a 2x2 max-pooling filled up with zero channels, plus a bottleneck with a 2x2 stride-2 projection."""
+    """Halves the resolution: a 2x2 max-pooling filled up with zero channels, plus a bottleneck with
+    a 2x2 stride-2 projection.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, *, dropout: float) -> None:
         super().__init__()
@@ -162,15 +205,21 @@ class DownBottleneck(nn.Module):
         self.activation = nn.PReLU()
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Maps `(B, in_channels, H, W)` to `(B, out_channels, H/2, W/2)` and the indices `(B, in_channels, H/2, W/2)` of the maxima."""
+        """Maps `(B, in_channels, H, W)` to `(B, out_channels, H/2, W/2)` and the indices `(B,
+        in_channels, H/2, W/2)` of the maxima.
+        """
         extension = self.extension(x)
         pooled, indices = self.pool(x)
-        pooled = F.pad(pooled, (0, 0, 0, 0, 0, extension.shape[1] - pooled.shape[1]))  # (B, out_channels, H/2, W/2)
+        pooled = F.pad(
+            pooled, (0, 0, 0, 0, 0, extension.shape[1] - pooled.shape[1])
+        )  # (B, out_channels, H/2, W/2)
         return self.activation(pooled + extension), indices
 
 
 class UpBottleneck(nn.Module):
-    """Doubles the resolution: a 1x1 convolution unpooled by the encoder's indices, plus a bottleneck with a transposed convolution."""
+    """Doubles the resolution: a 1x1 convolution unpooled by the encoder's indices, plus a
+    bottleneck with a transposed convolution.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, *, dropout: float) -> None:
         super().__init__()
@@ -186,13 +235,20 @@ class UpBottleneck(nn.Module):
         self.activation = nn.ReLU()
 
     def forward(self, x: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
-        """Maps `(B, in_channels, H, W)` and indices `(B, out_channels, H, W)` to `(B, out_channels, 2H, 2W)`."""
+        """Maps `(B, in_channels, H, W)` and indices `(B, out_channels, H, W)` to `(B, out_channels,
+        2H, 2W)`.
+        """
         return self.activation(self.unpool(self.main(x), indices) + self.extension(x))
 
 
 def bottlenecks(stage: Stage, activation: Activation) -> nn.Sequential:
     """The bottlenecks of a stage that keep its resolution."""
-    return nn.Sequential(*(Bottleneck(stage.channels, conv, dropout=stage.dropout, activation=activation) for conv in stage.convs))
+    return nn.Sequential(
+        *(
+            Bottleneck(stage.channels, conv, dropout=stage.dropout, activation=activation)
+            for conv in stage.convs
+        )
+    )
 
 
 def main_convs(channels: int, conv: Conv) -> list[nn.Conv2d]:
@@ -206,6 +262,8 @@ def main_convs(channels: int, conv: Conv) -> list[nn.Conv2d]:
     ]
 
 
-def normed(conv: nn.Conv2d | nn.ConvTranspose2d, activation: Activation = nn.Identity) -> nn.Sequential:
+def normed(
+    conv: nn.Conv2d | nn.ConvTranspose2d, activation: Activation = nn.Identity
+) -> nn.Sequential:
     """A convolution, its BatchNorm, its activation."""
     return nn.Sequential(conv, nn.BatchNorm2d(conv.out_channels), activation())

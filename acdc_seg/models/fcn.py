@@ -1,4 +1,6 @@
-"""FCN: Long, Shelhamer and Darrell, "Fully convolutional networks for semantic segmentation", CVPR 2015."""
+"""FCN: Long, Shelhamer and Darrell, "Fully convolutional networks for semantic segmentation", CVPR
+2015.
+"""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -20,7 +22,8 @@ class FCN(SegmentationModel):
     Args:
         in_channels: Channels of the image.
         num_classes: Channels of the logits.
-        stride: Stride of the finest scores, 32, 16 (with the skip from the fourth pool) or 8 (and from the third).
+        stride: Stride of the finest scores, 32, 16 (with the skip from the fourth pool) or 8 (and
+            from the third).
         fc_channels: Channels of `fc6` and `fc7`; 4096 in the paper.
         norm: BatchNorm after every convolution but the scores, or nothing as in the paper.
         dropout: Probability of dropout after `fc6` and `fc7`.
@@ -38,7 +41,13 @@ class FCN(SegmentationModel):
     ) -> None:
         super().__init__(
             encoder=VGG16(in_channels, norm=norm == "batch"),
-            decoder=FCNDecoder(num_classes, SKIP_CHANNELS[stride], fc_channels=fc_channels, norm=norm == "batch", dropout=dropout),
+            decoder=FCNDecoder(
+                num_classes,
+                SKIP_CHANNELS[stride],
+                fc_channels=fc_channels,
+                norm=norm == "batch",
+                dropout=dropout,
+            ),
             head=Upsampling(num_classes, factor=stride),
             in_channels=in_channels,
             multiple=32,
@@ -47,15 +56,27 @@ class FCN(SegmentationModel):
 
 
 class FCNDecoder(nn.Module):
-    """The classifier of VGG-16 as convolutions; its scores are doubled in resolution, and those of a skip added, once per skip."""
+    """The classifier of VGG-16 as convolutions; its scores are doubled in resolution, and those of
+    a skip added, once per skip.
+    """
 
-    def __init__(self, num_classes: int, skip_channels: Sequence[int], *, fc_channels: int, norm: bool, dropout: float) -> None:
+    def __init__(
+        self,
+        num_classes: int,
+        skip_channels: Sequence[int],
+        *,
+        fc_channels: int,
+        norm: bool,
+        dropout: float,
+    ) -> None:
         super().__init__()
         self.fc6 = conv_norm_relu(POOL5, fc_channels, 7, bias=not norm, norm=norm)
         self.fc7 = conv_norm_relu(fc_channels, fc_channels, 1, bias=not norm, norm=norm)
         self.dropout = nn.Dropout(dropout)
         self.score = nn.Conv2d(fc_channels, num_classes, 1)
-        self.skip_scores = nn.ModuleList(nn.Conv2d(channels, num_classes, 1) for channels in skip_channels)
+        self.skip_scores = nn.ModuleList(
+            nn.Conv2d(channels, num_classes, 1) for channels in skip_channels
+        )
         self.apply(init_kaiming)
         self.ups = nn.ModuleList(Upsampling(num_classes, factor=2) for _ in skip_channels)
 
@@ -71,10 +92,14 @@ class FCNDecoder(nn.Module):
 
 
 class Upsampling(nn.ConvTranspose2d):
-    """Multiplies height and width by an even factor: a learned transposed convolution that begins as bilinear interpolation."""
+    """Multiplies height and width by an even factor: a learned transposed convolution that begins
+    as bilinear interpolation.
+    """
 
     def __init__(self, channels: int, *, factor: int) -> None:
-        super().__init__(channels, channels, 2 * factor, stride=factor, padding=factor // 2, bias=False)
+        super().__init__(
+            channels, channels, 2 * factor, stride=factor, padding=factor // 2, bias=False
+        )
 
     def reset_parameters(self) -> None:
         """Bilinear weights from every channel to itself, zeros to the others."""

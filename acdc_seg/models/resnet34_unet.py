@@ -1,4 +1,6 @@
-"""U-Net (Ronneberger et al., MICCAI 2015) on a ResNet-34 (He et al., CVPR 2016), as in the reference study."""
+"""U-Net (Ronneberger et al., MICCAI 2015) on a ResNet-34 (He et al., CVPR 2016), as in the
+reference study.
+"""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -24,18 +26,27 @@ class ResNet34UNet(SegmentationModel):
     Args:
         in_channels: Channels of the image.
         num_classes: Channels of the logits.
-        shortcuts: `resnet` is ResNet-34 as published, which takes public weights. In `always`, the reference study's, every residual
-            block has a 1x1 convolution as its shortcut, no ReLU after the addition, and biases.
+        shortcuts: `resnet` is ResNet-34 as published, which takes public weights. In `always`, the
+            reference study's, every residual block has a 1x1 convolution as its shortcut, no ReLU
+            after the addition, and biases.
     """
 
-    def __init__(self, in_channels: int, num_classes: int, *, shortcuts: Literal["always", "resnet"]) -> None:
+    def __init__(
+        self, in_channels: int, num_classes: int, *, shortcuts: Literal["always", "resnet"]
+    ) -> None:
         decoder = ResNet34UNetDecoder()
-        head = nn.Sequential(nn.Conv2d(TOP_CHANNELS, num_classes, 1), nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False))
+        head = nn.Sequential(
+            nn.Conv2d(TOP_CHANNELS, num_classes, 1),
+            nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False),
+        )
         decoder.apply(init_kaiming)
         head.apply(init_kaiming)
         super().__init__(
             encoder=ResNet(
-                ENCODERS[shortcuts], in_channels, output_stride=STRIDE, features=["stem", "layer1", "layer2", "layer3", "layer4"]
+                ENCODERS[shortcuts],
+                in_channels,
+                output_stride=STRIDE,
+                features=["stem", "layer1", "layer2", "layer3", "layer4"],
             ),
             decoder=decoder,
             head=head,
@@ -46,10 +57,12 @@ class ResNet34UNet(SegmentationModel):
 
 
 class ResNet34UNetDecoder(nn.Module):
-    """Two 3x3 convolutions on the deepest map, a U-Net's decoder up to `layer1`, one more of its steps up to the stem.
+    """Two 3x3 convolutions on the deepest map, a U-Net's decoder up to `layer1`, one more of its
+    steps up to the stem.
 
-    The network ends with 1x1 convolutions of the doubled map, one here and one in the head. All three are linear, so the doubling
-    stands last: the result is the same, at a fraction of the work.
+    The network ends with 1x1 convolutions of the doubled map, one here and one in the head. All
+    three are linear, so the doubling stands last: the result is the same, at a fraction of the
+    work.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,5 @@
-"""SegNet: Badrinarayanan, Kendall and Cipolla, "SegNet: a deep convolutional encoder-decoder architecture", TPAMI 2017.
+"""SegNet: Badrinarayanan, Kendall and Cipolla, "SegNet: a deep convolutional encoder-decoder
+architecture", TPAMI 2017.
 
 Dropout is that of Kendall, Badrinarayanan and Cipolla, "Bayesian SegNet", BMVC 2017.
 """
@@ -17,12 +18,14 @@ FIRST_DROPOUT_LEVEL = 2
 
 
 class SegNet(SegmentationModel):
-    """SegNet on VGG-16 with BatchNorm: the decoder mirrors the encoder and puts values back where max-pooling found them.
+    """SegNet on VGG-16 with BatchNorm: the decoder mirrors the encoder and puts values back where
+    max-pooling found them.
 
     Args:
         in_channels: Channels of the image.
         num_classes: Channels of the logits.
-        dropout: Probability of dropout after each of the three deepest levels of the encoder and of the decoder.
+        dropout: Probability of dropout after each of the three deepest levels of the encoder and of
+            the decoder.
     """
 
     def __init__(self, in_channels: int, num_classes: int, *, dropout: float) -> None:
@@ -35,7 +38,9 @@ class SegNet(SegmentationModel):
 
 
 class SegNetEncoder(nn.Module):
-    """VGG-16 with BatchNorm that also gives the places of the maxima, and dropout after its deep levels."""
+    """VGG-16 with BatchNorm that also gives the places of the maxima, and dropout after its deep
+    levels.
+    """
 
     def __init__(self, in_channels: int, *, dropout: float) -> None:
         super().__init__()
@@ -45,7 +50,9 @@ class SegNetEncoder(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """Maps `(B, in_channels, H, W)` to the last pooled map, `(B, 512, H / 32, W / 32)`, and the indices of the five pools."""
+        """Maps `(B, in_channels, H, W)` to the last pooled map, `(B, 512, H / 32, W / 32)`, and the
+        indices of the five pools.
+        """
         indices: list[torch.Tensor] = []
         for layer in self.features:
             if isinstance(layer, nn.MaxPool2d):
@@ -58,7 +65,9 @@ class SegNetEncoder(nn.Module):
 
 
 class SegNetDecoder(nn.Module):
-    """Max-unpooling, then the encoder's convolutions mirrored, from the deepest level up; the very last one is the head."""
+    """Max-unpooling, then the encoder's convolutions mirrored, from the deepest level up; the very
+    last one is the head.
+    """
 
     def __init__(self, *, dropout: float) -> None:
         super().__init__()
@@ -68,7 +77,9 @@ class SegNetDecoder(nn.Module):
             if number > 0:
                 channels.append(LEVELS[number - 1].channels)
             convs = [conv_norm_relu(before, after) for before, after in pairwise(channels)]
-            self.levels.append(nn.Sequential(*convs, nn.Dropout(dropout if number >= FIRST_DROPOUT_LEVEL else 0.0)))
+            self.levels.append(
+                nn.Sequential(*convs, nn.Dropout(dropout if number >= FIRST_DROPOUT_LEVEL else 0.0))
+            )
 
     def forward(self, features: tuple[torch.Tensor, list[torch.Tensor]]) -> torch.Tensor:
         """Maps the encoder's last map and indices to `(B, 64, H, W)`."""

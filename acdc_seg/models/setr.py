@@ -1,4 +1,6 @@
-"""SETR: Zheng et al., "Rethinking semantic segmentation from a sequence-to-sequence perspective with transformers", CVPR 2021."""
+"""SETR: Zheng et al., "Rethinking semantic segmentation from a sequence-to-sequence perspective
+with transformers", CVPR 2021.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +24,8 @@ class SETR(SegmentationModel):
         hidden_size: Channels of a token, a multiple of `num_heads`.
         num_layers: Transformer blocks.
         num_heads: Attention heads per block.
-        dropout: Probability of dropout on embeddings, attention weights and the transformer blocks' outputs.
+        dropout: Probability of dropout on embeddings, attention weights and the transformer blocks'
+            outputs.
     """
 
     def __init__(
@@ -52,23 +55,41 @@ class SETR(SegmentationModel):
 
 
 class ViTEncoder(nn.Module):
-    """Vision transformer: Dosovitskiy et al., "An image is worth 16x16 words", ICLR 2021; the blocks are MONAI's.
+    """Vision transformer: Dosovitskiy et al., "An image is worth 16x16 words", ICLR 2021; the
+    blocks are MONAI's.
 
-    The position embeddings belong to images of 96x96 and are interpolated for others. The constructor imports MONAI: that takes
-    seconds, which other networks need not wait for.
+    The position embeddings belong to images of 96x96 and are interpolated for others. The
+    constructor imports MONAI: that takes seconds, which other networks need not wait for.
     """
 
-    def __init__(self, in_channels: int, *, patch_size: int, hidden_size: int, num_layers: int, num_heads: int, dropout: float) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        *,
+        patch_size: int,
+        hidden_size: int,
+        num_layers: int,
+        num_heads: int,
+        dropout: float,
+    ) -> None:
         from monai.networks.blocks.transformerblock import TransformerBlock
 
         super().__init__()
         grid = IMAGE_SIZE // patch_size
         self.patches = nn.Conv2d(in_channels, hidden_size, patch_size, stride=patch_size)
-        self.positions = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, hidden_size, grid, grid), std=0.02))
+        self.positions = nn.Parameter(
+            nn.init.trunc_normal_(torch.empty(1, hidden_size, grid, grid), std=0.02)
+        )
         self.dropout = nn.Dropout(dropout)
-        blocks = [TransformerBlock(hidden_size, MLP_RATIO * hidden_size, num_heads, dropout) for _ in range(num_layers)]
+        blocks = [
+            TransformerBlock(hidden_size, MLP_RATIO * hidden_size, num_heads, dropout)
+            for _ in range(num_layers)
+        ]
         for block in blocks:
-            del block.norm_cross_attn, block.cross_attn  # for attention to a second sequence; they would never learn
+            del (
+                block.norm_cross_attn,
+                block.cross_attn,
+            )  # for attention to a second sequence; they would never learn
         self.blocks = nn.Sequential(*blocks)
         self.norm = nn.LayerNorm(hidden_size)
 
@@ -76,19 +97,26 @@ class ViTEncoder(nn.Module):
         """Maps `(B, in_channels, H, W)` to `(B, hidden_size, H / patch_size, W / patch_size)`."""
         patches = self.patches(images)
         size = patches.shape[-2:]
-        patches = patches + F.interpolate(self.positions, size=size, mode="bicubic", align_corners=False)
+        patches = patches + F.interpolate(
+            self.positions, size=size, mode="bicubic", align_corners=False
+        )
         tokens = self.dropout(patches.flatten(2).transpose(1, 2))  # (B, h * w, hidden_size)
         tokens = self.norm(self.blocks(tokens))
         return tokens.transpose(1, 2).unflatten(2, size)  # (B, hidden_size, h, w)
 
 
 def progressive_upsampling(in_channels: int, *, patch_size: int) -> nn.Sequential:
-    """3x3 convolutions at strides `patch_size`, half of it, ..., 2, with bilinear upsampling between them.
+    """3x3 convolutions at strides `patch_size`, half of it, ..., 2, with bilinear upsampling
+    between them.
 
-    The last doubling is left to the logits: a 1x1 convolution and an interpolation are linear and the interpolation's weights sum to
-    one, so their order does not change the result, but the logits have fewer channels.
+    The last doubling is left to the logits: a 1x1 convolution and an interpolation are linear and
+    the interpolation's weights sum to one, so their order does not change the result, but the
+    logits have fewer channels.
     """
     layers: list[nn.Module] = [conv_norm_relu(in_channels, DECODER_CHANNELS)]
     for _ in range(patch_size.bit_length() - 2):
-        layers += [nn.Upsample(scale_factor=2, mode="bilinear"), conv_norm_relu(DECODER_CHANNELS, DECODER_CHANNELS)]
+        layers += [
+            nn.Upsample(scale_factor=2, mode="bilinear"),
+            conv_norm_relu(DECODER_CHANNELS, DECODER_CHANNELS),
+        ]
     return nn.Sequential(*layers)

@@ -1,4 +1,6 @@
-"""What a network is made of and what it costs: shapes, parameters, FLOP, and its speed on a machine."""
+"""What a network is made of and what it costs: shapes, parameters, FLOP, and its speed on a
+machine.
+"""
 
 import copy
 import math
@@ -19,10 +21,11 @@ from acdc_seg.models.base import SegmentationModel
 
 @dataclass(frozen=True)
 class ModelSummary:
-    """Cost of one image: `flop` of its forward pass in eval mode, a multiply-add being 2 FLOP; PyTorch counts those of convolutions,
-    matrix products and attention.
+    """Cost of one image: `flop` of its forward pass in eval mode, a multiply-add being 2 FLOP;
+    PyTorch counts those of convolutions, matrix products and attention.
 
-    `output_stride` is how many times coarser than the image the smallest feature map of the encoder is, as a power of two.
+    `output_stride` is how many times coarser than the image the smallest feature map of the encoder
+    is, as a power of two.
     """
 
     num_parameters: int
@@ -32,8 +35,10 @@ class ModelSummary:
 
 @dataclass(frozen=True)
 class LayerRow:
-    """One part of a network: its name in the state dict, the shapes `(C, H, W)` of what its first call returned (none if it is not
-    called but only holds parameters), and what it holds and computes in all its calls."""
+    """One part of a network: its name in the state dict, the shapes `(C, H, W)` of what its first
+    call returned (none if it is not called but only holds parameters), and what it holds and
+    computes in all its calls.
+    """
 
     name: str
     shapes: tuple[tuple[int, ...], ...]
@@ -52,7 +57,8 @@ class Speed:
 def summarize(model: SegmentationModel, *, size: int) -> ModelSummary:
     """Parameters, FLOP and output stride for images `(in_channels, size, size)`.
 
-    Nothing is computed but shapes, so weights may be on the meta device, and the model stays as it is.
+    Nothing is computed but shapes, so weights may be on the meta device, and the model stays as it
+    is.
     """
     trace = _Trace(model, size)
     smallest = min(shape[-1] for shape in trace.shapes["encoder"] if len(shape) == 3)
@@ -61,13 +67,15 @@ def summarize(model: SegmentationModel, *, size: int) -> ModelSummary:
 
 
 def layer_rows(model: SegmentationModel, *, size: int, depth: int) -> list[LayerRow]:
-    """The network's parts in the order in which they first return, for images `(in_channels, size, size)`.
+    """The network's parts in the order in which they first return, for images `(in_channels, size,
+    size)`.
 
-    Parameters and FLOP add up to those of `summarize`: what a part has of its own beside its own parts is a row that says "rest".
+    Parameters and FLOP add up to those of `summarize`: what a part has of its own beside its own
+    parts is a row that says "rest".
 
     Args:
-        depth: Levels of nesting; 1 gives encoder, decoder and head. Containers that are not called, such as `nn.ModuleList`, do not
-            count as a level.
+        depth: Levels of nesting; 1 gives encoder, decoder and head. Containers that are not called,
+            such as `nn.ModuleList`, do not count as a level.
     """
     trace = _Trace(model, size)
     rows = trace.rows("", model, depth)
@@ -75,8 +83,16 @@ def layer_rows(model: SegmentationModel, *, size: int, depth: int) -> list[Layer
     return [*called, *rows.values()]
 
 
-def measure(model: SegmentationModel, *, size: int, batch_size: int, device: torch.device, dtype: torch.dtype) -> Speed:
-    """Times training steps (forward, cross-entropy, backward, AdamW; no loss scaling) and predictions of random images.
+def measure(
+    model: SegmentationModel,
+    *,
+    size: int,
+    batch_size: int,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Speed:
+    """Times training steps (forward, cross-entropy, backward, AdamW; no loss scaling) and
+    predictions of random images.
 
     The model is moved to the device, to channels_last as in training, and its weights are changed.
 
@@ -84,7 +100,9 @@ def measure(model: SegmentationModel, *, size: int, batch_size: int, device: tor
         dtype: What autocast computes in; float32 is without autocast.
     """
     model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    images = torch.randn(batch_size, model.in_channels, size, size, device=device).contiguous(memory_format=torch.channels_last)
+    images = torch.randn(batch_size, model.in_channels, size, size, device=device).contiguous(
+        memory_format=torch.channels_last
+    )
     target = torch.zeros(batch_size, size, size, dtype=torch.long, device=device)
     optimizer = torch.optim.AdamW(model.parameters())
     autocast = partial(torch.autocast, device.type, dtype, enabled=dtype != torch.float32)
@@ -110,7 +128,9 @@ def measure(model: SegmentationModel, *, size: int, batch_size: int, device: tor
 
 
 class _Trace:
-    """A forward pass of a copy on the meta device: what each module's first call returned, in that order, and its FLOP."""
+    """A forward pass of a copy on the meta device: what each module's first call returned, in that
+    order, and its FLOP.
+    """
 
     def __init__(self, model: SegmentationModel, size: int) -> None:
         self.shapes: dict[str, tuple[tuple[int, ...], ...]] = {}
@@ -136,7 +156,9 @@ class _Trace:
         self.shapes.setdefault(name, tuple(_shapes(output)))
 
     def rows(self, name: str, module: nn.Module, depth: int) -> dict[str, LayerRow]:
-        """By name, a module's parts down to `depth` called modules below it; under its own name what they leave over, if anything."""
+        """By name, a module's parts down to `depth` called modules below it; under its own name
+        what they leave over, if anything.
+        """
         rows: dict[str, LayerRow] = {}
         for child_name, child in module.named_children():
             path = f"{name}.{child_name}".removeprefix(".")
@@ -144,9 +166,13 @@ class _Trace:
             if below and any(child.children()):
                 rows |= self.rows(path, child, below)
             else:
-                rows[path] = LayerRow(path, self.shapes.get(path, ()), _num_parameters(child), self.flop[path])
+                rows[path] = LayerRow(
+                    path, self.shapes.get(path, ()), _num_parameters(child), self.flop[path]
+                )
         num_parameters = _num_parameters(module) - sum(row.num_parameters for row in rows.values())
-        flop = self.flop[name] - sum(row.flop for row in rows.values()) if name in self.shapes else 0
+        flop = (
+            self.flop[name] - sum(row.flop for row in rows.values()) if name in self.shapes else 0
+        )
         rest = LayerRow(f"{name or 'network'} (rest)", (), num_parameters, flop)
         return rows | ({name: rest} if num_parameters or flop else {})
 
@@ -155,7 +181,11 @@ def _shapes(output: Any) -> list[tuple[int, ...]]:
     """Shapes without the batch of all tensors in an output."""
     if isinstance(output, torch.Tensor):
         return [tuple(output.shape[1:])]
-    return [shape for part in output for shape in _shapes(part)] if isinstance(output, list | tuple) else []
+    return (
+        [shape for part in output for shape in _shapes(part)]
+        if isinstance(output, list | tuple)
+        else []
+    )
 
 
 def _num_parameters(module: nn.Module) -> int:

@@ -1,4 +1,6 @@
-"""U-Net: Ronneberger, Fischer and Brox, "U-Net: convolutional networks for biomedical image segmentation", MICCAI 2015."""
+"""U-Net: Ronneberger, Fischer and Brox, "U-Net: convolutional networks for biomedical image
+segmentation", MICCAI 2015.
+"""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -42,12 +44,16 @@ class UNet(SegmentationModel):
         channels = [base_channels * 2**level for level in range(depth)]
         stride = 2 ** (depth - 1)
         super().__init__(
-            encoder=UNetEncoder(in_channels, channels, norm=norm == "batch", bias=conv_bias, dropout=dropout),
+            encoder=UNetEncoder(
+                in_channels, channels, norm=norm == "batch", bias=conv_bias, dropout=dropout
+            ),
             decoder=UNetDecoder(channels, up=up, norm=norm == "batch", bias=conv_bias),
             head=nn.Conv2d(base_channels, num_classes, 1),
             in_channels=in_channels,
             multiple=stride,
-            min_size=max(MIN_SIZE, 2 * stride),  # BatchNorm needs more than one value, also of a single image
+            min_size=max(
+                MIN_SIZE, 2 * stride
+            ),  # BatchNorm needs more than one value, also of a single image
         )
         self.apply(init_kaiming)
 
@@ -55,10 +61,18 @@ class UNet(SegmentationModel):
 class UNetEncoder(nn.Module):
     """Two 3x3 convolutions per level, 2x2 max-pooling between levels."""
 
-    def __init__(self, in_channels: int, channels: Sequence[int], *, norm: bool, bias: bool, dropout: float) -> None:
+    def __init__(
+        self, in_channels: int, channels: Sequence[int], *, norm: bool, bias: bool, dropout: float
+    ) -> None:
         super().__init__()
         self.levels = nn.ModuleList(
-            double_conv(before, after, norm=norm, bias=bias, dropout=dropout if after == channels[-1] else 0.0)
+            double_conv(
+                before,
+                after,
+                norm=norm,
+                bias=bias,
+                dropout=dropout if after == channels[-1] else 0.0,
+            )
             for before, after in pairwise([in_channels, *channels])
         )
         self.pool = nn.MaxPool2d(2)
@@ -72,14 +86,17 @@ class UNetEncoder(nn.Module):
 
 
 class UNetDecoder(nn.Module):
-    """Doubles the resolution, concatenates the encoder's map of that level, two 3x3 convolutions; from the deepest level up."""
+    """Doubles the resolution, concatenates the encoder's map of that level, two 3x3 convolutions;
+    from the deepest level up.
+    """
 
     def __init__(self, channels: Sequence[int], *, up: Up, norm: bool, bias: bool) -> None:
         super().__init__()
         steps = list(pairwise(reversed(channels)))
         self.ups = nn.ModuleList(upsampling(deep, fine, up=up) for deep, fine in steps)
         self.levels = nn.ModuleList(
-            double_conv(fine + (deep if up == "bilinear" else fine), fine, norm=norm, bias=bias) for deep, fine in steps
+            double_conv(fine + (deep if up == "bilinear" else fine), fine, norm=norm, bias=bias)
+            for deep, fine in steps
         )
 
     def forward(self, features: list[torch.Tensor]) -> torch.Tensor:
@@ -90,7 +107,9 @@ class UNetDecoder(nn.Module):
         return x
 
 
-def double_conv(in_channels: int, out_channels: int, *, norm: bool, bias: bool, dropout: float = 0.0) -> nn.Sequential:
+def double_conv(
+    in_channels: int, out_channels: int, *, norm: bool, bias: bool, dropout: float = 0.0
+) -> nn.Sequential:
     """Two 3x3 convolutions with dropout between them."""
     return nn.Sequential(
         conv_norm_relu(in_channels, out_channels, bias=bias, norm=norm),
@@ -102,10 +121,15 @@ def double_conv(in_channels: int, out_channels: int, *, norm: bool, bias: bool, 
 def upsampling(in_channels: int, out_channels: int, *, up: Up) -> nn.Module:
     """Doubles height and width; plain `bilinear` keeps the channels.
 
-    The 1x1 convolution of `bilinear_conv1x1` stands before the interpolation: both are linear and the interpolation's weights sum
-    to one, so the order does not change the result, but this one convolves a quarter of the pixels.
+    The 1x1 convolution of `bilinear_conv1x1` stands before the interpolation: both are linear and
+    the interpolation's weights sum to one, so the order does not change the result, but this one
+    convolves a quarter of the pixels.
     """
     if up == "transpose":
         return nn.ConvTranspose2d(in_channels, out_channels, 2, stride=2)
     bilinear = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
-    return bilinear if up == "bilinear" else nn.Sequential(nn.Conv2d(in_channels, out_channels, 1), bilinear)
+    return (
+        bilinear
+        if up == "bilinear"
+        else nn.Sequential(nn.Conv2d(in_channels, out_channels, 1), bilinear)
+    )

@@ -1,4 +1,6 @@
-"""Pictures of images, label arrays, histories and scores, as matplotlib figures that need no display."""
+"""Pictures of images, label arrays, histories and scores, as matplotlib figures that need no
+display.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,11 +17,19 @@ Color = tuple[int, int, int]
 INK, GRAY, ACCENT = "#1c2733", "#8a97a5", "#0b5c7d"
 
 
-def overlay(image: np.ndarray, labels: np.ndarray, *, colors: Sequence[Color], alpha: float = 0.45, contour: bool = False) -> np.ndarray:
+def overlay(
+    image: np.ndarray,
+    labels: np.ndarray,
+    *,
+    colors: Sequence[Color],
+    alpha: float = 0.45,
+    contour: bool = False,
+) -> np.ndarray:
     """The image with its foreground classes painted over it, uint8 (H, W, 3) in R, G, B.
 
     Args:
-        image: (H, W), (1, H, W) or (3, H, W) of any range; its smallest value becomes black, its largest white.
+        image: (H, W), (1, H, W) or (3, H, W) of any range; its smallest value becomes black, its
+            largest white.
         labels: Class indices (H, W); background and void pixels stay as they are.
         colors: (R, G, B) in 0..255 of every class, background first.
         alpha: Opacity of the paint in 0..1.
@@ -36,11 +46,14 @@ def overlay(image: np.ndarray, labels: np.ndarray, *, colors: Sequence[Color], a
     return pixels
 
 
-def curves(history: Sequence[Mapping[str, Any]], *, colors: Mapping[str, Color] | None = None) -> Figure:
+def curves(
+    history: Sequence[Mapping[str, Any]], *, colors: Mapping[str, Color] | None = None
+) -> Figure:
     """Losses and Dice by epoch, the epoch of the best foreground Dice marked.
 
     Args:
-        history: One dict per epoch with `epoch` and, each a number or None, `train_loss`, `val_loss`, `dice`, `dice_<class>`.
+        history: One dict per epoch with `epoch` and, each a number or None, `train_loss`,
+            `val_loss`, `dice`, `dice_<class>`.
         colors: (R, G, B) in 0..255 by class name.
     """
     figure = Figure(figsize=(10, 3.4), layout="constrained")
@@ -78,22 +91,37 @@ def prediction_grid(
         names: Class names, background first.
         titles: What stands at the left of each row.
     """
-    painted = {"truth": truths, "prediction": predictions} if truths is not None else {"prediction": predictions}
-    figure = Figure(figsize=(2.6 * (1 + len(painted)) + 0.4, 2.6 * len(images) + 0.6), layout="constrained")
+    painted = (
+        {"truth": truths, "prediction": predictions}
+        if truths is not None
+        else {"prediction": predictions}
+    )
+    figure = Figure(
+        figsize=(2.6 * (1 + len(painted)) + 0.4, 2.6 * len(images) + 0.6), layout="constrained"
+    )
     grid = figure.subplots(len(images), 1 + len(painted), squeeze=False)
     for row, (image, title) in enumerate(zip(images, titles, strict=True)):
-        pictures = {"image": _stretch(image)} | {name: overlay(image, labels[row], colors=colors) for name, labels in painted.items()}
+        pictures = {"image": _stretch(image)} | {
+            name: overlay(image, labels[row], colors=colors) for name, labels in painted.items()
+        }
         for axes, (name, picture) in zip(grid[row], pictures.items(), strict=True):
             axes.imshow(picture, interpolation="nearest")
             axes.set(xticks=[], yticks=[], frame_on=False)
             axes.set_title(name if row == 0 else "", fontsize=10, color=INK)
         grid[row, 0].set_ylabel(title, fontsize=9, color=INK)
-    legend = [Patch(color=_hex(color), label=name) for name, color in zip(names[1:], colors[1:], strict=True)]
-    figure.legend(handles=legend, loc="outside lower center", ncols=len(legend), frameon=False, fontsize=9)
+    legend = [
+        Patch(color=_hex(color), label=name)
+        for name, color in zip(names[1:], colors[1:], strict=True)
+    ]
+    figure.legend(
+        handles=legend, loc="outside lower center", ncols=len(legend), frameon=False, fontsize=9
+    )
     return figure
 
 
-def metrics_boxplot(rows: Sequence[Mapping[str, Any]], *, colors: Mapping[str, Color] | None = None) -> Figure:
+def metrics_boxplot(
+    rows: Sequence[Mapping[str, Any]], *, colors: Mapping[str, Color] | None = None
+) -> Figure:
     """Dice of every image by class: quartiles as a box, the images as dots.
 
     Args:
@@ -105,25 +133,46 @@ def metrics_boxplot(rows: Sequence[Mapping[str, Any]], *, colors: Mapping[str, C
     names = list(rows[0]["dice"]) if rows else []
     values = [np.array([row["dice"][name] for row in rows]) for name in names]
     axes.boxplot(
-        values, orientation="horizontal", widths=0.5, showfliers=False, tick_labels=names, medianprops={"color": INK, "linewidth": 2}
+        values,
+        orientation="horizontal",
+        widths=0.5,
+        showfliers=False,
+        tick_labels=names,
+        medianprops={"color": INK, "linewidth": 2},
     )
     spread = np.linspace(-0.16, 0.16, max(len(rows), 1))
     for place, (name, dice) in enumerate(zip(names, values, strict=True), start=1):
-        axes.plot(dice, place + spread, "o", markersize=4, alpha=0.6, color=_hex((colors or {}).get(name)), markeredgewidth=0)
+        axes.plot(
+            dice,
+            place + spread,
+            "o",
+            markersize=4,
+            alpha=0.6,
+            color=_hex((colors or {}).get(name)),
+            markeredgewidth=0,
+        )
     axes.invert_yaxis()
     _style(axes, "Dice by class, one dot per image", xlabel="Dice")
     return figure
 
 
 def pick_cases(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """Indices of the best, the median and the worst image by mean Dice of their foreground classes."""
-    order = np.argsort([-np.mean(list(row["dice"].values())) for row in rows], kind="stable").tolist()
+    """Indices of the best, the median and the worst image by mean Dice of their foreground
+    classes.
+    """
+    order = np.argsort(
+        [-np.mean(list(row["dice"].values())) for row in rows], kind="stable"
+    ).tolist()
     return {"best": order[0], "median": order[len(order) // 2], "worst": order[-1]} if order else {}
 
 
 def best_epoch(history: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
     """The first epoch with the highest foreground Dice; None where nothing was validated."""
-    return max((epoch for epoch in history if _is_number(epoch.get("dice"))), key=lambda epoch: epoch["dice"], default=None)
+    return max(
+        (epoch for epoch in history if _is_number(epoch.get("dice"))),
+        key=lambda epoch: epoch["dice"],
+        default=None,
+    )
 
 
 def _stretch(image: np.ndarray) -> np.ndarray:
@@ -149,7 +198,13 @@ def _plot(axes: Axes, history: Sequence[Mapping[str, Any]], key: str, **style: A
 def _mark_best(axes: Axes, history: Sequence[Mapping[str, Any]]) -> None:
     if best := best_epoch(history):
         axes.axvline(best["epoch"], color=GRAY, linestyle=":", linewidth=1)
-        axes.plot(best["epoch"], best["dice"], "o", color=INK, label=f"best: {best['dice']:.3f} at epoch {best['epoch']}")
+        axes.plot(
+            best["epoch"],
+            best["dice"],
+            "o",
+            color=INK,
+            label=f"best: {best['dice']:.3f} at epoch {best['epoch']}",
+        )
 
 
 def _style(axes: Axes, title: str, *, xlabel: str) -> None:

@@ -17,7 +17,9 @@ def ranked(study: Study) -> list[FrozenTrial]:
 
 
 def keep_best_checkpoints(study: Study, plan: Plan) -> None:
-    """Deletes the weights of all ended trials but the best few; everything else in their run folders stays."""
+    """Deletes the weights of all ended trials but the best few; everything else in their run
+    folders stays.
+    """
     kept = {trial.number for trial in ranked(study)[:NUM_KEPT]}
     for trial in study.get_trials(deepcopy=False):
         if trial.state.is_finished() and trial.number not in kept:

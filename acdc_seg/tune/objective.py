@@ -25,7 +25,9 @@ from acdc_seg.tune.plan import NUM_STEPS, Plan
 from acdc_seg.tune.slots import give_up, heartbeat
 
 OWN_FAULTS = (AcdcError, MemoryError, RuntimeError, ValueError)
-"""What a combination of settings can cause: refused settings, NaN, no memory left, shapes that do not fit."""
+"""What a combination of settings can cause: refused settings, NaN, no memory left, shapes that do
+not fit.
+"""
 
 
 class TrialStopped(Exception):
@@ -37,14 +39,21 @@ def run_folder(plan: Plan, number: int) -> Path:
     return plan.folder / "runs" / f"trial-{number:04d}"
 
 
-def run_trial(study: Study, trial: Trial, plan: Plan, config: Config, *, should_stop: Callable[[], bool]) -> None:
-    """Runs a trial to its end and tells the study: its value, pruned, failed with a reason, or stopped and queued again.
+def run_trial(
+    study: Study, trial: Trial, plan: Plan, config: Config, *, should_stop: Callable[[], bool]
+) -> None:
+    """Runs a trial to its end and tells the study: its value, pruned, failed with a reason, or
+    stopped and queued again.
 
     Raises:
-        Exception: Anything that settings cannot cause; the trial is then swept like that of a killed worker.
+        Exception: Anything that settings cannot cause; the trial is then swept like that of a
+            killed worker.
     """
     _free_memory()
-    with heartbeat(study._storage, trial._trial_id), suppress(UpdateFinishedTrialError):  # taken for dead, and another worker's now
+    with (
+        heartbeat(study._storage, trial._trial_id),
+        suppress(UpdateFinishedTrialError),
+    ):  # taken for dead, and another worker's now
         try:
             values = _Objective(trial, plan, config, should_stop)()
         except optuna.TrialPruned:
@@ -64,9 +73,13 @@ def trial_config(plan: Plan, config: Config, params: dict[str, Any]) -> Config:
 
 
 class _Objective:
-    """Mean over folds (or the one split) of the best validation Dice, reported in steps of the trial's own length."""
+    """Mean over folds (or the one split) of the best validation Dice, reported in steps of the
+    trial's own length.
+    """
 
-    def __init__(self, trial: Trial, plan: Plan, config: Config, should_stop: Callable[[], bool]) -> None:
+    def __init__(
+        self, trial: Trial, plan: Plan, config: Config, should_stop: Callable[[], bool]
+    ) -> None:
         self.trial, self.plan, self.base, self.should_stop = trial, plan, config, should_stop
         self.scores: list[float] = []
         self.best, self.best_epoch = math.nan, 0
@@ -82,14 +95,19 @@ class _Objective:
         seconds = time.monotonic() - started
         self.trial.set_user_attr("seconds", round(seconds, 2))
         costs = {"time": lambda: seconds, "parameters": lambda: float(_num_parameters(config))}
-        return [sum(self.scores) / len(self.scores), *([costs[self.plan.pareto]()] if self.plan.pareto else [])]
+        return [
+            sum(self.scores) / len(self.scores),
+            *([costs[self.plan.pareto]()] if self.plan.pareto else []),
+        ]
 
     def _train(self, config: Config, fold: int) -> None:
         folder = run_folder(self.plan, self.trial.number)
         config = with_overrides(config, {"runs_dir": str(folder.parent)})
         name = folder.name
         if self.plan.folds is not None:
-            config = with_overrides(config, {"data.folds": self.plan.folds, "data.fold": fold, "runs_dir": str(folder)})
+            config = with_overrides(
+                config, {"data.folds": self.plan.folds, "data.fold": fold, "runs_dir": str(folder)}
+            )
             name = f"fold-{fold}"
         source = _open(config.data, config.prepare)
         made: list[Run] = []
@@ -106,7 +124,13 @@ class _Objective:
 
         status = "stopped"
         try:
-            result = train(config, source, make_run, watch=Watch(on_epoch_end=on_epoch_end, should_stop=self.should_stop), report=False)
+            result = train(
+                config,
+                source,
+                make_run,
+                watch=Watch(on_epoch_end=on_epoch_end, should_stop=self.should_stop),
+                report=False,
+            )
             if result.stopped:
                 raise TrialStopped
             status = "finished"
@@ -118,11 +142,18 @@ class _Objective:
             raise
         finally:
             for run in made:
-                run.update_json(status=status, reason=None, best_dice=_number(self.best), best_epoch=self.best_epoch)
+                run.update_json(
+                    status=status,
+                    reason=None,
+                    best_dice=_number(self.best),
+                    best_epoch=self.best_epoch,
+                )
                 run.last.unlink(missing_ok=True)
 
     def _report(self, done: float) -> None:
-        """Reports the mean so far at the step of `NUM_STEPS` that is reached, the last one at those skipped; raises TrialPruned."""
+        """Reports the mean so far at the step of `NUM_STEPS` that is reached, the last one at those
+        skipped; raises TrialPruned.
+        """
         reached = math.floor(NUM_STEPS * done + 1e-9)
         if self.plan.pareto or math.isnan(self.best) or reached <= self.step:
             return

@@ -1,4 +1,6 @@
-"""Who may run a trial: exactly as many trials finish as were asked for, whatever dies, on however many machines."""
+"""Who may run a trial: exactly as many trials finish as were asked for, whatever dies, on however
+many machines.
+"""
 
 import fcntl
 import time
@@ -20,11 +22,15 @@ MAX_RETRIES = 2
 POLL_SECONDS = 0.5
 HEARTBEAT_SECONDS = 15
 GRACE_SECONDS = 60
-"""How long a trial may be silent before it is taken for dead, where its worker's lock file cannot be looked at."""
+"""How long a trial may be silent before it is taken for dead, where its worker's lock file cannot
+be looked at.
+"""
 
 
 def is_finished(trial: FrozenTrial) -> bool:
-    """Whether a trial counts: complete, pruned, or failed for a reason of its own (not because its worker was stopped or killed)."""
+    """Whether a trial counts: complete, pruned, or failed for a reason of its own (not because its
+    worker was stopped or killed).
+    """
     if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
         return True
     attrs = trial.user_attrs
@@ -53,11 +59,14 @@ def give_up(study: Study, trial: Trial, *, again: bool) -> None:
 def _retry(study: Study, trial: FrozenTrial, *, retries: int) -> None:
     kept = {key: trial.user_attrs[key] for key in ("point",) if key in trial.user_attrs}
     if trial.params:
-        study.enqueue_trial(trial.params, user_attrs={**kept, "retry_of": trial.number, "retries": retries})
+        study.enqueue_trial(
+            trial.params, user_attrs={**kept, "retry_of": trial.number, "retries": retries}
+        )
 
 
 class Worker:
-    """One process that works on a study: holds a lock file while it lives, takes trials, and sweeps those of dead workers.
+    """One process that works on a study: holds a lock file while it lives, takes trials, and sweeps
+    those of dead workers.
 
     The operating system drops the lock when the process dies, however it dies.
     """
@@ -80,21 +89,30 @@ class Worker:
         self.file.close()
 
     def take(self, target: int, *, should_stop: Callable[[], bool]) -> Trial | None:
-        """The next trial to run, or None when `target` trials of the study are finished or a stop is wished.
+        """The next trial to run, or None when `target` trials of the study are finished or a stop
+        is wished.
 
-        A trial is first created, and may run only if fewer than `target` trials with lower numbers are finished, running or waiting:
-        numbers are given out by the storage one by one, so two processes that create a trial at once both see who was first.
+        A trial is first created, and may run only if fewer than `target` trials with lower numbers
+        are finished, running or waiting: numbers are given out by the storage one by one, so two
+        processes that create a trial at once both see who was first.
         """
         while not should_stop():
             self.sweep()
             trials = self.study.get_trials(deepcopy=False)
             if sum(map(is_finished, trials)) >= target:
                 return None
-            if any(trial.state == TrialState.WAITING for trial in trials) or sum(map(holds_slot, trials)) < target:
+            if (
+                any(trial.state == TrialState.WAITING for trial in trials)
+                or sum(map(holds_slot, trials)) < target
+            ):
                 trial = self.study.ask()
                 beat(self.study._storage, trial._trial_id)
                 trial.set_user_attr("worker", self.id)
-                before = [other for other in self.study.get_trials(deepcopy=False) if other.number < trial.number]
+                before = [
+                    other
+                    for other in self.study.get_trials(deepcopy=False)
+                    if other.number < trial.number
+                ]
                 if sum(map(holds_slot, before)) < target:
                     return trial
                 give_up(self.study, trial, again=False)
@@ -103,12 +121,20 @@ class Worker:
         return None
 
     def sweep(self) -> None:
-        """Fails the trials of dead workers and queues their parameters again, `MAX_RETRIES` times at most."""
+        """Fails the trials of dead workers and queues their parameters again, `MAX_RETRIES` times
+        at most.
+        """
         storage = self.study._storage
-        silent = set(storage._get_stale_trial_ids(self.study._study_id)) if isinstance(storage, BaseHeartbeat) else set()
+        silent = (
+            set(storage._get_stale_trial_ids(self.study._study_id))
+            if isinstance(storage, BaseHeartbeat)
+            else set()
+        )
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if trial._trial_id in silent or self._is_dead(trial):
-                with suppress(UpdateFinishedTrialError):  # another worker swept it, or it finished just now
+                with suppress(
+                    UpdateFinishedTrialError
+                ):  # another worker swept it, or it finished just now
                     storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
                     retries = trial.user_attrs.get("retries", 0)
                     if "reason" not in trial.user_attrs and retries < MAX_RETRIES:
@@ -143,7 +169,9 @@ def heartbeat(storage: BaseStorage, trial_id: int) -> Iterator[None]:
 
     def keep_beating() -> None:
         while not ended.wait(HEARTBEAT_SECONDS):
-            with suppress(OptunaError):  # a database that is away for a moment must not end the training
+            with suppress(
+                OptunaError
+            ):  # a database that is away for a moment must not end the training
                 beat(storage, trial_id)
 
     thread = Thread(target=keep_beating, daemon=True)

@@ -1,4 +1,6 @@
-"""Search spaces: which settings a study varies, read from YAML and checked against the config before anything runs."""
+"""Search spaces: which settings a study varies, read from YAML and checked against the config
+before anything runs.
+"""
 
 import itertools
 import json
@@ -36,11 +38,22 @@ class Choice(Section):
         return self
 
     def suggest(self, trial: Trial, key: str) -> Any:
-        """Draws a value; lists pass through Optuna as their JSON text, for it stores plain values only."""
-        return self.value_of(trial.suggest_categorical(key, [_plain(value) for value in self.choices]))
+        """Draws a value; lists pass through Optuna as their JSON text, for it stores plain values
+        only.
+        """
+        return self.value_of(
+            trial.suggest_categorical(key, [_plain(value) for value in self.choices])
+        )
 
     def value_of(self, stored: Any) -> Any:
-        return next((value for value in self.choices if _plain(value) == stored and type(_plain(value)) is type(stored)), stored)
+        return next(
+            (
+                value
+                for value in self.choices
+                if _plain(value) == stored and type(_plain(value)) is type(stored)
+            ),
+            stored,
+        )
 
     def examples(self) -> tuple[Any, ...]:
         return self.choices
@@ -67,7 +80,9 @@ class Range(Section):
             raise ValueError(f"low={self.low} must be above 0 where log is true")
         if self.log and self.step is not None:
             raise ValueError("log and step exclude each other; leave one out")
-        if self.step is not None and (self.step <= 0 or (self._is_whole and not isinstance(self.step, int))):
+        if self.step is not None and (
+            self.step <= 0 or (self._is_whole and not isinstance(self.step, int))
+        ):
             raise ValueError(f"step={self.step} must be above 0, and whole where low and high are")
         return self
 
@@ -77,7 +92,9 @@ class Range(Section):
 
     def suggest(self, trial: Trial, key: str) -> Any:
         if self._is_whole:
-            return trial.suggest_int(key, int(self.low), int(self.high), step=int(self.step or 1), log=self.log)
+            return trial.suggest_int(
+                key, int(self.low), int(self.high), step=int(self.step or 1), log=self.log
+            )
         return trial.suggest_float(key, self.low, self.high, step=self.step, log=self.log)
 
     def value_of(self, stored: Any) -> Any:
@@ -95,10 +112,17 @@ class Range(Section):
             ConfigError: Neither is given.
         """
         if self.points is not None:
-            spaced = (np.geomspace if self.log else np.linspace)(self.low, self.high, self.points).tolist()
-            return list(dict.fromkeys(round(value) for value in spaced)) if self._is_whole else spaced
+            spaced = (np.geomspace if self.log else np.linspace)(
+                self.low, self.high, self.points
+            ).tolist()
+            return (
+                list(dict.fromkeys(round(value) for value in spaced)) if self._is_whole else spaced
+            )
         if self.step is None and not (self._is_whole and not self.log):
-            raise ConfigError(f"{key}: a grid needs to know how fine; add points: 5 (or a step), or use another --sampler")
+            raise ConfigError(
+                f"{key}: a grid needs to know how fine; add points: 5 (or a step), or use another "
+                "--sampler"
+            )
         step = self.step or 1
         count = int((self.high - self.low) / step + 1e-9) + 1
         return [self.low + index * step for index in range(count)]
@@ -106,7 +130,9 @@ class Range(Section):
 
 @dataclass(frozen=True)
 class Space:
-    """Settings to vary, by config key; one with `when` is drawn only if the named choices above it came out so."""
+    """Settings to vary, by config key; one with `when` is drawn only if the named choices above it
+    came out so.
+    """
 
     entries: Mapping[str, Choice | Range]
 
@@ -123,7 +149,8 @@ class Space:
         return {key: self.entries[key].value_of(stored) for key, stored in params.items()}
 
     def grid(self) -> list[dict[str, Any]]:
-        """All combinations as stored parameters, each once; settings whose condition is not met are left out.
+        """All combinations as stored parameters, each once; settings whose condition is not met are
+        left out.
 
         Raises:
             ConfigError: A range has neither `points` nor `step`.
@@ -140,7 +167,9 @@ class Space:
 
     def tree(self) -> dict[str, Any]:
         """The space as plain values, to store and to compare."""
-        return json.loads(json.dumps({key: entry.model_dump() for key, entry in self.entries.items()}))
+        return json.loads(
+            json.dumps({key: entry.model_dump() for key, entry in self.entries.items()})
+        )
 
 
 def find_space(name: str) -> Path:
@@ -154,18 +183,24 @@ def find_space(name: str) -> Path:
         return shipped[name]
     if Path(name).is_file():
         return Path(name)
-    raise ConfigError(f"--space {name}: no such file, and no space of that name; {did_you_mean(name, shipped)}")
+    raise ConfigError(
+        f"--space {name}: no such file, and no space of that name; {did_you_mean(name, shipped)}"
+    )
 
 
 def load_space(path: Path, base: Config) -> Space:
     """Reads a space and tries every candidate value on the base config.
 
     Raises:
-        ConfigError: Not YAML, unknown keys, values that the config refuses, conditions on what is not chosen; all mistakes at once.
+        ConfigError: Not YAML, unknown keys, values that the config refuses, conditions on what is
+            not chosen; all mistakes at once.
     """
     tree, lines = read_yaml(path, what="space")
     if not isinstance(tree, dict) or not tree:
-        raise ConfigError(f"{path}: a space is lines such as 'optimizer.lr: {{low: 1.0e-4, high: 1.0e-2, log: true}}'")
+        raise ConfigError(
+            f"{path}: a space is lines such as 'optimizer.lr: {{low: 1.0e-4, high: 1.0e-2, log: "
+            "true}'"
+        )
     entries: dict[str, Choice | Range] = {}
     mistakes: list[str] = []
     for key, value in tree.items():
@@ -189,7 +224,10 @@ def _parse(key: str, value: Any) -> Choice | Range:
     if not isinstance(value, dict):
         raise ConfigError(f"{key}: got {value!r}; write a list of values, or low and high")
     kind = Choice if "choices" in value else Range
-    conditions = {parent: wanted if isinstance(wanted, list) else [wanted] for parent, wanted in (value.get("when") or {}).items()}
+    conditions = {
+        parent: wanted if isinstance(wanted, list) else [wanted]
+        for parent, wanted in (value.get("when") or {}).items()
+    }
     try:
         return kind.model_validate({**value, "when": conditions})
     except ValidationError as error:
@@ -201,11 +239,15 @@ def _check_conditions(key: str, entries: Mapping[str, Choice | Range]) -> None:
     for parent, wanted in entries[key].when.items():
         entry = entries.get(parent)
         if parent not in above or not isinstance(entry, Choice):
-            raise ConfigError(f"{key}.when: '{parent}' is no choice above this line; {did_you_mean(str(parent), above or ['(none)'])}")
+            raise ConfigError(
+                f"{key}.when: '{parent}' is no choice above this line; "
+                f"{did_you_mean(str(parent), above or ['(none)'])}"
+            )
         for value in wanted:
             if value not in entry.choices:
                 raise ConfigError(
-                    f"{key}.when.{parent}: {value!r} is not among its choices; {did_you_mean(str(value), map(str, entry.choices))}"
+                    f"{key}.when.{parent}: {value!r} is not among its choices; "
+                    f"{did_you_mean(str(value), map(str, entry.choices))}"
                 )
 
 
@@ -226,9 +268,13 @@ def _settings_where(key: str, entries: Mapping[str, Choice | Range]) -> Iterator
 
 
 def _applies(entry: Choice | Range, chosen: Mapping[str, Any]) -> bool:
-    return all(parent in chosen and chosen[parent] in wanted for parent, wanted in entry.when.items())
+    return all(
+        parent in chosen and chosen[parent] in wanted for parent, wanted in entry.when.items()
+    )
 
 
 def _plain(value: Any) -> Any:
     """What Optuna can store: numbers, texts, true, false and null as they are, lists as JSON."""
-    return value if value is None or isinstance(value, bool | int | float | str) else json.dumps(value)
+    return (
+        value if value is None or isinstance(value, bool | int | float | str) else json.dumps(value)
+    )

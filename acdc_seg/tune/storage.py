@@ -14,7 +14,8 @@ from acdc_seg.tune.slots import GRACE_SECONDS, HEARTBEAT_SECONDS
 
 
 def open_storage(url: str | None, folder: Path) -> BaseStorage:
-    """The journal file of the study folder, or the database at `url`, with a heartbeat for every running trial.
+    """The journal file of the study folder, or the database at `url`, with a heartbeat for every
+    running trial.
 
     Raises:
         ConfigError: The database cannot be reached, or its driver is not installed.
@@ -28,7 +29,8 @@ def open_storage(url: str | None, folder: Path) -> BaseStorage:
             return JournalStorage(JournalFileBackend(str(folder / "journal.log")))
     except OSError as error:
         raise DataError(
-            f"{folder}: cannot write the study ({error.strerror}); check permissions, or choose another --studies-dir"
+            f"{folder}: cannot write the study ({error.strerror}); check permissions, or choose "
+            "another --studies-dir"
         ) from None
     try:
         address = make_url(url)
@@ -38,8 +40,16 @@ def open_storage(url: str | None, folder: Path) -> BaseStorage:
         full = address.render_as_string(hide_password=False)
         return RDBStorage(full, heartbeat_interval=HEARTBEAT_SECONDS, grace_period=GRACE_SECONDS)
     except ArgumentError:
-        raise ConfigError("--storage is no address of a database that is known here; write postgresql://USER@HOST/NAME") from None
+        raise ConfigError(
+            "--storage is no address of a database that is known here; write "
+            "postgresql://USER@HOST/NAME"
+        ) from None
     except ImportError as error:
-        raise ConfigError(f"--storage {shown}: its driver is missing ({error}); install it: pip install 'acdc_seg[postgresql]'") from None
+        raise ConfigError(
+            f"--storage {shown}: its driver is missing ({error}); install it: pip install "
+            "'acdc_seg[postgresql]'"
+        ) from None
     except SQLAlchemyError as error:
-        raise ConfigError(f"--storage {shown}: cannot open this database: {str(error).splitlines()[0]}") from None
+        raise ConfigError(
+            f"--storage {shown}: cannot open this database: {str(error).splitlines()[0]}"
+        ) from None

@@ -1,4 +1,6 @@
-"""Running a study: worker processes that take trials until enough are finished, watched by the process that started them."""
+"""Running a study: worker processes that take trials until enough are finished, watched by the
+process that started them.
+"""
 
 import multiprocessing
 import os
@@ -30,7 +32,9 @@ MAX_RESTARTS = 10
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a study stands: its finished trials, those that finished since the last call, and the seconds that remain, if known."""
+    """Where a study stands: its finished trials, those that finished since the last call, and the
+    seconds that remain, if known.
+    """
 
     finished: int
     total: int
@@ -40,12 +44,17 @@ class Progress:
 
 
 def tune(
-    plan: Plan, *, on_progress: Callable[[Progress], None] = lambda progress: None, should_stop: Callable[[], bool] = lambda: False
+    plan: Plan,
+    *,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> Study:
-    """Makes or joins a study and works on it until `plan.trials` of its trials are finished, or a stop is wished.
+    """Makes or joins a study and works on it until `plan.trials` of its trials are finished, or a
+    stop is wished.
 
     Raises:
-        AcdcError: The study was begun otherwise, its data cannot be read, or its workers cannot work.
+        AcdcError: The study was begun otherwise, its data cannot be read, or its workers cannot
+            work.
     """
     plan = settled(plan)
     study = open_study(plan)
@@ -65,10 +74,17 @@ def tune(
 
 
 def settled(plan: Plan) -> Plan:
-    """The plan with `auto` device and precision resolved here, so that best.yaml says what was used."""
+    """The plan with `auto` device and precision resolved here, so that best.yaml says what was
+    used.
+    """
     device = resolve_device(plan.config.train.device)
     precision = resolve_precision(plan.config.train.precision, device)
-    return replace(plan, config=with_overrides(plan.config, {"train.device": device.type, "train.precision": precision}))
+    return replace(
+        plan,
+        config=with_overrides(
+            plan.config, {"train.device": device.type, "train.precision": precision}
+        ),
+    )
 
 
 def work(plan: Plan, *, should_stop: Callable[[], bool] = lambda: False) -> None:
@@ -86,10 +102,14 @@ class _Team:
     def __init__(self, plan: Plan) -> None:
         self.plan, self.restarts = plan, 0
         self.context = multiprocessing.get_context("spawn")
-        self.processes: dict[int, BaseProcess] = {index: self._start(index) for index in range(plan.workers)}
+        self.processes: dict[int, BaseProcess] = {
+            index: self._start(index) for index in range(plan.workers)
+        }
 
     def _start(self, index: int) -> BaseProcess:
-        process = self.context.Process(target=_work_in_process, args=(self.plan, index, os.getpid()))
+        process = self.context.Process(
+            target=_work_in_process, args=(self.plan, index, os.getpid())
+        )
         process.start()
         return process
 
@@ -104,11 +124,17 @@ class _Team:
                 continue
             del self.processes[index]
             if process.exitcode > 0:
-                raise TrainingError(f"a worker ended with exit code {process.exitcode}; its message is above. The same command goes on")
+                raise TrainingError(
+                    f"a worker ended with exit code {process.exitcode}; its message is above. The "
+                    "same command goes on"
+                )
             if process.exitcode < 0 and wanted:
                 self.restarts += 1
                 if self.restarts > MAX_RESTARTS:
-                    raise TrainingError(f"{self.restarts} workers were killed, perhaps for lack of memory; go on with fewer --workers")
+                    raise TrainingError(
+                        f"{self.restarts} workers were killed, perhaps for lack of memory; go on "
+                        "with fewer --workers"
+                    )
                 self.processes[index] = self._start(index)
         return bool(self.processes)
 
@@ -138,13 +164,22 @@ class _Observer:
         new = tuple(trial for trial in finished if trial.number not in self.known)
         self.known |= {trial.number for trial in new}
         done_here = len(finished) - self.num_before
-        left = (time.monotonic() - self.started) / done_here * max(self.total - len(finished), 0) if done_here else None
-        best = max((trial.values[0] for trial in finished if trial.state == TrialState.COMPLETE), default=None)
+        left = (
+            (time.monotonic() - self.started) / done_here * max(self.total - len(finished), 0)
+            if done_here
+            else None
+        )
+        best = max(
+            (trial.values[0] for trial in finished if trial.state == TrialState.COMPLETE),
+            default=None,
+        )
         return Progress(len(finished), self.total, new, best, left)
 
 
 def _work_in_process(plan: Plan, index: int, parent: int) -> None:
-    """Entry point of a worker process: its share of threads or its GPU, and a stop that ends the trial in good order."""
+    """Entry point of a worker process: its share of threads or its GPU, and a stop that ends the
+    trial in good order.
+    """
     requested: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda received, frame: requested.append(received))

@@ -1,4 +1,6 @@
-"""Runs the commands in this process, through their entry points and in a working directory of their own."""
+"""Runs the commands in this process, through their entry points and in a working directory of their
+own.
+"""
 
 import shutil
 import signal
@@ -41,7 +43,9 @@ Command = Callable[..., Outcome]
 
 @pytest.fixture(autouse=True)
 def _own_process_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A fresh working directory and wide terminal; what a command leaves in the process is undone."""
+    """A fresh working directory and wide terminal; what a command leaves in the process is
+    undone.
+    """
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr(app, "_debug", False)

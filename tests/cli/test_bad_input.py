@@ -1,4 +1,6 @@
-"""What a user can get wrong ends in one message that names it, exit code 2, and nothing new on disk."""
+"""What a user can get wrong ends in one message that names it, exit code 2, and nothing new on
+disk.
+"""
 
 import re
 import shutil
@@ -40,7 +42,9 @@ def refused(command) -> Callable[..., str]:
 
 @pytest.fixture
 def usage_error(command) -> Callable[..., str]:
-    """Calls a command with options that do not parse; returns what is said, in one line and without the box around it."""
+    """Calls a command with options that do not parse; returns what is said, in one line and without
+    the box around it.
+    """
 
     def call(name: str, *arguments: object) -> str:
         before = files()
@@ -72,12 +76,17 @@ class TestTrainingData:
 
     def test_missing_folder(self, train):
         assert re.match(
-            r"\S+/nowhere: no such folder; give --data the ACDC tree or the folder that holds image/ and mask/$", train("--data", "nowhere")
+            r"\S+/nowhere: no such folder; give --data the ACDC tree or the folder that holds "
+            r"image/ and mask/$",
+            train("--data", "nowhere"),
         )
 
     def test_empty_folder(self, train):
         Path("empty").mkdir()
-        assert re.match(r"\S+/empty: neither an ACDC tree .* nor paired folders .*; check the path", train("--data", "empty"))
+        assert re.match(
+            r"\S+/empty: neither an ACDC tree .* nor paired folders .*; check the path",
+            train("--data", "empty"),
+        )
 
     def test_a_file(self, train, hearts_folder):
         assert "patient001_0.png: no such folder" in train("--data", hearts_folder / IMAGE)
@@ -85,38 +94,58 @@ class TestTrainingData:
     def test_image_without_mask(self, train, hearts_folder):
         (hearts_folder / MASK).unlink()
         message = train("--data", hearts_folder)
-        assert f"{hearts_folder}/train: 1 of 4 images have no mask, first patient001_0.png; expected mask/patient001_0_mask.png" in message
+        assert (
+            f"{hearts_folder}/train: 1 of 4 images have no mask, first patient001_0.png; expected "
+            "mask/patient001_0_mask.png" in message
+        )
 
     def test_mask_without_image(self, train, hearts_folder):
         (hearts_folder / IMAGE).unlink()
-        assert "1 masks have no image, first patient001_0_mask.png; add the image or remove the mask" in train("--data", hearts_folder)
+        assert (
+            "1 masks have no image, first patient001_0_mask.png; add the image or remove the mask"
+            in train("--data", hearts_folder)
+        )
 
     @pytest.mark.parametrize("mask", [MASK, VAL_MASK])
     def test_unknown_mask_value(self, train, hearts_folder, mask):
         change(hearts_folder / mask, set_first_pixel)
         message = train("--data", hearts_folder)
         assert message.startswith(
-            f"{hearts_folder / mask}: mask value 4 (1 pixels) is no class, the classes are [0, 1, 2, 3]; correct the mask"
+            f"{hearts_folder / mask}: mask value 4 (1 pixels) is no class, the classes are [0, 1, "
+            "2, 3]; correct the mask"
         )
 
     def test_stretched_mask_values(self, train, hearts_folder):
         change(hearts_folder / MASK, lambda pixels: pixels * 85)
-        assert "patient001_0_mask.png: mask value 85 (" in (message := train("--data", hearts_folder))
+        assert "patient001_0_mask.png: mask value 85 (" in (
+            message := train("--data", hearts_folder)
+        )
         assert message.endswith("set classes.values=[0, 85, 170, 255] if that is so")
 
     def test_mask_of_another_size(self, train, hearts_folder):
         change(hearts_folder / MASK, lambda pixels: pixels[:40])
         message = train("--data", hearts_folder)
-        assert message == f"{hearts_folder / MASK}: the mask is 40x48, its image patient001_0.png is 48x48 pixels; export both at one size"
+        assert (
+            message
+            == f"{hearts_folder / MASK}: the mask is 40x48, its image patient001_0.png is 48x48 "
+            "pixels; export both at one size"
+        )
 
     def test_truncated_image(self, train, hearts_folder):
         (hearts_folder / IMAGE).write_bytes((hearts_folder / IMAGE).read_bytes()[:500])
         message = train("--data", hearts_folder)
-        assert message == f"{hearts_folder / IMAGE}: not a readable image (500 bytes, truncated or damaged); copy it again from its source"
+        assert (
+            message
+            == f"{hearts_folder / IMAGE}: not a readable image (500 bytes, truncated or damaged); "
+            "copy it again from its source"
+        )
 
     def test_colour_image_where_grey_is_configured(self, train, hearts_folder):
         change(hearts_folder / IMAGE, lambda pixels: cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR))
-        assert "patient001_0.png: the image has 3 channels where 1 are configured; set data.channels" in train("--data", hearts_folder)
+        assert (
+            "patient001_0.png: the image has 3 channels where 1 are configured; set data.channels"
+            in train("--data", hearts_folder)
+        )
 
     def test_images_of_several_sizes(self, train, hearts_folder):
         for file in (IMAGE, MASK):
@@ -125,12 +154,20 @@ class TestTrainingData:
 
     def test_places_that_cannot_be_written(self, train, hearts_folder):
         Path("file").touch()
-        assert train("--data", hearts_folder, "runs_dir=file").startswith("file: cannot make a run folder (File exists)")
-        assert train("--data", hearts_folder, "runs_dir=/proc/x").startswith("/proc/x: cannot make a run folder (")
+        assert train("--data", hearts_folder, "runs_dir=file").startswith(
+            "file: cannot make a run folder (File exists)"
+        )
+        assert train("--data", hearts_folder, "runs_dir=/proc/x").startswith(
+            "/proc/x: cannot make a run folder ("
+        )
 
     def test_name_that_is_taken(self, train, trained, hearts_folder):
         message = train("--data", hearts_folder, "--name", "unet")
-        assert message == "runs/unet: holds a run already; go on with acdc-train --resume runs/unet, or choose another --name"
+        assert (
+            message
+            == "runs/unet: holds a run already; go on with acdc-train --resume runs/unet, or "
+            "choose another --name"
+        )
 
 
 @pytest.mark.parametrize(
@@ -142,16 +179,28 @@ class TestTrainingData:
         (["trian.epochs=3"], "trian: unknown setting; did you mean 'train'?"),
         (["--lr", "-1"], "optimizer.lr: got -1.0; input should be greater than 0"),
         (["optimizer.lr=-1"], "optimizer.lr: got -1; input should be greater than 0"),
-        (["--batch-size", "0"], "train.batch_size: got 0; input should be greater than or equal to 1"),
-        (["train.batch_size=0"], "train.batch_size: got 0; input should be greater than or equal to 1"),
+        (
+            ["--batch-size", "0"],
+            "train.batch_size: got 0; input should be greater than or equal to 1",
+        ),
+        (
+            ["train.batch_size=0"],
+            "train.batch_size: got 0; input should be greater than or equal to 1",
+        ),
         (["--loss", "dise"], "loss.name: got 'dise'; did you mean 'dice'?"),
         (["--optimizer", "adamm"], "optimizer.name: got 'adamm'; did you mean 'adam'?"),
         (["--device", "tpu"], "train.device: got 'tpu'; "),
         (["--precision", "no"], "train.precision: got 'no'; choose from: auto, fp32, bf16, fp16"),
         (["--name", "a/b"], "name: got 'a/b'; string should match pattern"),
-        (["--epochs", "3", "extra"], "'extra' is no override: write section.key=value, for example optimizer.lr=0.001"),
+        (
+            ["--epochs", "3", "extra"],
+            "'extra' is no override: write section.key=value, for example optimizer.lr=0.001",
+        ),
         (["train.epochs=["], "'train.epochs=[': this is not YAML"),
-        (["--config", "none.yaml"], "none.yaml: cannot read this config file (No such file or directory); check the path"),
+        (
+            ["--config", "none.yaml"],
+            "none.yaml: cannot read this config file (No such file or directory); check the path",
+        ),
     ],
 )
 def test_settings_of_training(refused, arguments, message):
@@ -165,7 +214,10 @@ def test_all_mistakes_at_once(refused):
 
 def test_line_of_a_config_file(refused):
     Path("mine.yaml").write_text("train:\n  epochs: 3\n  epocs: 3\n")
-    assert refused("train", "--config", "mine.yaml") == "mine.yaml, line 3: train.epocs: unknown setting; did you mean 'epochs'?"
+    assert (
+        refused("train", "--config", "mine.yaml")
+        == "mine.yaml, line 3: train.epocs: unknown setting; did you mean 'epochs'?"
+    )
 
 
 @pytest.mark.parametrize(
@@ -187,7 +239,9 @@ class TestResume:
     def test_without_a_checkpoint(self, refused, trained):
         (trained / "last.pt").unlink()
         for folder in (trained, "nowhere"):
-            assert refused("train", "--resume", folder).startswith(f"{folder}: no run to resume (config.yaml and last.pt are needed)")
+            assert refused("train", "--resume", folder).startswith(
+                f"{folder}: no run to resume (config.yaml and last.pt are needed)"
+            )
 
     @pytest.mark.parametrize(
         ("option", "difference"),
@@ -199,35 +253,55 @@ class TestResume:
     )
     def test_with_other_settings(self, refused, trained, option, difference):
         message = refused("train", "--resume", trained, *option)
-        assert message.startswith(f"{trained}/last.pt: was written with other settings, and going on would be neither run:\n")
+        assert message.startswith(
+            f"{trained}/last.pt: was written with other settings, and going on would be neither "
+            "run:\n"
+        )
         assert f"\n  {difference}\n" in message
 
-    @pytest.mark.parametrize("option", [("--config", "configs/unet.yaml"), ("--folds", 2, "--fold", "all")])
+    @pytest.mark.parametrize(
+        "option", [("--config", "configs/unet.yaml"), ("--folds", 2, "--fold", "all")]
+    )
     def test_with_options_that_are_not_for_one_run(self, refused, trained, option):
         assert refused("train", "--resume", trained, *option) == (
-            "--resume goes on with one run and its own config.yaml; leave out --config and --fold all"
+            "--resume goes on with one run and its own config.yaml; leave out --config and --fold "
+            "all"
         )
 
     def test_extension_of_nothing_or_to_fewer_epochs(self, refused, trained):
-        assert refused("train", "--extend-epochs", 9) == "--extend-epochs goes with --resume RUN; a new run takes --epochs"
-        assert refused("train", "--resume", trained, "--extend-epochs", 1) == f"{trained}: cannot be extended from 2 to 1 epochs; give more"
+        assert (
+            refused("train", "--extend-epochs", 9)
+            == "--extend-epochs goes with --resume RUN; a new run takes --epochs"
+        )
+        assert (
+            refused("train", "--resume", trained, "--extend-epochs", 1)
+            == f"{trained}: cannot be extended from 2 to 1 epochs; give more"
+        )
 
     def test_checkpoint_of_other_classes(self, refused, trained):
         config = trained / "config.yaml"
         config.write_text(config.read_text().replace("- lv\n", "- left\n"))
         message = refused("train", "--resume", trained)
-        assert "  classes.names: ['background', 'rv', 'myo', 'lv'] in the run, ['background', 'rv', 'myo', 'left'] now\n" in message
+        assert (
+            "  classes.names: ['background', 'rv', 'myo', 'lv'] in the run, ['background', 'rv', "
+            "'myo', 'left'] now\n" in message
+        )
 
     def test_damaged_checkpoint(self, refused, trained):
         (trained / "last.pt").write_bytes(b"no checkpoint")
-        assert refused("train", "--resume", trained).startswith(f"{trained}/last.pt: not a checkpoint, or a damaged one")
+        assert refused("train", "--resume", trained).startswith(
+            f"{trained}/last.pt: not a checkpoint, or a damaged one"
+        )
 
 
 class TestRuns:
     @pytest.fixture(params=["evaluate", "submit"])
     def predict(self, request, refused, paired_folder):
         """A command that loads runs, told where to write."""
-        ending = {"evaluate": ["--out", "scores"], "submit": ["--data", paired_folder, "--out", "s.csv", "--masks", "masks"]}[request.param]
+        ending = {
+            "evaluate": ["--out", "scores"],
+            "submit": ["--data", paired_folder, "--out", "s.csv", "--masks", "masks"],
+        }[request.param]
         start = [request.param, "--runs"] if request.param == "submit" else [request.param]
         return lambda *arguments: refused(*start, *arguments, *ending)
 
@@ -235,25 +309,42 @@ class TestRuns:
     def other(self, trained):
         """A checkpoint of the same network for classes of other names."""
         best = load_checkpoint(trained / "best.pt")
-        config = with_overrides(best.config, {"classes.names": ["background", "right", "wall", "left"]})
+        config = with_overrides(
+            best.config, {"classes.names": ["background", "right", "wall", "left"]}
+        )
         save_checkpoint(Path("other.pt"), replace(best, config=config))
         return Path("other.pt")
 
     def test_no_checkpoint(self, predict, trained):
         Path("text.pt").write_text("hello")
         torch.save({"weights": 1}, "foreign.pt")
-        assert predict("text.pt") == "text.pt: not a checkpoint, or a damaged one; give a run folder or its best.pt"
-        assert predict("foreign.pt") == "foreign.pt: a torch file, but not a checkpoint of acdc_seg; give a run folder or its best.pt"
-        assert predict(trained, "gone.pt") == "gone.pt: cannot read the checkpoint (No such file or directory); check the path"
+        assert (
+            predict("text.pt")
+            == "text.pt: not a checkpoint, or a damaged one; give a run folder or its best.pt"
+        )
+        assert (
+            predict("foreign.pt")
+            == "foreign.pt: a torch file, but not a checkpoint of acdc_seg; give a run folder or "
+            "its best.pt"
+        )
+        assert (
+            predict(trained, "gone.pt")
+            == "gone.pt: cannot read the checkpoint (No such file or directory); check the path"
+        )
 
     def test_folder_without_best(self, predict, trained):
         (trained / "best.pt").unlink()
-        assert predict(trained) == f"{trained}: no best.pt in this folder; give a folder that acdc-train finished an epoch in"
+        assert (
+            predict(trained)
+            == f"{trained}: no best.pt in this folder; give a folder that acdc-train finished an "
+            "epoch in"
+        )
 
     def test_members_of_other_classes(self, predict, trained, other):
         message = predict(trained, other)
         assert message.startswith(
-            f"{trained}, other.pt: the models do not share their classes: background, right, wall, left against background, rv"
+            f"{trained}, other.pt: the models do not share their classes: background, right, "
+            "wall, left against background, rv"
         )
 
     @pytest.mark.parametrize(
@@ -270,48 +361,90 @@ class TestRuns:
         assert predict(trained, trained, "--weights", weights).endswith(message)
 
     def test_weights_of_one_run(self, predict, trained):
-        assert predict(trained, "--weights", "2,1") == f"{trained}: 2 weights for 1 members; give one weight each"
+        assert (
+            predict(trained, "--weights", "2,1")
+            == f"{trained}: 2 weights for 1 members; give one weight each"
+        )
 
     def test_words(self, predict, trained):
-        assert predict(trained, "--tta", "flip") == "test-time augmentation 'flip' is unknown; choose from: flips, dihedral"
+        assert (
+            predict(trained, "--tta", "flip")
+            == "test-time augmentation 'flip' is unknown; choose from: flips, dihedral"
+        )
         assert predict(trained, "--device", "tpu").startswith("device 'tpu' is unknown")
         assert predict(trained, "--precision", "fp8").startswith("precision 'fp8' is unknown")
 
 
 class TestEvaluate:
     def test_unknown_split(self, refused, trained):
-        assert refused("evaluate", trained, "--split", "tets") == "--split 'tets' is unknown; did you mean 'test'?"
+        assert (
+            refused("evaluate", trained, "--split", "tets")
+            == "--split 'tets' is unknown; did you mean 'test'?"
+        )
 
     def test_ensemble_needs_a_place(self, refused, trained):
-        assert refused("evaluate", trained, trained) == "give --out FOLDER for the scores of an ensemble"
+        assert (
+            refused("evaluate", trained, trained)
+            == "give --out FOLDER for the scores of an ensemble"
+        )
 
     def test_places_that_cannot_be_written(self, refused, trained):
         Path("file").touch()
-        assert refused("evaluate", trained, "--out", "file").startswith("file/metrics.csv: cannot write this file (File exists)")
-        assert refused("evaluate", trained, "--out", "/proc/x").startswith("/proc/x/metrics.csv: cannot write this file (")
+        assert refused("evaluate", trained, "--out", "file").startswith(
+            "file/metrics.csv: cannot write this file (File exists)"
+        )
+        assert refused("evaluate", trained, "--out", "/proc/x").startswith(
+            "/proc/x/metrics.csv: cannot write this file ("
+        )
 
     def test_images_without_masks(self, refused, trained, paired_folder):
         shutil.rmtree(paired_folder / "test/mask")
         message = refused("evaluate", trained, "--data", paired_folder, "--split", "test")
-        assert message == "2 images have no mask to compare with, first patient004_0, patient004_1; evaluate a split with masks"
+        assert (
+            message
+            == "2 images have no mask to compare with, first patient004_0, patient004_1; evaluate "
+            "a split with masks"
+        )
 
 
 class TestSubmit:
     @pytest.mark.parametrize(
-        "arguments", [[], ["--data", "hearts"], ["--from-masks", "a", "--check", "b"], ["--runs", "runs/unet", "--check", "b"]]
+        "arguments",
+        [
+            [],
+            ["--data", "hearts"],
+            ["--from-masks", "a", "--check", "b"],
+            ["--runs", "runs/unet", "--check", "b"],
+        ],
     )
     def test_one_of_three_ways(self, refused, arguments):
-        assert refused("submit", *arguments) == "give one of --runs RUN [RUN ...] --data DIR, --from-masks DIR, or --check CSV"
+        assert (
+            refused("submit", *arguments)
+            == "give one of --runs RUN [RUN ...] --data DIR, --from-masks DIR, or --check CSV"
+        )
 
     def test_runs_need_data(self, refused):
-        assert refused("submit", "--runs", "runs/unet") == "--runs needs --data DIR, the folder of the images to predict"
+        assert (
+            refused("submit", "--runs", "runs/unet")
+            == "--runs needs --data DIR, the folder of the images to predict"
+        )
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (["--from-masks", "m", "--tta", "flips"], "--tta has no effect with --from-masks, which takes --out, --template; leave it out"),
-            (["--check", "s.csv", "--tta", "flips"], "--tta has no effect with --check, which takes --data, --truth; leave it out"),
-            (["--runs", "r", "--data", "d", "--truth", "t"], "--truth has no effect with --runs, which takes --batch-size, --data, "),
+            (
+                ["--from-masks", "m", "--tta", "flips"],
+                "--tta has no effect with --from-masks, which takes --out, --template; leave it "
+                "out",
+            ),
+            (
+                ["--check", "s.csv", "--tta", "flips"],
+                "--tta has no effect with --check, which takes --data, --truth; leave it out",
+            ),
+            (
+                ["--runs", "r", "--data", "d", "--truth", "t"],
+                "--truth has no effect with --runs, which takes --batch-size, --data, ",
+            ),
         ],
     )
     def test_options_of_another_way(self, refused, arguments, message):
@@ -320,7 +453,9 @@ class TestSubmit:
     def test_folder_without_images(self, refused, trained):
         Path("empty").mkdir()
         for folder in ("empty", "nowhere"):
-            assert refused("submit", "--runs", trained, "--data", folder).startswith(f"{folder}: no images (.png, ")
+            assert refused("submit", "--runs", trained, "--data", folder).startswith(
+                f"{folder}: no images (.png, "
+            )
 
     def test_template(self, refused, trained, paired_folder, command):
         submit = ("submit", "--runs", trained, "--data", paired_folder, "--masks", "masks")
@@ -329,26 +464,49 @@ class TestSubmit:
         lines = Path("given.csv").read_text().splitlines()
         Path("short.csv").write_text("\n".join(lines[:-1]) + "\n")
         Path("long.csv").write_text("\n".join([*lines, "cmr1_mask1,"]) + "\n")
-        assert refused(*submit, "--template", "short.csv").startswith("short.csv: 1 ids are not in the template (patient004_1_mask3)")
-        assert refused(*submit, "--template", "long.csv").startswith("long.csv: 1 ids are missing (cmr1_mask1)")
-        assert refused(*submit, "--template", "gone.csv").startswith("gone.csv: cannot read this file (No such file or directory)")
+        assert refused(*submit, "--template", "short.csv").startswith(
+            "short.csv: 1 ids are not in the template (patient004_1_mask3)"
+        )
+        assert refused(*submit, "--template", "long.csv").startswith(
+            "long.csv: 1 ids are missing (cmr1_mask1)"
+        )
+        assert refused(*submit, "--template", "gone.csv").startswith(
+            "gone.csv: cannot read this file (No such file or directory)"
+        )
 
     def test_places_that_cannot_be_written(self, refused, trained, paired_folder):
         Path("folder").mkdir()
         for out in ("folder", "/proc/s.csv"):
-            message = refused("submit", "--runs", trained, "--data", paired_folder, "--out", out, "--masks", "masks")
+            message = refused(
+                "submit",
+                "--runs",
+                trained,
+                "--data",
+                paired_folder,
+                "--out",
+                out,
+                "--masks",
+                "masks",
+            )
             assert message.startswith(f"{out}: cannot write this file (")
 
     def test_damaged_test_image(self, refused, trained, paired_folder):
         image = paired_folder / "test/image/patient004_1.png"
         image.write_bytes(image.read_bytes()[:300])
-        assert refused("submit", "--runs", trained, "--data", paired_folder).startswith(f"{image}: not a readable image (300 bytes")
+        assert refused("submit", "--runs", trained, "--data", paired_folder).startswith(
+            f"{image}: not a readable image (300 bytes"
+        )
 
     def test_masks_to_encode(self, refused, paired_folder):
         Path("empty").mkdir()
-        assert refused("submit", "--from-masks", "empty") == "empty: no masks named {stem}_mask.png; check the folder and the mask pattern"
+        assert (
+            refused("submit", "--from-masks", "empty")
+            == "empty: no masks named {stem}_mask.png; check the folder and the mask pattern"
+        )
         change(paired_folder / MASK, set_first_pixel)
-        assert "mask value 4 (1 pixels) is no class" in refused("submit", "--from-masks", paired_folder / "train/mask")
+        assert "mask value 4 (1 pixels) is no class" in refused(
+            "submit", "--from-masks", paired_folder / "train/mask"
+        )
 
     @pytest.mark.parametrize(
         ("content", "message"),
@@ -356,7 +514,10 @@ class TestSubmit:
             ("", "s.csv: the first line must be 'id,encoding', found 'nothing'"),
             ("id,rle\n", "s.csv: the first line must be 'id,encoding', found 'id,rle'"),
             ("id,encoding\na_mask1,1 2,3\n", "s.csv, line 2: 3 columns instead of 2"),
-            ("id,encoding\na_mask1,\na_mask1,\n", "s.csv, line 3: the id 'a_mask1' is empty or occurs twice"),
+            (
+                "id,encoding\na_mask1,\na_mask1,\n",
+                "s.csv, line 3: the id 'a_mask1' is empty or occurs twice",
+            ),
         ],
     )
     def test_check_of_a_malformed_table(self, refused, content, message):
@@ -364,14 +525,20 @@ class TestSubmit:
         assert refused("submit", "--check", "s.csv") == message
 
     def test_check_of_a_missing_table_or_truth(self, refused):
-        assert refused("submit", "--check", "gone.csv").startswith("gone.csv: cannot read this file (No such file or directory)")
+        assert refused("submit", "--check", "gone.csv").startswith(
+            "gone.csv: cannot read this file (No such file or directory)"
+        )
         Path("s.csv").write_text("id,encoding\na_mask1,\n")
-        assert refused("submit", "--check", "s.csv", "--truth", "gone").startswith("gone: no masks named {stem}_mask.png")
+        assert refused("submit", "--check", "s.csv", "--truth", "gone").startswith(
+            "gone: no masks named {stem}_mask.png"
+        )
 
 
 class TestData:
     def test_prepare_of_no_tree(self, refused, paired_folder):
-        assert refused("data", "prepare", "gone").startswith("gone: no such folder; give the one that holds training/ and testing/")
+        assert refused("data", "prepare", "gone").startswith(
+            "gone: no such folder; give the one that holds training/ and testing/"
+        )
         assert refused("data", "prepare", paired_folder).startswith(
             f"{paired_folder}: no folders patient001, patient002, ... here or in training/"
         )
@@ -380,15 +547,27 @@ class TestData:
         ("option", "message"),
         [
             (("--size", "9x"), "--size 9x: write pixels as 96, or as 96x128 (height x width)"),
-            (("--size", "1x2x3"), "--size 1x2x3: write pixels as 96, or as 96x128 (height x width)"),
+            (
+                ("--size", "1x2x3"),
+                "--size 1x2x3: write pixels as 96, or as 96x128 (height x width)",
+            ),
             (("--size", "big"), "--size big: write pixels as 96, or as 96x128 (height x width)"),
-            (("--size", "0x9"), "prepare.size.0: got 0; input should be greater than or equal to 1"),
-            (("--spacing", "nativ"), "--spacing nativ: write a pixel size in mm, for example 1.8, or native"),
+            (
+                ("--size", "0x9"),
+                "prepare.size.0: got 0; input should be greater than or equal to 1",
+            ),
+            (
+                ("--spacing", "nativ"),
+                "--spacing nativ: write a pixel size in mm, for example 1.8, or native",
+            ),
             (("--spacing", "0"), "prepare.spacing: got 0.0; input should be greater than 0"),
             (("--crop", "hart"), "prepare.crop: got 'hart'; did you mean 'heart'?"),
             (("--phases", "ED,EX"), "prepare.phases.1: got 'EX'; choose from: ED, ES"),
             (("--slices", "midd"), "prepare.slices: got 'midd'; did you mean 'mid'?"),
-            (("--interpolation", "cubic"), "prepare.interpolation: got 'cubic'; choose from: linear, nearest"),
+            (
+                ("--interpolation", "cubic"),
+                "prepare.interpolation: got 'cubic'; choose from: linear, nearest",
+            ),
             (("--val-fraction", "2"), "data.val_fraction: got 2.0; input should be less than 1"),
             (("--splits", "gone.json"), "gone.json: cannot read these splits ("),
         ],
@@ -400,16 +579,29 @@ class TestData:
         Path("file").touch()
         small = ("--patients", 1, "--test-patients", 0)
         for out in (tree, "file"):
-            assert refused("data", "synthesize", out, *small).startswith(f"{out}: already there and not an empty folder")
-            assert refused("data", "prepare", tree, "--out", out).startswith(f"{out}: there is something already")
-        assert refused("data", "synthesize", "/proc/x", *small).startswith("/proc/x: cannot be written (")
-        assert refused("data", "prepare", tree, "--out", "/proc/x").startswith("/proc/x: cannot write the slices (")
+            assert refused("data", "synthesize", out, *small).startswith(
+                f"{out}: already there and not an empty folder"
+            )
+            assert refused("data", "prepare", tree, "--out", out).startswith(
+                f"{out}: there is something already"
+            )
+        assert refused("data", "synthesize", "/proc/x", *small).startswith(
+            "/proc/x: cannot be written ("
+        )
+        assert refused("data", "prepare", tree, "--out", "/proc/x").startswith(
+            "/proc/x: cannot write the slices ("
+        )
 
     def test_info(self, refused, paired_folder):
         assert refused("data", "info", "gone").startswith("gone: no such folder")
-        assert refused("data", "info", paired_folder, "data.chanels=3") == "data.chanels: unknown setting; did you mean 'channels'?"
+        assert (
+            refused("data", "info", paired_folder, "data.chanels=3")
+            == "data.chanels: unknown setting; did you mean 'channels'?"
+        )
         change(paired_folder / VAL_MASK, lambda pixels: pixels[:, :40])
-        assert "patient003_1_mask.png: the mask is 48x40, its image" in refused("data", "info", paired_folder)
+        assert "patient003_1_mask.png: the mask is 48x40, its image" in refused(
+            "data", "info", paired_folder
+        )
 
 
 def test_debug_shows_the_traceback(command):

@@ -5,17 +5,25 @@ from acdc_seg.data.paired import SPLITS
 
 
 def prepared_sizes(command, folder: Path) -> str:
-    (line,) = [line for line in command("data", "info", folder).out.splitlines() if line.startswith("size")]
+    (line,) = [
+        line for line in command("data", "info", folder).out.splitlines() if line.startswith("size")
+    ]
     return line
 
 
 def test_synthesize_writes_a_tree_that_the_seed_fixes(command, tree):
-    outcome = command("data", "synthesize", "hearts one", "--patients", 1, "--test-patients", 0, "--seed", 1)
+    outcome = command(
+        "data", "synthesize", "hearts one", "--patients", 1, "--test-patients", 0, "--seed", 1
+    )
     assert (outcome.code, outcome.err) == (0, "")
     assert outcome.out == "Wrote 'hearts one': 1 patients. Next: acdc-data prepare 'hearts one'\n"
-    files = sorted(path.relative_to("hearts one") for path in Path("hearts one").rglob("*") if path.is_file())
+    files = sorted(
+        path.relative_to("hearts one") for path in Path("hearts one").rglob("*") if path.is_file()
+    )
     assert len(files) == 5
-    assert all((Path("hearts one") / file).read_bytes() == (tree / file).read_bytes() for file in files)
+    assert all(
+        (Path("hearts one") / file).read_bytes() == (tree / file).read_bytes() for file in files
+    )
 
 
 def test_prepare(command, tree):
@@ -33,8 +41,28 @@ def test_prepare(command, tree):
 def test_prepare_with_every_option(command, tree):
     splits = {"train": ["patient001"], "val": ["patient002"], "test": []}
     Path("splits.json").write_text(json.dumps(splits))
-    geometry = ("--spacing", "native", "--size", "64X48", "--crop", "centre", "--interpolation", "nearest")
-    outcome = command("data", "prepare", tree, "--out", "cut", *geometry, "--phases", "ES", "--splits", "splits.json")
+    geometry = (
+        "--spacing",
+        "native",
+        "--size",
+        "64X48",
+        "--crop",
+        "centre",
+        "--interpolation",
+        "nearest",
+    )
+    outcome = command(
+        "data",
+        "prepare",
+        tree,
+        "--out",
+        "cut",
+        *geometry,
+        "--phases",
+        "ES",
+        "--splits",
+        "splits.json",
+    )
     assert outcome.code == 0
     assert "2 patients are in no split and were left out" in outcome.out
     assert prepared_sizes(command, Path("cut")) == "size 64 x 48"
@@ -48,12 +76,19 @@ def test_prepare_with_every_option(command, tree):
         "phases": ["ES"],
     }
     assert json.loads(Path("cut/splits.json").read_text()) == splits
-    assert {path.name.split("_")[1] for split in SPLITS for path in Path("cut").glob(f"{split}/image/*.png")} == {"ES"}
+    assert {
+        path.name.split("_")[1]
+        for split in SPLITS
+        for path in Path("cut").glob(f"{split}/image/*.png")
+    } == {"ES"}
 
 
 def test_phases_may_have_spaces(command, tree):
     assert command("data", "prepare", tree, "--slices", "mid", "--phases", "ES, ED").code == 0
-    assert json.loads(Path("data/slices/prepare.json").read_text())["settings"]["phases"] == ["ES", "ED"]
+    assert json.loads(Path("data/slices/prepare.json").read_text())["settings"]["phases"] == [
+        "ES",
+        "ED",
+    ]
 
 
 def test_info_of_a_tree(command, tree):

@@ -15,7 +15,18 @@ from acdc_seg.config import with_overrides
 from acdc_seg.data.images import read_image
 from acdc_seg.predict import TTA, load_predictor
 
-TRAIN = ("--epochs", "2", "--batch-size", "2", "--device", "cpu", "--precision", "fp32", "model.depth=2", "model.base_channels=4")
+TRAIN = (
+    "--epochs",
+    "2",
+    "--batch-size",
+    "2",
+    "--device",
+    "cpu",
+    "--precision",
+    "fp32",
+    "model.depth=2",
+    "model.base_channels=4",
+)
 STEMS = ("patient003_0", "patient003_1", "patient004_0", "patient004_1")
 
 
@@ -46,19 +57,27 @@ def runs(command, kept, hearts, write_png, tmp_path):
     """Two small U-Nets of other seeds, trained once; two patients validate."""
     if not (kept / "runs").is_dir():
         for number, (image, mask) in enumerate(hearts):
-            folder, stem = ("train" if number < 4 else "val"), f"patient00{number // 2 + 1}_{number % 2}"
+            folder, stem = (
+                ("train" if number < 4 else "val"),
+                f"patient00{number // 2 + 1}_{number % 2}",
+            )
             write_png(kept / "data" / folder / "image" / f"{stem}.png", image)
             write_png(kept / "data" / folder / "mask" / f"{stem}_mask.png", mask)
         for seed in (0, 1):
             settings = (*TRAIN, f"seed={seed}", f"runs_dir={kept / 'runs'}", "optimizer.lr=0.02")
-            assert command("train", "--data", kept / "data", "--name", f"unet{seed}", *settings).code == 0
+            assert (
+                command("train", "--data", kept / "data", "--name", f"unet{seed}", *settings).code
+                == 0
+            )
     shutil.copytree(kept / "runs", tmp_path / "runs")
     return [tmp_path / "runs" / f"unet{seed}" for seed in (0, 1)]
 
 
 def change_config(run, **changes):
     checkpoint = load_checkpoint(run / "best.pt")
-    save_checkpoint(run / "best.pt", replace(checkpoint, config=with_overrides(checkpoint.config, changes)))
+    save_checkpoint(
+        run / "best.pt", replace(checkpoint, config=with_overrides(checkpoint.config, changes))
+    )
 
 
 def read_report(folder):
@@ -70,22 +89,30 @@ def test_what_is_chosen_predicts_and_scores_as_reported(command, choose, runs, k
     assert (code, err) == (0, "")
     assert "Chosen on 4 images of 2 patients" in out
     assert out.endswith(
-        "Wrote both/ensemble.yaml and ensemble.json\nNext: acdc-evaluate both --split test, or acdc-submit --runs both --data DIR\n"
+        "Wrote both/ensemble.yaml and ensemble.json\nNext: acdc-evaluate both --split test, or "
+        "acdc-submit --runs both --data DIR\n"
     )
     report, written = read_report("both"), yaml.safe_load(Path("both/ensemble.yaml").read_text())
     assert sorted(report["images"]) == list(STEMS)
-    assert f"ensemble {report['chosen_on']['ensemble']:.4f}, best member {report['chosen_on']['best_member']:.4f}" in out
+    assert (
+        f"ensemble {report['chosen_on']['ensemble']:.4f}, best member "
+        f"{report['chosen_on']['best_member']:.4f}" in out
+    )
 
     assert command("evaluate", "both").code == 0
     scores = json.loads(Path("both/val/metrics.json").read_text())
-    assert scores["dice"] == pytest.approx(report["chosen_on"]["ensemble"], abs=1e-3)  # half precision may turn a pixel
+    assert scores["dice"] == pytest.approx(
+        report["chosen_on"]["ensemble"], abs=1e-3
+    )  # half precision may turn a pixel
     assert command("evaluate", "both/ensemble.yaml", "--out", "file").code == 0
     assert json.loads(Path("file/metrics.json").read_text()) == scores
 
     total, image = 0.0, read_image(kept / "data/val/image/patient003_0.png")
     for member in written["members"]:
         model = load_predictor(Path("both") / member["path"], device="cpu")
-        total += member["weight"] * (model if member["tta"] == "none" else TTA(model, views=member["tta"]))(image)
+        total += member["weight"] * (
+            model if member["tta"] == "none" else TTA(model, views=member["tta"])
+        )(image)
     Path("both/ensemble.yaml").write_text(yaml.safe_dump({**written, "keep_largest": []}))
     expected = total / sum(member["weight"] for member in written["members"])
     np.testing.assert_allclose(load_predictor("both", device="cpu")(image), expected, atol=1e-6)
@@ -94,7 +121,10 @@ def test_what_is_chosen_predicts_and_scores_as_reported(command, choose, runs, k
 def test_submissions_take_the_folder(command, choose, runs, kept):
     assert choose(runs[0], "--tta", "none", "--no-largest", "--device", "cpu")[0] == 0
     images = ("--data", kept / "data/val/image", "--device", "cpu")
-    assert command("submit", "--runs", "ensembles/ensemble", *images, "--out", "ensemble.csv").code == 0
+    assert (
+        command("submit", "--runs", "ensembles/ensemble", *images, "--out", "ensemble.csv").code
+        == 0
+    )
     assert command("submit", "--runs", runs[0], *images, "--out", "run.csv").code == 0
     assert Path("ensemble.csv").read_bytes() == Path("run.csv").read_bytes()
 
@@ -110,15 +140,24 @@ def test_folders_are_numbered_and_predictions_reused(choose, runs, monkeypatch):
 
 def test_two_copies_of_one_model_have_an_interval_around_nothing(choose, runs):
     shutil.copytree(runs[0], "runs/copy")
-    code, out, err = choose(runs[0], "runs/copy", "--tta", "none", "--device", "cpu", "--out", "copies")
+    code, out, err = choose(
+        runs[0], "runs/copy", "--tta", "none", "--device", "cpu", "--out", "copies"
+    )
     assert (code, err) == (0, "")
     assert out.count("difference +0.0000 (95 % interval +0.0000 to +0.0000)") == 2
-    assert [member["weight"] for member in yaml.safe_load(Path("copies/ensemble.yaml").read_text())["members"]] == [1.0]
+    assert [
+        member["weight"]
+        for member in yaml.safe_load(Path("copies/ensemble.yaml").read_text())["members"]
+    ] == [1.0]
 
 
 def test_a_member_trained_on_the_selection_data_is_caught(choose, command, runs, kept):
-    """The trap is trained until it knows the validation images, which it was given under other names, by heart."""
-    for number, (record, split) in enumerate([*((stem, "train") for stem in STEMS), ("patient001_0", "val")]):
+    """The trap is trained until it knows the validation images, which it was given under other
+    names, by heart.
+    """
+    for number, (record, split) in enumerate(
+        [*((stem, "train") for stem in STEMS), ("patient001_0", "val")]
+    ):
         home = kept / "data" / ("train" if split == "val" else "val")
         for kind, end in (("image", ""), ("mask", "_mask")):
             target = Path("trap_data") / split / kind / f"scan{number}{end}.png"
@@ -129,24 +168,48 @@ def test_a_member_trained_on_the_selection_data_is_caught(choose, command, runs,
     arguments = ("runs/trap", *runs, "--tta", "none", "--no-largest", "--device", "cpu")
     code, out, err = choose(*arguments, "--out", "honest")
     assert code == 0
-    warning = "Warning: trap was trained on 4 of the 4 images to choose on, or on their patients (first patient003_0): "
+    warning = (
+        "Warning: trap was trained on 4 of the 4 images to choose on, or on their patients "
+        "(first patient003_0): "
+    )
     assert err == f"{warning}left out; --allow-seen keeps it\n"
     assert "trap" not in out
-    assert read_report("honest")["excluded"] == [{"unit": "trap", "saw_selection_images": 4, "first": "patient003_0"}]
+    assert read_report("honest")["excluded"] == [
+        {"unit": "trap", "saw_selection_images": 4, "first": "patient003_0"}
+    ]
 
     code, out, err = choose(*arguments, "--allow-seen", "--out", "flattered")
     assert err == f"{warning}kept as asked, but its score and the ensemble's are flattered\n"
     report = read_report("flattered")
-    assert [(each["unit"], each["saw_selection_images"]) for each in report["candidates"]] == [("trap", 4), ("unet0", 0), ("unet1", 0)]
+    assert [(each["unit"], each["saw_selection_images"]) for each in report["candidates"]] == [
+        ("trap", 4),
+        ("unet0", 0),
+        ("unet1", 0),
+    ]
     assert report["chosen_on"]["ensemble"] > read_report("honest")["chosen_on"]["ensemble"]
 
 
 def test_other_data_to_choose_on(choose, runs, kept):
     code, out, err = choose(*runs, "--data", kept / "data", "--split", "train", "--device", "cpu")
     assert code == 2
-    assert "every run was trained on images to choose on; give other images with --data and --split" in err
+    assert (
+        "every run was trained on images to choose on; give other images with --data and --split"
+        in err
+    )
     shutil.copytree(kept / "data" / "val", "other/test")
-    code, out, err = choose(*runs, "--data", "other", "--split", "test", "--tta", "none", "--device", "cpu", "--out", "chosen")
+    code, out, err = choose(
+        *runs,
+        "--data",
+        "other",
+        "--split",
+        "test",
+        "--tta",
+        "none",
+        "--device",
+        "cpu",
+        "--out",
+        "chosen",
+    )
     assert (code, err) == (0, "")
     assert "Chosen on 4 images of 2 patients" in out
     code, out, err = choose(*runs, "--data", "other")
@@ -173,7 +236,8 @@ def test_members_of_other_classes_are_refused(choose, runs):
     code, _, err = choose(*runs)
     assert code == 2
     assert err == (
-        f"Error: {runs[1]}, {runs[0]}: the models do not share their classes: background, right, wall, left against "
+        f"Error: {runs[1]}, {runs[0]}: the models do not share their classes: background, right, "
+        "wall, left against "
         "background, rv, myo, lv; an ensemble needs members of the same classes in the same order\n"
     )
 
@@ -181,6 +245,16 @@ def test_members_of_other_classes_are_refused(choose, runs):
 def test_help_is_answered_without_the_heavy_libraries(choose):
     code, out, _ = choose("--help")
     assert code == 0
-    assert [panel in out for panel in ("Arguments", "What", "How", "Output", "Computing", "Other")] == [True] * 6
-    script = "import sys, acdc_seg.cli.ensemble; print([name for name in ('torch', 'numpy', 'pydantic', 'cv2') if name in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"
+    assert [
+        panel in out for panel in ("Arguments", "What", "How", "Output", "Computing", "Other")
+    ] == [True] * 6
+    script = (
+        "import sys, acdc_seg.cli.ensemble; print([name for name in ('torch', 'numpy', "
+        "'pydantic', 'cv2') if name in sys.modules])"
+    )
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, check=True
+        ).stdout
+        == "[]\n"
+    )

@@ -57,11 +57,31 @@ def test_one_run_is_the_ensemble_of_itself_and_weights_may_be_zero(command, trai
 
 
 def test_the_folds_of_a_run_are_not_those_of_other_data(command, tiny, paired_folder):
-    assert command("train", "--data", paired_folder, *tiny, "--epochs", 1, "--folds", 3, "--fold", 1, "--name", "fold").code == 0
+    assert (
+        command(
+            "train",
+            "--data",
+            paired_folder,
+            *tiny,
+            "--epochs",
+            1,
+            "--folds",
+            3,
+            "--fold",
+            1,
+            "--name",
+            "fold",
+        ).code
+        == 0
+    )
     assert command("evaluate", "runs/fold").code == 0
     own = {image["id"] for image in read_scores(Path("runs/fold/val"))["images"]}
     assert command("evaluate", "runs/fold", "--data", paired_folder, "--out", "other").code == 0
-    assert {image["id"] for image in read_scores(Path("other"))["images"]} == {"patient003_0", "patient003_1"} != own
+    assert (
+        {image["id"] for image in read_scores(Path("other"))["images"]}
+        == {"patient003_0", "patient003_1"}
+        != own
+    )
 
 
 @pytest.mark.parametrize("views", ["flips", "dihedral"])
@@ -81,13 +101,20 @@ def test_other_data_and_a_checkpoint_file(command, trained, paired_folder):
     assert read_scores(Path("train"))["n"] == 4
 
 
-@pytest.mark.parametrize(("trained_in", "asked", "taken"), [("fp32", "auto", "fp32"), ("bf16", "auto", "auto"), ("fp32", "bf16", "bf16")])
-def test_precision_is_the_runs_unless_asked_for(command, trained, monkeypatch, trained_in, asked, taken):
+@pytest.mark.parametrize(
+    ("trained_in", "asked", "taken"),
+    [("fp32", "auto", "fp32"), ("bf16", "auto", "auto"), ("fp32", "bf16", "bf16")],
+)
+def test_precision_is_the_runs_unless_asked_for(
+    command, trained, monkeypatch, trained_in, asked, taken
+):
     checkpoint = load_checkpoint(trained / "best.pt")
     config = with_overrides(checkpoint.config, {"train.precision": trained_in})
     save_checkpoint(trained / "best.pt", replace(checkpoint, config=config))
     given = []
-    monkeypatch.setattr("acdc_seg.predict.resolve_precision", lambda name, device: given.append(name) or "fp32")
+    monkeypatch.setattr(
+        "acdc_seg.predict.resolve_precision", lambda name, device: given.append(name) or "fp32"
+    )
     assert command("evaluate", trained, "--precision", asked).code == 0
     assert given == [taken]
 
@@ -98,4 +125,6 @@ def test_empty_split_names_the_others(command, trained, hearts, write_png):
         write_png(Path(f"few/mask/patient00{number}_0_mask.png"), mask)
     outcome = command("evaluate", trained, "--data", "few", "--split", "test")
     assert outcome.code == 2
-    assert outcome.err.endswith("few: there are no images in split 'test'; choose from: train, val\n")
+    assert outcome.err.endswith(
+        "few: there are no images in split 'test'; choose from: train, val\n"
+    )

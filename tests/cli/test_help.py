@@ -31,7 +31,18 @@ PANELS = {
     "data prepare": ["Arguments", "Geometry", "What", "Split"],
     "data info": ["Arguments"],
 }
-HEAVY = ("torch", "monai", "albumentations", "cv2", "matplotlib", "numpy", "nibabel", "sklearn", "accelerate", "pydantic")
+HEAVY = (
+    "torch",
+    "monai",
+    "albumentations",
+    "cv2",
+    "matplotlib",
+    "numpy",
+    "nibabel",
+    "sklearn",
+    "accelerate",
+    "pydantic",
+)
 
 
 def click_command(words: str):
@@ -56,13 +67,22 @@ def test_every_option_with_its_default_in_its_panel(command, words):
     lines = [" ".join(line.strip("│ ").split()) for line in text.splitlines()]
     described = click_command(words)
     assert " ".join(described.help.split("\n\n")[0].split()) in " ".join(lines)
-    options = [each for each in described.params if each.param_type_name == "option" and each.name != "help"]
+    options = [
+        each
+        for each in described.params
+        if each.param_type_name == "option" and each.name != "help"
+    ]
     for option in options:
         (line,) = [line for line in lines if line.startswith(f"{option.opts[0]} ")]
         assert option.help in line
         if not option.is_flag:
-            default = option.show_default if isinstance(option.show_default, str) else option.default
-            assert f"[default: {f'({default})' if isinstance(option.show_default, str) else default}]" in line
+            default = (
+                option.show_default if isinstance(option.show_default, str) else option.default
+            )
+            assert (
+                f"[default: {f'({default})' if isinstance(option.show_default, str) else default}]"
+                in line
+            )
 
 
 @pytest.mark.parametrize(
@@ -99,5 +119,11 @@ def test_short_help_and_version(command, name):
 def test_importing_the_commands_loads_nothing_heavy():
     modules = ", ".join(f"acdc_seg.cli.{name}" for name in APPS)
     code = f"import sys; import {modules}; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=dict(os.environ)).stdout.split()
+    loaded = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=dict(os.environ),
+    ).stdout.split()
     assert [name for name in HEAVY if name in loaded] == []

@@ -33,9 +33,24 @@ def submission(command, trained, paired_folder) -> Path:
 
 
 def test_rows_are_the_predictions(command, trained, paired_folder):
-    outcome = command("submit", "--runs", trained, "--data", paired_folder, "--tta", "dihedral", "--out", "s.csv", "--masks", "masks")
+    outcome = command(
+        "submit",
+        "--runs",
+        trained,
+        "--data",
+        paired_folder,
+        "--tta",
+        "dihedral",
+        "--out",
+        "s.csv",
+        "--masks",
+        "masks",
+    )
     assert (outcome.code, outcome.err) == (0, "")
-    assert outcome.out == f"Wrote s.csv: 6 rows of 2 images.\nNext: acdc-submit --check s.csv --data {paired_folder}\n"
+    assert (
+        outcome.out == "Wrote s.csv: 6 rows of 2 images.\nNext: acdc-submit --check s.csv --data "
+        f"{paired_folder}\n"
+    )
     rows = read_rows(Path("s.csv"))
     assert list(rows) == IDS
     predictor = TTA(load_predictor(trained, device="cpu", precision="fp32"), views="dihedral")
@@ -43,12 +58,29 @@ def test_rows_are_the_predictions(command, trained, paired_folder):
         labels = predictor(read_image(paired_folder / "test/image" / f"{stem}.png")).argmax(0)
         assert (read_mask(Path(f"masks/{stem}_mask.png"), ClassesConfig()) == labels).all()
         for index in (1, 2, 3):
-            assert (decode_rle(rows[f"{stem}_mask{index}"], labels.shape) == (labels == index)).all()
+            assert (
+                decode_rle(rows[f"{stem}_mask{index}"], labels.shape) == (labels == index)
+            ).all()
 
 
 @pytest.mark.parametrize("where", ["test/image", ""])
-def test_second_run_gives_the_same_bytes_from_folder_or_images(command, trained, paired_folder, submission, where):
-    assert command("submit", "--runs", trained, "--data", paired_folder / where, "--out", "again.csv", "--batch-size", 1).code == 0
+def test_second_run_gives_the_same_bytes_from_folder_or_images(
+    command, trained, paired_folder, submission, where
+):
+    assert (
+        command(
+            "submit",
+            "--runs",
+            trained,
+            "--data",
+            paired_folder / where,
+            "--out",
+            "again.csv",
+            "--batch-size",
+            1,
+        ).code
+        == 0
+    )
     assert Path("again.csv").read_bytes() == submission.read_bytes()
 
 
@@ -61,8 +93,23 @@ def test_weights_of_several_runs(command, trained, paired_folder, submission):
 
 
 def test_template_orders_the_rows(command, trained, paired_folder, submission):
-    Path("template.csv").write_text("id,encoding\n" + "".join(f"{id},1 1\n" for id in reversed(IDS)))
-    assert command("submit", "--runs", trained, "--data", paired_folder, "--template", "template.csv", "--out", "sorted.csv").code == 0
+    Path("template.csv").write_text(
+        "id,encoding\n" + "".join(f"{id},1 1\n" for id in reversed(IDS))
+    )
+    assert (
+        command(
+            "submit",
+            "--runs",
+            trained,
+            "--data",
+            paired_folder,
+            "--template",
+            "template.csv",
+            "--out",
+            "sorted.csv",
+        ).code
+        == 0
+    )
     assert list(read_rows(Path("sorted.csv"))) == IDS[::-1]
     assert read_rows(Path("sorted.csv")) == read_rows(submission)
 
@@ -72,7 +119,9 @@ def test_check_scores_like_evaluate(command, trained, paired_folder, submission)
     assert (outcome.code, outcome.err) == (0, "")
     assert outcome.out.endswith("submission.csv: 6 rows of 2 images: no problems\n")
     assert command("evaluate", trained, "--split", "test").code == 0
-    assert score_in(outcome.out) == pytest.approx(json.loads((trained / "test/metrics.json").read_text())["dice"], abs=6e-6)
+    assert score_in(outcome.out) == pytest.approx(
+        json.loads((trained / "test/metrics.json").read_text())["dice"], abs=6e-6
+    )
 
 
 def test_check_takes_sizes_and_names_from_the_images(command, paired_folder, submission):
@@ -81,23 +130,51 @@ def test_check_takes_sizes_and_names_from_the_images(command, paired_folder, sub
     assert "taken as 96x96" in command("submit", "--check", submission).out
     height, width = read_image(paired_folder / "test/image/patient004_1.png").shape[-2:]
     beyond = height * width + 1
-    Path("s.csv").write_text(f"id,encoding\npatient004_0_mask1,1 1\npatient004_0_mask2,{beyond} 1\npatient004_0_mask3,\n")
+    Path("s.csv").write_text(
+        f"id,encoding\npatient004_0_mask1,1 1\npatient004_0_mask2,{beyond} 1\npatient004_0_mask3,\n"
+    )
     assert command("submit", "--check", "s.csv").code == 0
     outcome = command("submit", "--check", "s.csv", "--data", paired_folder)
     assert outcome.code == 2
     assert "problem patient004_1: no row for class 1, 2, 3" in outcome.out
     assert f"patient004_0, class 2: pair 1 ({beyond} 1) runs out of the image" in outcome.out
-    assert "leave --data out" in command("submit", "--check", "s.csv", "--data", paired_folder, "--truth", paired_folder / "test/mask").err
+    assert (
+        "leave --data out"
+        in command(
+            "submit",
+            "--check",
+            "s.csv",
+            "--data",
+            paired_folder,
+            "--truth",
+            paired_folder / "test/mask",
+        ).err
+    )
 
 
 def test_true_masks_score_one(command, paired_folder):
     truth = paired_folder / "test/mask"
-    assert command("submit", "--from-masks", truth, "--out", "truth.csv").out.startswith("Wrote truth.csv: 6 rows of 2 images.")
+    assert command("submit", "--from-masks", truth, "--out", "truth.csv").out.startswith(
+        "Wrote truth.csv: 6 rows of 2 images."
+    )
     assert score_in(command("submit", "--check", "truth.csv", "--truth", truth).out) == 1
 
 
 def test_predicted_masks_encode_to_the_same_bytes(command, trained, paired_folder, submission):
-    assert command("submit", "--runs", trained, "--data", paired_folder, "--out", "s.csv", "--masks", "masks").code == 0
+    assert (
+        command(
+            "submit",
+            "--runs",
+            trained,
+            "--data",
+            paired_folder,
+            "--out",
+            "s.csv",
+            "--masks",
+            "masks",
+        ).code
+        == 0
+    )
     assert command("submit", "--from-masks", "masks", "--out", "encoded.csv").code == 0
     assert Path("encoded.csv").read_bytes() == submission.read_bytes()
 
@@ -117,7 +194,11 @@ def test_tta_without_a_word_is_dihedral(command, trained, paired_folder):
     assert command(*way, "--tta", "--out", "bare.csv").code == 0
     assert command(*way, "--out", "named.csv", "--tta", "dihedral").code == 0
     assert command(*way, "--out", "last.csv", "--tta").code == 0
-    assert Path("bare.csv").read_bytes() == Path("named.csv").read_bytes() == Path("last.csv").read_bytes()
+    assert (
+        Path("bare.csv").read_bytes()
+        == Path("named.csv").read_bytes()
+        == Path("last.csv").read_bytes()
+    )
 
 
 def test_a_submission_without_rows_is_a_problem(command):

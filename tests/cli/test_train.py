@@ -14,13 +14,25 @@ from acdc_seg.checkpoint import load_checkpoint
 from acdc_seg.config import load_config
 from acdc_seg.data import sources
 
-RUN_FILES = {"config.yaml", "run.json", "history.csv", "metrics.csv", "metrics.json", "best.pt", "last.pt", "report.html"}
+RUN_FILES = {
+    "config.yaml",
+    "run.json",
+    "history.csv",
+    "metrics.csv",
+    "metrics.json",
+    "best.pt",
+    "last.pt",
+    "report.html",
+}
 
 
 def read_history(run: Path) -> list[dict[str, str]]:
     """Rows of history.csv without the clock's column."""
     with (run / "history.csv").open(newline="") as file:
-        return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(file)]
+        return [
+            {name: value for name, value in row.items() if name != "seconds"}
+            for row in csv.DictReader(file)
+        ]
 
 
 def read_json(run: Path) -> dict:
@@ -38,14 +50,23 @@ def test_run_folder_and_what_is_said(command, paired_folder, tiny):
     assert [line.split()[1] for line in epochs] == ["1/2", "2/2"]
     assert best.startswith("Best validation Dice 0.")
     assert best.endswith("Wrote runs/unet/report.html")
-    assert following == "Next: acdc-evaluate runs/unet, or acdc-submit --runs runs/unet --data DIR --out submission.csv"
+    assert (
+        following
+        == "Next: acdc-evaluate runs/unet, or acdc-submit --runs runs/unet --data DIR --out "
+        "submission.csv"
+    )
     said = read_json(Path("runs/unet"))
     assert (said["status"], said["data"], said["epochs"]) == ("finished", "paired", 2)
     assert said["num_images"] == {"train": 4, "val": 2}
 
 
 def test_config_file_of_a_run_repeats_it(command, trained):
-    assert command("train", "--config", trained / "config.yaml", "--name", "again", "runs_dir=runs").code == 0
+    assert (
+        command(
+            "train", "--config", trained / "config.yaml", "--name", "again", "runs_dir=runs"
+        ).code
+        == 0
+    )
     assert read_history(Path("runs/again")) == read_history(trained)
     assert Path("runs/again/metrics.csv").read_bytes() == (trained / "metrics.csv").read_bytes()
 
@@ -69,7 +90,9 @@ def test_names_are_numbered_and_quoted_where_they_must_be(command, trained, tiny
 )
 def test_without_model_or_config_the_recipe_is_taken(command, monkeypatch, arguments, name):
     given = []
-    monkeypatch.setattr("acdc_seg.cli.train._train", lambda config, resume, extends: given.append(config))
+    monkeypatch.setattr(
+        "acdc_seg.cli.train._train", lambda config, resume, extends: given.append(config)
+    )
     assert command("train", *arguments, "--seed", 3).code == 0
     recipe = load_config(model=name)
     assert given[0].model.name == name
@@ -80,13 +103,37 @@ def test_without_model_or_config_the_recipe_is_taken(command, monkeypatch, argum
 
 def test_flags_are_names_of_settings_and_overrides_win(command, monkeypatch):
     given = []
-    monkeypatch.setattr("acdc_seg.cli.train._train", lambda config, resume, extends: given.append(config))
-    flags = ("--epochs", 7, "--batch-size", 3, "--lr", 2e-5, "--weight-decay", 0, "--loss", "focal", "--optimizer", "sgd")
+    monkeypatch.setattr(
+        "acdc_seg.cli.train._train", lambda config, resume, extends: given.append(config)
+    )
+    flags = (
+        "--epochs",
+        7,
+        "--batch-size",
+        3,
+        "--lr",
+        2e-5,
+        "--weight-decay",
+        0,
+        "--loss",
+        "focal",
+        "--optimizer",
+        "sgd",
+    )
     flags += ("--device", "cpu", "--precision", "bf16", "--name", "flags", "--data", "somewhere")
     assert command("train", *flags, "train.epochs=9", "data.size=[32,40]").code == 0
     (config,) = given
-    assert (config.train.epochs, config.train.batch_size, config.train.device, config.train.precision) == (9, 3, "cpu", "bf16")
-    assert (config.optimizer.name, config.optimizer.lr, config.optimizer.weight_decay) == ("sgd", 2e-5, 0)
+    assert (
+        config.train.epochs,
+        config.train.batch_size,
+        config.train.device,
+        config.train.precision,
+    ) == (9, 3, "cpu", "bf16")
+    assert (config.optimizer.name, config.optimizer.lr, config.optimizer.weight_decay) == (
+        "sgd",
+        2e-5,
+        0,
+    )
     assert (config.loss.name, config.name, config.data.size) == ("focal", "flags", (32, 40))
     assert config.data.path == str(Path("somewhere").resolve())
 
@@ -96,20 +143,27 @@ def test_without_data_it_says_that_it_trains_on_the_phantom(command, tiny, monke
     settings = ("prepare.slices=mid", "prepare.size=[32,32]", "augment.preset=none", "--epochs", 1)
     outcome = command("train", *tiny, *settings)
     assert outcome.code == 0
-    assert "No --data given: training on the built-in synthetic phantom. Its scores say nothing about real hearts." in outcome.out
+    assert (
+        "No --data given: training on the built-in synthetic phantom. Its scores say nothing "
+        "about real hearts." in outcome.out
+    )
     assert "unet on phantom (" in outcome.out
     assert read_json(Path("runs/unet"))["data"] == "phantom"
     assert "synthetic phantom" in Path("runs/unet/report.html").read_text()
 
 
 def test_volumes_are_cut_on_the_way(command, tiny, tree):
-    outcome = command("train", "--data", tree, *tiny, "prepare.slices=mid", "prepare.size=[32,32]", "--epochs", 1)
+    outcome = command(
+        "train", "--data", tree, *tiny, "prepare.slices=mid", "prepare.size=[32,32]", "--epochs", 1
+    )
     assert outcome.code == 0
     assert "unet on acdc (4 train, 2 val images" in outcome.out
     assert read_json(Path("runs/unet"))["data_path"] == str(tree)
 
 
-def test_ctrl_c_stops_with_a_checkpoint_and_resuming_ends_like_the_undisturbed_run(command, tiny, paired_folder):
+def test_ctrl_c_stops_with_a_checkpoint_and_resuming_ends_like_the_undisturbed_run(
+    command, tiny, paired_folder
+):
     arguments = ("--data", str(paired_folder), *tiny, "--epochs", "12")
     code = "from acdc_seg.cli.train import main; main()"
     with subprocess.Popen(
@@ -124,7 +178,10 @@ def test_ctrl_c_stops_with_a_checkpoint_and_resuming_ends_like_the_undisturbed_r
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert "Stopping after this step to write the checkpoint; press Ctrl-C again to quit at once." in err
+    assert (
+        "Stopping after this step to write the checkpoint; press Ctrl-C again to quit at once."
+        in err
+    )
     assert "Traceback" not in err
 
     run = Path("runs/broken off")
@@ -148,7 +205,20 @@ def test_ctrl_c_stops_with_a_checkpoint_and_resuming_ends_like_the_undisturbed_r
 
 
 def test_a_finished_run_is_extended(command, trained, paired_folder):
-    assert command("train", "--resume", trained, "--model", "unet", "--data", paired_folder, "--extend-epochs", 3).code == 0
+    assert (
+        command(
+            "train",
+            "--resume",
+            trained,
+            "--model",
+            "unet",
+            "--data",
+            paired_folder,
+            "--extend-epochs",
+            3,
+        ).code
+        == 0
+    )
     assert [row["epoch"] for row in read_history(trained)] == ["1", "2", "3"]
     assert load_config(trained / "config.yaml").train.epochs == 3
     assert load_checkpoint(trained / "last.pt").epoch == 3
@@ -160,7 +230,9 @@ def test_a_damaged_checkpoint_gives_way_with_a_warning(command, trained):
     outcome = command("train", "--resume", trained)
     assert outcome.code == 0
     assert outcome.err.startswith(f"Warning: {trained}/last.pt: not a checkpoint, or a damaged one")
-    assert outcome.err.endswith(f"\nGoing on with the one before it: {trained}/last.previous.pt, epoch 2\n")
+    assert outcome.err.endswith(
+        f"\nGoing on with the one before it: {trained}/last.previous.pt, epoch 2\n"
+    )
 
 
 @pytest.mark.parametrize("arguments", [("--help",), ("--bogus",), ("train.epochs=many",)])

@@ -17,7 +17,10 @@ from acdc_seg.errors import ConfigError
 def read_history(run):
     """Rows of history.csv without the clock's column."""
     with (run / "history.csv").open(newline="") as file:
-        return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(file)]
+        return [
+            {name: value for name, value in row.items() if name != "seconds"}
+            for row in csv.DictReader(file)
+        ]
 
 
 def read_json(path):
@@ -39,8 +42,12 @@ def interrupt_at(monkeypatch, num_batches):
 
 
 @pytest.mark.timeout(300)
-def test_all_folds_stopped_and_gone_on_with_are_the_straight_folds(command, tiny, paired_folder, monkeypatch):
-    """The second fold, of one patient, is interrupted in its second epoch; the first trains on that patient alone."""
+def test_all_folds_stopped_and_gone_on_with_are_the_straight_folds(
+    command, tiny, paired_folder, monkeypatch
+):
+    """The second fold, of one patient, is interrupted in its second epoch; the first trains on that
+    patient alone.
+    """
     monkeypatch.setattr("acdc_seg.conclude.write_report", lambda path, **content: path.touch())
     arguments = ("--data", paired_folder, *tiny, "--folds", 2, "--fold", "all")
     straight = command("train", *arguments)
@@ -66,9 +73,18 @@ def test_all_folds_stopped_and_gone_on_with_are_the_straight_folds(command, tiny
         weights, expected = (load_checkpoint(run / "best.pt").weights for run in (ours, theirs))
         assert all((weights[name] == value).all() for name, value in expected.items())
 
-    assert resumed.out.splitlines()[-1] == "Wrote 2 runs, runs/unet-2-fold*. Next: acdc-ensemble runs/unet-2-fold*"
-    rows = [row for fold in range(2) for row in read_json(Path(f"runs/unet-fold{fold}/metrics.json"))["images"]]
-    assert sorted(row["id"] for row in rows) == [f"patient00{patient}_{number}" for patient in (1, 2, 3) for number in (0, 1)]
+    assert (
+        resumed.out.splitlines()[-1]
+        == "Wrote 2 runs, runs/unet-2-fold*. Next: acdc-ensemble runs/unet-2-fold*"
+    )
+    rows = [
+        row
+        for fold in range(2)
+        for row in read_json(Path(f"runs/unet-fold{fold}/metrics.json"))["images"]
+    ]
+    assert sorted(row["id"] for row in rows) == [
+        f"patient00{patient}_{number}" for patient in (1, 2, 3) for number in (0, 1)
+    ]
     pooled = sum(sum(row["dice"].values()) / 3 for row in rows) / 6
     assert straight.out.splitlines()[-2].split()[:4] == ["all", "3", "6", f"{pooled:.4f}"]
 
@@ -81,9 +97,16 @@ def test_fold_none_and_the_commands_after_it(command, tiny, paired_folder):
     assert [line.split()[:2] for line in epochs] == [["epoch", "1/2"], ["epoch", "2/2"]]
     assert not any("Dice" in line for line in (*epochs, done))
     assert done == "Trained for 2 epochs; nothing validated them. Wrote runs/unet/report.html"
-    assert following.startswith("Next: acdc-evaluate runs/unet --split test, or acdc-submit --runs runs/unet ")
-    assert "1 patients" in command("evaluate", "runs/unet", "--split", "test", "--device", "cpu").out
-    assert command("submit", "--runs", "runs/unet", "--data", paired_folder, "--device", "cpu").code == 0
+    assert following.startswith(
+        "Next: acdc-evaluate runs/unet --split test, or acdc-submit --runs runs/unet "
+    )
+    assert (
+        "1 patients" in command("evaluate", "runs/unet", "--split", "test", "--device", "cpu").out
+    )
+    assert (
+        command("submit", "--runs", "runs/unet", "--data", paired_folder, "--device", "cpu").code
+        == 0
+    )
     outcome = command("evaluate", "runs/unet", "--device", "cpu")
     assert outcome.code == 2
     assert "there are no images in split 'val'; choose from: train, test" in outcome.err
@@ -91,11 +114,18 @@ def test_fold_none_and_the_commands_after_it(command, tiny, paired_folder):
 
 @pytest.mark.parametrize(
     ("arguments", "fold"),
-    [(("--folds", 5, "--fold", 0), 0), (("--fold", "none"), "none"), (("data.folds=4", "data.fold=3"), 3), ((), None)],
+    [
+        (("--folds", 5, "--fold", 0), 0),
+        (("--fold", "none"), "none"),
+        (("data.folds=4", "data.fold=3"), 3),
+        ((), None),
+    ],
 )
 def test_the_flags_are_settings(command, monkeypatch, arguments, fold):
     given = []
-    monkeypatch.setattr("acdc_seg.cli.train._train", lambda config, resume, extends: given.append(config.data.fold))
+    monkeypatch.setattr(
+        "acdc_seg.cli.train._train", lambda config, resume, extends: given.append(config.data.fold)
+    )
     assert command("train", "--data", "somewhere", *arguments).code == 0
     assert given == [fold]
 
@@ -107,7 +137,10 @@ def test_the_flags_are_settings(command, monkeypatch, arguments, fold):
         (("--folds", 5), "needs the fold that validates"),
         (("--folds", 5, "--fold", 5), "fold=5 is not one of 5 folds"),
         (("--folds", 5, "--fold", "every"), "data.fold: got 'every'"),
-        (("--folds", 2, "--fold", "all", "--resume", "runs/unet"), "leave out --config and --fold all"),
+        (
+            ("--folds", 2, "--fold", "all", "--resume", "runs/unet"),
+            "leave out --config and --fold all",
+        ),
     ],
 )
 def test_flags_that_make_no_fold(command, arguments, message):
@@ -126,7 +159,10 @@ SCORES = (
     {
         "dice": 0.8,
         "classes": {"rv": {"dice_mean": 0.7}, "lv": {"dice_mean": 0.9}},
-        "images": [{"patient": "b", "dice": {"rv": 0.6, "lv": 1.0}}, {"patient": "b", "dice": {"rv": 0.8, "lv": 0.8}}],
+        "images": [
+            {"patient": "b", "dice": {"rv": 0.6, "lv": 1.0}},
+            {"patient": "b", "dice": {"rv": 0.8, "lv": 0.8}},
+        ],
     },
 )
 
@@ -145,11 +181,15 @@ def test_the_table_of_two_folds():
 
 @pytest.fixture
 def config():
-    return with_overrides(load_config(overrides=["train.epochs=3"]), {"data.folds": 2, "data.fold": 0})
+    return with_overrides(
+        load_config(overrides=["train.epochs=3"]), {"data.folds": 2, "data.fold": 0}
+    )
 
 
 def run_folds(config, *, digest="d", leaves=("last.pt", "metrics.json", "report.html")):
-    """Trains all folds with a stand-in that only leaves files; gives fold, folder and whether to resume of each call."""
+    """Trains all folds with a stand-in that only leaves files; gives fold, folder and whether to
+    resume of each call.
+    """
     calls = []
 
     def train_one(config, source, make_run, resume):
@@ -181,19 +221,26 @@ def test_names_are_numbered_and_named_folds_are_gone_on_with(config):
 def test_a_fold_killed_before_its_first_checkpoint_starts_anew(config):
     with pytest.raises(FileNotFoundError):
         run_folds(named(config, "killed"), leaves=())
-    assert run_folds(named(config, "killed")) == [(0, "killed-fold0", False), (1, "killed-fold1", False)]
+    assert run_folds(named(config, "killed")) == [
+        (0, "killed-fold0", False),
+        (1, "killed-fold1", False),
+    ]
 
 
 def test_folds_of_other_settings_or_data_are_refused(config):
     run_folds(named(config, "a"))
     other = with_overrides(named(config, "a"), {"train.epochs": 5, "optimizer.lr": 0.5})
     with pytest.raises(
-        ConfigError, match=r"a-fold0: holds a run with other settings: optimizer\.lr is 0\.001, not 0\.5; train\.epochs is 3, not 5"
+        ConfigError,
+        match=r"a-fold0: holds a run with other settings: optimizer\.lr is 0\.001, not 0\.5; "
+        r"train\.epochs is 3, not 5",
     ):
         run_folds(other)
     with pytest.raises(ConfigError, match=r"data\.folds is 2, not 3"):
         run_folds(with_overrides(named(config, "a"), {"data.folds": 3}))
-    with pytest.raises(ConfigError, match="a-fold0: was trained on other data than lies at data now"):
+    with pytest.raises(
+        ConfigError, match="a-fold0: was trained on other data than lies at data now"
+    ):
         run_folds(named(config, "a"), digest="e")
 
 

@@ -1,4 +1,6 @@
-"""The loader's processes, seen from the commands: they change nothing, and their faults are told."""
+"""The loader's processes, seen from the commands: they change nothing, and their faults are
+told.
+"""
 
 import multiprocessing
 import os
@@ -45,30 +47,48 @@ def test_neither_workers_nor_the_place_of_images_change_the_result(command, pair
     }
     results = {}
     for name, (num_workers, place) in ways.items():
-        assert command(*arguments, "--name", name, f"data.num_workers={num_workers}", f"data.cache={place}").code == 0
+        assert (
+            command(
+                *arguments, "--name", name, f"data.num_workers={num_workers}", f"data.cache={place}"
+            ).code
+            == 0
+        )
         results[name] = outcome_of(command, name, paired_folder)
     for name in ways:
         assert results[name] == results["plain"], name
     assert command(*arguments, "--name", "other", "--seed", 1).code == 0
     other = outcome_of(command, "other", paired_folder)
-    assert [ours == theirs for ours, theirs in zip(other, results["plain"], strict=True)] == [False, False, False]
+    assert [ours == theirs for ours, theirs in zip(other, results["plain"], strict=True)] == [
+        False,
+        False,
+        False,
+    ]
 
 
 def outcome_of(command, name, folder):
     """Weights of best.pt and last.pt and the submission, as bytes."""
-    assert command("submit", "--runs", f"runs/{name}", "--data", folder, "--out", f"{name}.csv").code == 0
+    assert (
+        command("submit", "--runs", f"runs/{name}", "--data", folder, "--out", f"{name}.csv").code
+        == 0
+    )
     kept = [load_checkpoint(Path("runs", name, file)).weights for file in ("best.pt", "last.pt")]
     weights = [{key: value.numpy().tobytes() for key, value in each.items()} for each in kept]
     return [*weights, Path(f"{name}.csv").read_bytes()]
 
 
 @pytest.mark.timeout(300)
-def test_images_that_do_not_fit_into_memory_are_told_and_change_nothing(command, paired_folder, tiny, monkeypatch):
+def test_images_that_do_not_fit_into_memory_are_told_and_change_nothing(
+    command, paired_folder, tiny, monkeypatch
+):
     assert command("train", "--data", paired_folder, *tiny, "--name", "fits").code == 0
     monkeypatch.setattr(cache, "available_memory", lambda: 100_000)
-    outcome = command("train", "--data", paired_folder, *tiny, "--name", "tight", "train.images_every=1")
+    outcome = command(
+        "train", "--data", paired_folder, *tiny, "--name", "tight", "train.images_every=1"
+    )
     assert (outcome.code, outcome.err) == (0, "")
-    assert "The images would take 0.07 MB of memory: they are kept on disk instead.\n" in outcome.out
+    assert (
+        "The images would take 0.07 MB of memory: they are kept on disk instead.\n" in outcome.out
+    )
     assert outcome_of(command, "tight", paired_folder) == outcome_of(command, "fits", paired_folder)
 
 
@@ -81,15 +101,29 @@ def assert_no_workers():
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda path: path.write_bytes(path.read_bytes()[:200]), "not a readable image (200 bytes, truncated or damaged)"),
+        (
+            lambda path: path.write_bytes(path.read_bytes()[:200]),
+            "not a readable image (200 bytes, truncated or damaged)",
+        ),
         (Path.unlink, "cannot read the file (No such file or directory)"),
     ],
     ids=["truncated", "gone"],
 )
-def test_a_file_spoiled_between_epochs_is_named(command, after_epoch, paired_folder, tiny, spoil, message, num_workers):
+def test_a_file_spoiled_between_epochs_is_named(
+    command, after_epoch, paired_folder, tiny, spoil, message, num_workers
+):
     image = paired_folder / "train" / "image" / "patient002_1.png"
     after_epoch(1, lambda: spoil(image))
-    outcome = command("train", "--data", paired_folder, *tiny, "--epochs", 9, "data.cache=none", f"data.num_workers={num_workers}")
+    outcome = command(
+        "train",
+        "--data",
+        paired_folder,
+        *tiny,
+        "--epochs",
+        9,
+        "data.cache=none",
+        f"data.num_workers={num_workers}",
+    )
     assert outcome.code == 2
     assert outcome.err.startswith(f"Error: {image}: {message}; ")
     assert "Traceback" not in outcome.err
@@ -99,10 +133,21 @@ def test_a_file_spoiled_between_epochs_is_named(command, after_epoch, paired_fol
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("place", ["memory", "disk"])
-def test_a_file_spoiled_between_epochs_is_not_missed_where_it_was_kept(command, after_epoch, paired_folder, tiny, place):
+def test_a_file_spoiled_between_epochs_is_not_missed_where_it_was_kept(
+    command, after_epoch, paired_folder, tiny, place
+):
     image = paired_folder / "train" / "image" / "patient002_1.png"
     after_epoch(1, lambda: image.write_bytes(image.read_bytes()[:200]))
-    outcome = command("train", "--data", paired_folder, *tiny, "--epochs", 3, f"data.cache={place}", "data.num_workers=2")
+    outcome = command(
+        "train",
+        "--data",
+        paired_folder,
+        *tiny,
+        "--epochs",
+        3,
+        f"data.cache={place}",
+        "data.num_workers=2",
+    )
     assert (outcome.code, outcome.err) == (0, "")
     assert_no_workers()
 
@@ -112,7 +157,11 @@ def test_a_killed_worker_ends_the_run_with_the_remedy(command, after_epoch, pair
     after_epoch(1, lambda: psutil.Process().children()[0].kill())
     outcome = command("train", "--data", paired_folder, *tiny, "--epochs", 9, *WITH_WORKERS)
     assert outcome.code == 2
-    assert re.match(r"Error: a loader process was lost \(DataLoader worker \(pid.*\d+\) (is killed by signal: Killed|exited)", outcome.err)
+    assert re.match(
+        r"Error: a loader process was lost \(DataLoader worker \(pid.*\d+\) (is killed by signal: "
+        r"Killed|exited)",
+        outcome.err,
+    )
     assert "set data.num_workers lower, or to 0" in outcome.err
     assert "Traceback" not in outcome.err
     assert load_checkpoint(Path("runs/unet/last.pt")).training["epoch"] >= 0
@@ -123,7 +172,15 @@ def test_a_killed_worker_ends_the_run_with_the_remedy(command, after_epoch, pair
 def test_ctrl_c_in_a_terminal_leaves_the_workers_to_the_training_process(paired_folder, tiny):
     """A terminal sends Ctrl-C to all processes of the command."""
     code = "from acdc_seg.cli.train import main; main()"
-    arguments = ("--data", str(paired_folder), *tiny, "--epochs", "900", *WITH_WORKERS, "data.cache=none")
+    arguments = (
+        "--data",
+        str(paired_folder),
+        *tiny,
+        "--epochs",
+        "900",
+        *WITH_WORKERS,
+        "data.cache=none",
+    )
     with subprocess.Popen(
         [sys.executable, "-c", code, *arguments],
         stdout=subprocess.PIPE,
@@ -138,7 +195,9 @@ def test_ctrl_c_in_a_terminal_leaves_the_workers_to_the_training_process(paired_
         os.killpg(process.pid, signal.SIGINT)
         _, err = process.communicate(timeout=200)
     assert process.returncode == 130
-    assert err.splitlines() == ["Stopping after this step to write the checkpoint; press Ctrl-C again to quit at once."]
+    assert err.splitlines() == [
+        "Stopping after this step to write the checkpoint; press Ctrl-C again to quit at once."
+    ]
     assert len(workers) == 2
     assert not any(worker.is_running() for worker in workers)
     assert load_checkpoint(Path("runs/unet/last.pt")).training["epoch"] >= 1

@@ -17,7 +17,9 @@ def acdc_tune(monkeypatch, capsys, paired_folder):
     """Runs the command in this process on the eight hearts: exit code and both streams."""
 
     def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["acdc-tune", "--data", str(paired_folder), *map(str, arguments)])
+        monkeypatch.setattr(
+            sys, "argv", ["acdc-tune", "--data", str(paired_folder), *map(str, arguments)]
+        )
         try:
             tune.main()
             code = 0
@@ -31,8 +33,18 @@ def acdc_tune(monkeypatch, capsys, paired_folder):
 @pytest.mark.timeout(250)
 def test_a_study_says_what_it_does_and_leaves_its_files(acdc_tune):
     Path("space.yaml").write_text(SPACE)
-    tiny = ("--device", "cpu", "train.precision=fp32", "train.batch_size=2", "train.epochs=1", "model.depth=2", "model.base_channels=4")
-    code, out, err = acdc_tune("--space", "space.yaml", "--trials", 2, "--name", "mine", "--pruner", "none", *tiny)
+    tiny = (
+        "--device",
+        "cpu",
+        "train.precision=fp32",
+        "train.batch_size=2",
+        "train.epochs=1",
+        "model.depth=2",
+        "model.base_channels=4",
+    )
+    code, out, err = acdc_tune(
+        "--space", "space.yaml", "--trials", 2, "--name", "mine", "--pruner", "none", *tiny
+    )
     assert (code, err) == (0, "")
     first, *trials, wrote, following = out.splitlines()
     assert first == "studies/mine: unet, 2 trials, tpe, none"
@@ -43,39 +55,90 @@ def test_a_study_says_what_it_does_and_leaves_its_files(acdc_tune):
     rows = list(csv.DictReader(Path("studies/mine/trials.csv").read_text().splitlines()))
     best = max(rows, key=lambda row: float(row["dice"]))
     config = load_config("studies/mine/best.yaml")
-    assert (repr(config.optimizer.lr), config.loss.name) == (best["optimizer.lr"], best["loss.name"])
+    assert (repr(config.optimizer.lr), config.loss.name) == (
+        best["optimizer.lr"],
+        best["loss.name"],
+    )
     assert (config.train.epochs, config.runs_dir, config.name) == (1, "runs", None)
-    assert yaml.safe_load(Path("studies/mine/runs/trial-0000/config.yaml").read_text())["train"]["device"] == "cpu"
-    code, out, err = acdc_tune("--space", "space.yaml", "--trials", 2, "--name", "mine", "--pruner", "none", *tiny, "seed=3")
+    assert (
+        yaml.safe_load(Path("studies/mine/runs/trial-0000/config.yaml").read_text())["train"][
+            "device"
+        ]
+        == "cpu"
+    )
+    code, out, err = acdc_tune(
+        "--space",
+        "space.yaml",
+        "--trials",
+        2,
+        "--name",
+        "mine",
+        "--pruner",
+        "none",
+        *tiny,
+        "seed=3",
+    )
     assert code == 2
-    assert err.startswith("Error: study 'mine' was begun with another config; repeat its options to go on with it")
+    assert err.startswith(
+        "Error: study 'mine' was begun with another config; repeat its options to go on with it"
+    )
 
 
 @pytest.mark.timeout(250)
 def test_the_printed_command_repeats_the_score_of_a_study_over_folds(acdc_tune, command):
     Path("space.yaml").write_text(SPACE)
-    tiny = ("--device", "cpu", "train.precision=fp32", "train.batch_size=2", "train.epochs=1", "model.depth=2", "model.base_channels=4")
-    assert acdc_tune("--space", "space.yaml", "--trials", 1, "--name", "folded", "--folds", 2, *tiny)[0] == 0
+    tiny = (
+        "--device",
+        "cpu",
+        "train.precision=fp32",
+        "train.batch_size=2",
+        "train.epochs=1",
+        "model.depth=2",
+        "model.base_channels=4",
+    )
+    assert (
+        acdc_tune("--space", "space.yaml", "--trials", 1, "--name", "folded", "--folds", 2, *tiny)[
+            0
+        ]
+        == 0
+    )
     (row,) = csv.DictReader(Path("studies/folded/trials.csv").read_text().splitlines())
-    printed = Path("studies/folded/best.yaml").read_text().splitlines()[1].partition("acdc-train ")[2]
+    printed = (
+        Path("studies/folded/best.yaml").read_text().splitlines()[1].partition("acdc-train ")[2]
+    )
     assert printed == "--config studies/folded/best.yaml --folds 2 --fold all"
     assert command("train", *printed.split()).code == 0
-    scores = [json.loads(Path(f"runs/unet-fold{fold}/run.json").read_text())["best_dice"] for fold in range(2)]
+    scores = [
+        json.loads(Path(f"runs/unet-fold{fold}/run.json").read_text())["best_dice"]
+        for fold in range(2)
+    ]
     assert sum(scores) / 2 == float(row["dice"])
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--space", "lsos"], "--space lsos: no such file, and no space of that name; did you mean 'loss'?"),
+        (
+            ["--space", "lsos"],
+            "--space lsos: no such file, and no space of that name; did you mean 'loss'?",
+        ),
         (["--model", "unett"], "model 'unett' is unknown: did you mean 'unet'?"),
         (["--sampler", "tpee"], "--sampler 'tpee' is unknown; did you mean 'tpe'?"),
         (["--pareto", "size"], "--pareto 'size' is unknown; choose from: time, parameters"),
-        (["--pareto", "time", "--pruner", "median"], "--pareto has two goals: it needs --pruner none"),
+        (
+            ["--pareto", "time", "--pruner", "median"],
+            "--pareto has two goals: it needs --pruner none",
+        ),
         (["--trials", "0"], "--trials 0: at least one trial is needed"),
         (["--name", "a/b"], "--name 'a/b': a study's name is a folder's name, without /"),
-        (["--workers", "2", "--storage", "sqlite:///s.db"], "--storage sqlite:///s.db with --workers 2: SQLite locks its whole file"),
-        (["--sampler", "grid", "--space", "unet", "--trials", "99"], "--trials 99: the grid has 54 points; give 54 at most"),
+        (
+            ["--workers", "2", "--storage", "sqlite:///s.db"],
+            "--storage sqlite:///s.db with --workers 2: SQLite locks its whole file",
+        ),
+        (
+            ["--sampler", "grid", "--space", "unet", "--trials", "99"],
+            "--trials 99: the grid has 54 points; give 54 at most",
+        ),
         (["optimizer.lrr=1"], "optimizer.lrr: unknown setting; did you mean 'lr'?"),
     ],
 )

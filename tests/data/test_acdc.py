@@ -10,10 +10,14 @@ INFO = {"ED": "1", "ES": "9", "Group": "DCM", "Height": "184.0", "NbFrame": "30"
 
 def write_info(folder: Path, **changes: str | None) -> None:
     info = {key: value for key, value in {**INFO, **changes}.items() if value is not None}
-    (folder / "Info.cfg").write_text("".join(f"{key}: {value}\n" for key, value in info.items()), encoding="utf-8")
+    (folder / "Info.cfg").write_text(
+        "".join(f"{key}: {value}\n" for key, value in info.items()), encoding="utf-8"
+    )
 
 
-def make_patient(folder: Path, *, suffix: str = ".nii.gz", labels: bool = True, **changes: str | None) -> Path:
+def make_patient(
+    folder: Path, *, suffix: str = ".nii.gz", labels: bool = True, **changes: str | None
+) -> Path:
     """A patient folder whose frame files are empty: reading the tree does not open them."""
     folder.mkdir(parents=True)
     write_info(folder, **changes)
@@ -28,7 +32,12 @@ class TestTree:
     def test_patient(self, tmp_path):
         folder = make_patient(tmp_path / "training" / "patient007")
         (patient,) = read_tree(tmp_path)
-        assert (patient.id, patient.folder, patient.split_folder, patient.group) == ("patient007", folder, "training", "DCM")
+        assert (patient.id, patient.folder, patient.split_folder, patient.group) == (
+            "patient007",
+            folder,
+            "training",
+            "DCM",
+        )
         assert (patient.height, patient.weight, patient.ed, patient.es) == (184.0, 95.0, 1, 9)
         assert [(frame.phase, frame.image.name, frame.label.name) for frame in patient.frames] == [
             ("ED", "patient007_frame01.nii.gz", "patient007_frame01_gt.nii.gz"),
@@ -41,7 +50,11 @@ class TestTree:
         make_patient(tmp_path / root / "training" / "patient002")
         make_patient(tmp_path / root / "training" / "patient001")
         found = [(patient.id, patient.split_folder) for patient in read_tree(tmp_path)]
-        assert found == [("patient001", "training"), ("patient002", "training"), ("patient101", "testing")]
+        assert found == [
+            ("patient001", "training"),
+            ("patient002", "training"),
+            ("patient101", "testing"),
+        ]
         assert is_acdc_tree(tmp_path)
 
     def test_split_folder_flat_folder_and_single_patient(self, tmp_path):
@@ -49,7 +62,9 @@ class TestTree:
         flat = make_patient(tmp_path / "Herz-Übung 1" / "patient003")
         assert [patient.split_folder for patient in read_tree(folder.parent)] == ["testing"]
         assert [patient.split_folder for patient in read_tree(folder)] == ["testing"]
-        assert [(patient.id, patient.split_folder) for patient in read_tree(flat.parent)] == [("patient003", "")]
+        assert [(patient.id, patient.split_folder) for patient in read_tree(flat.parent)] == [
+            ("patient003", "")
+        ]
         assert is_acdc_tree(folder.parent)
         assert is_acdc_tree(folder)
         assert is_acdc_tree(flat.parent)
@@ -72,7 +87,9 @@ class TestTree:
         (tmp_path / "image").mkdir()
         assert not is_acdc_tree(tmp_path)
         assert not is_acdc_tree(tmp_path / "absent")
-        with pytest.raises(DataError, match=r"image: no folders patient001, .* give the folder that holds them"):
+        with pytest.raises(
+            DataError, match=r"image: no folders patient001, .* give the folder that holds them"
+        ):
             read_tree(tmp_path / "image")
 
     def test_patient_in_training_and_testing(self, tmp_path):
@@ -127,7 +144,11 @@ class TestInfo:
 
     def test_frame_absent_while_another_exists(self, tmp_path):
         make_patient(tmp_path / "patient001", ED="4")
-        with pytest.raises(DataError, match=r"patient001_frame04.nii.gz: the ED frame .* has frame 01 and 09; add the file or correct ED"):
+        with pytest.raises(
+            DataError,
+            match=r"patient001_frame04.nii.gz: the ED frame .* has frame 01 and 09; add the file "
+            r"or correct ED",
+        ):
             read_tree(tmp_path)
 
     def test_no_frames(self, tmp_path):

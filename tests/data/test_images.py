@@ -15,7 +15,11 @@ from acdc_seg.errors import DataError
 CLASSES = ClassesConfig()
 GREY = np.array([[0, 51, 102], [153, 204, 255]], np.uint8)
 RGB = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [10, 20, 30]]], np.uint8)
-PALETTE = ClassesConfig(names=("ground", "red", "green", "blue"), colors=((0, 0, 0), (255, 0, 0), (0, 255, 0), (0, 0, 255)), masks="colors")
+PALETTE = ClassesConfig(
+    names=("ground", "red", "green", "blue"),
+    colors=((0, 0, 0), (255, 0, 0), (0, 255, 0), (0, 0, 255)),
+    masks="colors",
+)
 
 
 @pytest.mark.parametrize("pixels", [GREY, GREY.astype(np.uint16) * 257])
@@ -37,7 +41,11 @@ def test_colors_come_as_red_green_blue(tmp_path, write_png):
 @pytest.mark.parametrize(("pixels", "found", "configured"), [(GREY, 1, 3), (RGB, 3, 1)])
 def test_other_channels_than_configured_are_refused(tmp_path, write_png, pixels, found, configured):
     path = write_png(tmp_path / "a.png", pixels)
-    with pytest.raises(DataError, match=rf"a\.png: the image has {found} channels where {configured} are configured; set data\.channels"):
+    with pytest.raises(
+        DataError,
+        match=rf"a\.png: the image has {found} channels where {configured} are configured; set "
+        r"data\.channels",
+    ):
         read_image(path, channels=configured)
 
 
@@ -53,11 +61,15 @@ def test_truncated_files_are_refused(tmp_path, write_png, hearts, ending, part):
     path = write_png(tmp_path / f"a{ending}", hearts[0][0])
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * part)])
-    with pytest.raises(DataError, match=rf"a\{ending}: not a readable image \([\d,]+ bytes, truncated or damaged\)"):
+    with pytest.raises(
+        DataError, match=rf"a\{ending}: not a readable image \([\d,]+ bytes, truncated or damaged\)"
+    ):
         read_image(path)
 
 
-@pytest.mark.parametrize(("content", "size"), [(b"", "0"), (b"hello\n", "6"), (b"\0" * 2000, "2,000")])
+@pytest.mark.parametrize(
+    ("content", "size"), [(b"", "0"), (b"hello\n", "6"), (b"\0" * 2000, "2,000")]
+)
 def test_what_is_no_image_is_refused(tmp_path, content, size):
     (tmp_path / "a.png").write_bytes(content)
     for read in (read_image, lambda path: read_mask(path, CLASSES)):
@@ -71,7 +83,10 @@ def test_absent_files_folders_and_pipes_are_named(tmp_path):
     (tmp_path / "folder.png").mkdir()
     os.mkfifo(tmp_path / "pipe.png")
     for name in ("folder.png", "pipe.png"):
-        with pytest.raises(DataError, match=rf"{name}: a folder, pipe or device with the name of an image; move it elsewhere"):
+        with pytest.raises(
+            DataError,
+            match=rf"{name}: a folder, pipe or device with the name of an image; move it elsewhere",
+        ):
             read_image(tmp_path / name)
 
 
@@ -107,7 +122,8 @@ def test_values_of_no_class_are_told_with_their_counts(tmp_path, write_png):
     with pytest.raises(DataError) as caught:
         read_mask(write_png(tmp_path / "m.png", mask), CLASSES)
     assert str(caught.value) == (
-        f"{tmp_path}/m.png: mask value 4 (1,200 pixels), 9 (2 pixels) is no class, the classes are [0, 1, 2, 3]; "
+        f"{tmp_path}/m.png: mask value 4 (1,200 pixels), 9 (2 pixels) is no class, the classes "
+        "are [0, 1, 2, 3]; "
         "correct the mask, or set classes.values"
     )
 
@@ -116,17 +132,45 @@ def test_values_of_no_class_are_told_with_their_counts(tmp_path, write_png):
     ("values", "num_classes", "offer"),
     [
         ((0, 255), 2, "class numbers stretched to 0..255: set classes.values=[0, 255] if"),
-        ((0, 85, 170, 255), 4, "class numbers stretched to 0..255: set classes.values=[0, 85, 170, 255] if"),
-        ((0, 170, 255), 4, "class numbers stretched to 0..255: set classes.values=[0, 85, 170, 255] if"),
-        ((0, 128, 255), 3, "class numbers stretched to 0..255: set classes.values=[0, 128, 255] if"),
-        ((0, 127, 255), 4, "3 classes stretched to 0..255: set classes.values=[0, 127, 255] and as many classes.names"),
-        ((0, 85, 170, 255), 2, "4 classes stretched to 0..255: set classes.values=[0, 85, 170, 255] and as many classes.names"),
+        (
+            (0, 85, 170, 255),
+            4,
+            "class numbers stretched to 0..255: set classes.values=[0, 85, 170, 255] if",
+        ),
+        (
+            (0, 170, 255),
+            4,
+            "class numbers stretched to 0..255: set classes.values=[0, 85, 170, 255] if",
+        ),
+        (
+            (0, 128, 255),
+            3,
+            "class numbers stretched to 0..255: set classes.values=[0, 128, 255] if",
+        ),
+        (
+            (0, 127, 255),
+            4,
+            "3 classes stretched to 0..255: set classes.values=[0, 127, 255] and as many "
+            "classes.names",
+        ),
+        (
+            (0, 85, 170, 255),
+            2,
+            "4 classes stretched to 0..255: set classes.values=[0, 85, 170, 255] and as many "
+            "classes.names",
+        ),
         ((0, 90, 255), 4, "correct the mask, or set classes.values"),
     ],
 )
-def test_stretched_masks_are_recognised_and_offered(tmp_path, write_png, values, num_classes, offer):
+def test_stretched_masks_are_recognised_and_offered(
+    tmp_path, write_png, values, num_classes, offer
+):
     path = write_png(tmp_path / "m.png", np.array([values], np.uint8))
-    classes = ClassesConfig(names=CLASSES.names[:num_classes], values=CLASSES.values[:num_classes], colors=CLASSES.colors[:num_classes])
+    classes = ClassesConfig(
+        names=CLASSES.names[:num_classes],
+        values=CLASSES.values[:num_classes],
+        colors=CLASSES.colors[:num_classes],
+    )
     with pytest.raises(DataError) as caught:
         read_mask(path, classes)
     assert offer in str(caught.value)
@@ -153,28 +197,43 @@ def test_color_masks_are_matched_exactly(tmp_path, write_png):
 
 def test_a_color_of_no_class_is_named(tmp_path, write_png):
     path = write_png(tmp_path / "m.png", RGB)
-    with pytest.raises(DataError, match=r"m\.png: colour \(10, 20, 30\) is no class; .* set classes\.masks=nearest_color"):
+    with pytest.raises(
+        DataError,
+        match=r"m\.png: colour \(10, 20, 30\) is no class; .* set classes\.masks=nearest_color",
+    ):
         read_mask(path, PALETTE)
 
 
 def test_the_nearest_color_is_taken_where_asked(tmp_path, write_png):
-    path = write_png(tmp_path / "m.png", np.array([[[250, 9, 3], [30, 200, 90]], [[1, 60, 130], [20, 20, 20]]], np.uint8))
-    assert read_mask(path, PALETTE.model_copy(update={"masks": "nearest_color"})).tolist() == [[1, 2], [3, 0]]
+    path = write_png(
+        tmp_path / "m.png",
+        np.array([[[250, 9, 3], [30, 200, 90]], [[1, 60, 130], [20, 20, 20]]], np.uint8),
+    )
+    assert read_mask(path, PALETTE.model_copy(update={"masks": "nearest_color"})).tolist() == [
+        [1, 2],
+        [3, 0],
+    ]
 
 
 def test_color_masks_have_eight_bits(tmp_path, write_png):
     path = write_png(tmp_path / "m.png", RGB.astype(np.uint16))
-    with pytest.raises(DataError, match=r"m\.png: the mask is not an 8-bit RGB image, but classes\.masks=colors"):
+    with pytest.raises(
+        DataError, match=r"m\.png: the mask is not an 8-bit RGB image, but classes\.masks=colors"
+    ):
         read_mask(path, PALETTE)
 
 
 def test_the_kind_of_mask_must_be_as_configured(tmp_path, write_png):
     with pytest.raises(
-        DataError, match=r"c\.png: the mask is a colour image where class numbers are configured; set classes\.masks=colors"
+        DataError,
+        match=r"c\.png: the mask is a colour image where class numbers are configured; set "
+        r"classes\.masks=colors",
     ):
         read_mask(write_png(tmp_path / "c.png", RGB), CLASSES)
     with pytest.raises(
-        DataError, match=r"g\.png: the mask is not an 8-bit RGB image, but classes\.masks=colors; set classes\.masks=values"
+        DataError,
+        match=r"g\.png: the mask is not an 8-bit RGB image, but classes\.masks=colors; set "
+        r"classes\.masks=values",
     ):
         read_mask(write_png(tmp_path / "g.png", GREY), PALETTE)
 
@@ -192,7 +251,12 @@ def chunk(kind, body):
 
 def png_claiming(width, height):
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(10_000_000))) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(bytes(10_000_000)))
+        + chunk(b"IEND", b"")
+    )
 
 
 def bomb(ending, width, height):
@@ -205,10 +269,15 @@ def bomb(ending, width, height):
     order, old = (">HH", (10, 20)) if ending == ".jpg" else ("<ii", (20, 10))
     if ending == ".tif":
         for tag, was, value in ((256, 20, width), (257, 10, height)):
-            data = data.replace(struct.pack("<HHII", tag, 4, 1, was), struct.pack("<HHII", tag, 4, 1, value))
+            data = data.replace(
+                struct.pack("<HHII", tag, 4, 1, was), struct.pack("<HHII", tag, 4, 1, value)
+            )
         return data
     assert data.count(struct.pack(order, *old)) == 1
-    return data.replace(struct.pack(order, *old), struct.pack(order, *((height, width) if ending == ".jpg" else (width, height))))
+    return data.replace(
+        struct.pack(order, *old),
+        struct.pack(order, *((height, width) if ending == ".jpg" else (width, height))),
+    )
 
 
 @pytest.mark.parametrize("ending", [".png", ".jpg", ".tif", ".bmp"])
@@ -217,7 +286,11 @@ def test_image_bombs_are_refused_from_their_header(tmp_path, monkeypatch, ending
     monkeypatch.setattr(cv2, "imdecode", lambda *arguments: pytest.fail("decoded"))
     (tmp_path / "a.png").write_bytes(bomb(ending, width, height))
     for read in (read_image, lambda path: read_mask(path, CLASSES)):
-        with pytest.raises(DataError, match=rf"a\.png: the header claims {width:,} x {height:,} pixels, at most 67,108,864 are read"):
+        with pytest.raises(
+            DataError,
+            match=rf"a\.png: the header claims {width:,} x {height:,} pixels, at most 67,108,864 "
+            r"are read",
+        ):
             read(tmp_path / "a.png")
 
 
@@ -262,30 +335,58 @@ def test_the_limit_of_pillow_is_not_touched(tmp_path, write_png):
 )
 def test_every_kind_of_image_that_opencv_reads_is_read(tmp_path, mode, ending, options, kind):
     steps = np.arange(64, dtype=np.uint16).reshape(8, 8)
-    grey = Image.fromarray(steps * 1000) if mode == "I;16" else Image.fromarray((steps * 4).astype(np.uint8)).convert(mode)
+    grey = (
+        Image.fromarray(steps * 1000)
+        if mode == "I;16"
+        else Image.fromarray((steps * 4).astype(np.uint8)).convert(mode)
+    )
     grey.save(tmp_path / f"a{ending}", **options)
     image = read_image(tmp_path / f"a{ending}", channels=3 if kind == "RGB" else 1)
     expected = steps * 1000 / 65535 if mode == "I;16" else np.array(grey.convert("L")) / 255
-    np.testing.assert_allclose(image, np.broadcast_to(expected, image.shape), atol=0 if mode == "I;16" else 3 / 255, rtol=1e-6)
+    np.testing.assert_allclose(
+        image,
+        np.broadcast_to(expected, image.shape),
+        atol=0 if mode == "I;16" else 3 / 255,
+        rtol=1e-6,
+    )
 
 
 def palette_mask(path, numbers, **options):
     image = Image.fromarray(np.array(numbers, np.uint8), mode="P")
-    image.putpalette([part for color in ((0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0)) for part in color])
+    image.putpalette(
+        [part for color in ((0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0)) for part in color]
+    )
     image.save(path, **options)
     return path
 
 
 @pytest.mark.parametrize(
-    ("ending", "options"), [(".png", {}), (".png", {"bits": 8}), (".png", {"transparency": 0}), (".tif", {}), (".gif", {})]
+    ("ending", "options"),
+    [
+        (".png", {}),
+        (".png", {"bits": 8}),
+        (".png", {"transparency": 0}),
+        (".tif", {}),
+        (".gif", {}),
+    ],
 )
 def test_palette_masks_hold_class_numbers(tmp_path, ending, options):
     path = palette_mask(tmp_path / f"m{ending}", [[0, 1, 2], [3, 3, 1]], **options)
     assert read_mask(path, CLASSES).tolist() == [[0, 1, 2], [3, 3, 1]]
-    with pytest.raises(DataError, match=rf"m\{ending}: mask value 3 \(2 pixels\) is no class, the classes are \[0, 1, 2\]"):
-        read_mask(path, ClassesConfig(names=("a", "b", "c"), values=(0, 1, 2), colors=CLASSES.colors[:3]))
+    with pytest.raises(
+        DataError,
+        match=rf"m\{ending}: mask value 3 \(2 pixels\) is no class, the classes are \[0, 1, 2\]",
+    ):
+        read_mask(
+            path, ClassesConfig(names=("a", "b", "c"), values=(0, 1, 2), colors=CLASSES.colors[:3])
+        )
 
 
 def test_palette_masks_are_colours_where_colours_are_configured(tmp_path):
-    classes = CLASSES.model_copy(update={"masks": "colors", "colors": ((0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0))})
-    assert read_mask(palette_mask(tmp_path / "m.png", [[0, 1], [2, 3]]), classes).tolist() == [[0, 1], [2, 3]]
+    classes = CLASSES.model_copy(
+        update={"masks": "colors", "colors": ((0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0))}
+    )
+    assert read_mask(palette_mask(tmp_path / "m.png", [[0, 1], [2, 3]]), classes).tolist() == [
+        [0, 1],
+        [2, 3],
+    ]

@@ -12,12 +12,17 @@ NO_CHANGE = AugmentConfig(preset="none")
 def numbered(num_images, *, augment=NO_CHANGE, seed=0):
     """A dataset whose image i is filled with i."""
     values = torch.arange(num_images)
-    images, masks = values.float().reshape(-1, 1, 1, 1).expand(-1, 1, 4, 4), values.byte().reshape(-1, 1, 1).expand(-1, 4, 4)
+    images, masks = (
+        values.float().reshape(-1, 1, 1, 1).expand(-1, 1, 4, 4),
+        values.byte().reshape(-1, 1, 1).expand(-1, 4, 4),
+    )
     return TrainingSet(TensorDataset(images, masks), augment=augment, seed=seed)
 
 
 def hearts_dataset(hearts, **options):
-    images = torch.from_numpy(np.stack([image for image, _ in hearts])[:, None].astype(np.float32) / 255)
+    images = torch.from_numpy(
+        np.stack([image for image, _ in hearts])[:, None].astype(np.float32) / 255
+    )
     masks = torch.from_numpy(np.stack([mask for _, mask in hearts]))
     return TrainingSet(TensorDataset(images, masks), seed=0, **options)
 
@@ -29,7 +34,9 @@ def epoch_of(loader, epoch, skip=0):
 
 def order_of(loader, epoch, skip=0):
     """Numbers of the images of an epoch, one after another."""
-    return [number for _, masks in epoch_of(loader, epoch, skip) for number in masks[:, 0, 0].tolist()]
+    return [
+        number for _, masks in epoch_of(loader, epoch, skip) for number in masks[:, 0, 0].tolist()
+    ]
 
 
 @pytest.mark.parametrize(("num_workers", "method"), [(1, "fork"), (2, "fork"), (1, "spawn")])
@@ -49,7 +56,12 @@ def test_workers_and_how_they_start_change_nothing(hearts, num_workers, method):
 def test_batches_pair_images_with_their_masks():
     loader = make_loader(numbered(8), batch_size=3, num_workers=0)
     for images, masks in epoch_of(loader, 0):
-        assert (images.shape, images.dtype, masks.shape, masks.dtype) == ((3, 1, 4, 4), torch.float32, (3, 4, 4), torch.uint8)
+        assert (images.shape, images.dtype, masks.shape, masks.dtype) == (
+            (3, 1, 4, 4),
+            torch.float32,
+            (3, 4, 4),
+            torch.uint8,
+        )
         assert torch.equal(images[:, 0], masks.float())
 
 

@@ -14,7 +14,9 @@ DATA = DataConfig()
 
 @pytest.fixture
 def write_pairs(tmp_path, write_png):
-    """Writes image and mask files of these stems below a folder of the test's, and gives that folder."""
+    """Writes image and mask files of these stems below a folder of the test's, and gives that
+    folder.
+    """
 
     def write(*stems, folder="", mask="{}_mask", masks=None):
         for stem in stems:
@@ -49,7 +51,12 @@ def test_split_folders_name_the_split(paired_folder):
     records = read_paired(paired_folder, DATA)
     assert [(record.split, record.id, record.patient) for record in records] == [
         (split, f"{patient}_{index}", patient)
-        for patient, split in (("patient001", "train"), ("patient002", "train"), ("patient003", "val"), ("patient004", "test"))
+        for patient, split in (
+            ("patient001", "train"),
+            ("patient002", "train"),
+            ("patient003", "val"),
+            ("patient004", "test"),
+        )
         for index in (0, 1)
     ]
 
@@ -62,7 +69,10 @@ def test_names_of_folders_masks_and_endings_are_settings(tmp_path, write_png):
     config = DataConfig(image_dir="scans", mask_dir="labels", mask_pattern="seg-{stem}")
     (record,) = read_paired(tmp_path, config)
     assert (record.image.name, record.mask.name) == ("a.TIF", "seg-a.png")
-    with pytest.raises(DataError, match=r"no images in scans/ with endings \.bmp; check the folder and data\.extensions"):
+    with pytest.raises(
+        DataError,
+        match=r"no images in scans/ with endings \.bmp; check the folder and data\.extensions",
+    ):
         read_paired(tmp_path, config.model_copy(update={"extensions": (".bmp",)}))
 
 
@@ -70,13 +80,19 @@ def test_test_images_need_no_masks(write_pairs, tmp_path):
     write_pairs("a", folder="train")
     write_pairs("b", folder="test", masks=[])
     records = read_paired(tmp_path, DATA)
-    assert [(record.split, record.mask is None) for record in records] == [("train", False), ("test", True)]
+    assert [(record.split, record.mask is None) for record in records] == [
+        ("train", False),
+        ("test", True),
+    ]
 
 
 @pytest.mark.parametrize("folder", ["", "train", "val", "test"])
 def test_images_without_mask_are_named(write_pairs, tmp_path, folder):
     write_pairs("a", "b10", "b9", folder=folder, masks=["a"])
-    with pytest.raises(DataError, match=r"2 of 3 images have no mask, first b9\.png, b10\.png; expected mask/b9_mask\.png"):
+    with pytest.raises(
+        DataError,
+        match=r"2 of 3 images have no mask, first b9\.png, b10\.png; expected mask/b9_mask\.png",
+    ):
         read_paired(tmp_path, DATA)
 
 
@@ -148,7 +164,9 @@ def test_rules_that_find_no_patient_are_refused(rule):
 def test_records_csv_tells_patient_phase_group_and_spacing(write_pairs):
     root = write_pairs("a", "b", "c")
     (root / "records.csv").write_text(
-        "\ufeffid,patient,phase,group,spacing_row,spacing_col\na,p1,ED,DCM,1.8,1.25\nb,p1,ES,DCM,,\n", encoding="utf-8"
+        "\ufeffid,patient,phase,group,spacing_row,spacing_col\n"
+        "a,p1,ED,DCM,1.8,1.25\nb,p1,ES,DCM,,\n",
+        encoding="utf-8",
     )
     a, b, c = read_paired(root, DATA)
     assert (a.patient, a.phase, a.group, a.spacing) == ("p1", "ED", "DCM", (1.8, 1.25))
@@ -168,10 +186,22 @@ def test_short_rows_leave_details_empty(write_pairs):
     [
         (b"name,patient\na,p1\n", "not a table with a column 'id'"),
         (b"id,patient\n\xff\xfe,p1\n", "not a table with a column 'id'"),
-        (b"id,spacing_row,spacing_col\na,wide,1\n", "spacing_row and spacing_col of a must both be positive numbers"),
-        (b"id,spacing_row,spacing_col\na,nan,1\n", "spacing_row and spacing_col of a must both be positive numbers"),
-        (b"id,spacing_row,spacing_col\na,1,-1\n", "spacing_row and spacing_col of a must both be positive numbers"),
-        (b"id,spacing_row\na,1.8\n", "spacing_row and spacing_col of a must both be positive numbers"),
+        (
+            b"id,spacing_row,spacing_col\na,wide,1\n",
+            "spacing_row and spacing_col of a must both be positive numbers",
+        ),
+        (
+            b"id,spacing_row,spacing_col\na,nan,1\n",
+            "spacing_row and spacing_col of a must both be positive numbers",
+        ),
+        (
+            b"id,spacing_row,spacing_col\na,1,-1\n",
+            "spacing_row and spacing_col of a must both be positive numbers",
+        ),
+        (
+            b"id,spacing_row\na,1.8\n",
+            "spacing_row and spacing_col of a must both be positive numbers",
+        ),
     ],
 )
 def test_ill_tables_are_refused(write_pairs, content, message):

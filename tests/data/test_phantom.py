@@ -10,7 +10,13 @@ from acdc_seg.data.phantom import PhantomPatient, make_patient, synthesize
 from acdc_seg.errors import DataError
 from acdc_seg.labels import GROUPS, LV, MYO, RV
 
-EF_RANGES = {"NOR": (0.48, 0.72), "MINF": (0.15, 0.45), "DCM": (0.05, 0.40), "HCM": (0.55, 0.85), "RV": (0.45, 0.70)}
+EF_RANGES = {
+    "NOR": (0.48, 0.72),
+    "MINF": (0.15, 0.45),
+    "DCM": (0.05, 0.40),
+    "HCM": (0.55, 0.85),
+    "RV": (0.45, 0.70),
+}
 """LV ejection fractions that a group may have, measured on the masks."""
 
 
@@ -35,8 +41,15 @@ def milliliters(patient: PhantomPatient, value: int) -> float:
     return (patient.labels["ED"] == value).sum() * np.prod(patient.spacing) / 1000
 
 
-def mean_of(patients: list[PhantomPatient], group: str, measure: Callable[[PhantomPatient, int], float], value: int) -> float:
-    return float(np.mean([measure(patient, value) for patient in patients if patient.group == group]))
+def mean_of(
+    patients: list[PhantomPatient],
+    group: str,
+    measure: Callable[[PhantomPatient, int], float],
+    value: int,
+) -> float:
+    return float(
+        np.mean([measure(patient, value) for patient in patients if patient.group == group])
+    )
 
 
 def test_lv_ejection_fraction_follows_the_group(patients: list[PhantomPatient]) -> None:
@@ -46,13 +59,23 @@ def test_lv_ejection_fraction_follows_the_group(patients: list[PhantomPatient]) 
 
 
 def test_rv_group_has_a_large_and_weak_right_ventricle(patients: list[PhantomPatient]) -> None:
-    assert mean_of(patients, "RV", ejection_fraction, RV.value) < 0.4 < mean_of(patients, "NOR", ejection_fraction, RV.value)
-    assert mean_of(patients, "RV", milliliters, RV.value) > 1.25 * mean_of(patients, "NOR", milliliters, RV.value)
+    assert (
+        mean_of(patients, "RV", ejection_fraction, RV.value)
+        < 0.4
+        < mean_of(patients, "NOR", ejection_fraction, RV.value)
+    )
+    assert mean_of(patients, "RV", milliliters, RV.value) > 1.25 * mean_of(
+        patients, "NOR", milliliters, RV.value
+    )
 
 
 def test_dcm_is_dilated_and_hcm_is_thick(patients: list[PhantomPatient]) -> None:
-    assert mean_of(patients, "DCM", milliliters, LV.value) > 1.4 * mean_of(patients, "NOR", milliliters, LV.value)
-    assert mean_of(patients, "HCM", milliliters, MYO.value) > 1.3 * mean_of(patients, "NOR", milliliters, MYO.value)
+    assert mean_of(patients, "DCM", milliliters, LV.value) > 1.4 * mean_of(
+        patients, "NOR", milliliters, LV.value
+    )
+    assert mean_of(patients, "HCM", milliliters, MYO.value) > 1.3 * mean_of(
+        patients, "NOR", milliliters, MYO.value
+    )
 
 
 def test_heart_muscle_keeps_its_volume(patients: list[PhantomPatient]) -> None:
@@ -92,7 +115,9 @@ def test_classes_shrink_towards_the_apex(patients: list[PhantomPatient]) -> None
         areas = (patient.labels["ED"] == RV.value).sum(axis=(0, 1))
         last = np.flatnonzero(areas)[-1]
         assert areas[last] < 0.5 * areas.max()
-        assert (patient.labels["ED"] == LV.value).sum(axis=(0, 1))[-1] < 0.5 * (patient.labels["ED"] == LV.value).sum(axis=(0, 1)).max()
+        assert (patient.labels["ED"] == LV.value).sum(axis=(0, 1))[-1] < 0.5 * (
+            patient.labels["ED"] == LV.value
+        ).sum(axis=(0, 1)).max()
 
 
 def test_geometry_and_types_are_like_those_of_acdc(patients: list[PhantomPatient]) -> None:
@@ -129,7 +154,9 @@ def test_best_interval_dice_on_a_known_image() -> None:
     image = np.repeat(np.arange(4.0), 10)
     mask = image == 2
     assert best_interval_dice(image, mask) == 1
-    mask[:10] = True  # values 0 and 2; best is 2 alone: 2 * 10 / (10 + 20), or 0..2: 2 * 20 / (30 + 20)
+    mask[:10] = (
+        True  # values 0 and 2; best is 2 alone: 2 * 10 / (10 + 20), or 0..2: 2 * 20 / (30 + 20)
+    )
     assert best_interval_dice(image, mask) == pytest.approx(0.8)
 
 
@@ -140,8 +167,15 @@ def test_thresholds_cannot_solve_it(patients: list[PhantomPatient]) -> None:
         half = round(86 / patient.spacing[0])
         x, y = (max(int(center) - half, 0) for center in np.argwhere(labels > 0).mean(axis=0)[:2])
         for z in range(image.shape[2]):
-            crop, truth = image[x : x + 2 * half, y : y + 2 * half, z], labels[x : x + 2 * half, y : y + 2 * half, z]
-            scores += [best_interval_dice(crop, truth == value) for value in (1, 2, 3) if (truth == value).any()]
+            crop, truth = (
+                image[x : x + 2 * half, y : y + 2 * half, z],
+                labels[x : x + 2 * half, y : y + 2 * half, z],
+            )
+            scores += [
+                best_interval_dice(crop, truth == value)
+                for value in (1, 2, 3)
+                if (truth == value).any()
+            ]
     assert np.mean(scores) < 0.6
 
 
@@ -149,14 +183,23 @@ def test_patient_depends_on_seed_and_number_alone() -> None:
     first, again = (make_patient(7, seed=3, group="MINF") for _ in range(2))
     assert first.info == again.info
     assert all(np.array_equal(first.images[phase], again.images[phase]) for phase in ("ED", "ES"))
-    other_seed, other_number = make_patient(7, seed=4, group="MINF"), make_patient(8, seed=3, group="MINF")
+    other_seed, other_number = (
+        make_patient(7, seed=4, group="MINF"),
+        make_patient(8, seed=3, group="MINF"),
+    )
     for other in (other_seed, other_number):
         assert not np.array_equal(first.images["ED"], other.images["ED"])
 
 
 def test_tree_is_laid_out_like_acdc(tree: Path) -> None:
     found = sorted(path.relative_to(tree).as_posix() for path in tree.rglob("*") if path.is_dir())
-    assert found == ["testing", "testing/patient003", "training", "training/patient001", "training/patient002"]
+    assert found == [
+        "testing",
+        "testing/patient003",
+        "training",
+        "training/patient001",
+        "training/patient002",
+    ]
     folder = tree / "training" / "patient002"
     lines = (folder / "Info.cfg").read_text().splitlines()
     info = dict(line.split(": ") for line in lines)
@@ -195,20 +238,32 @@ def test_same_seed_writes_the_same_bytes(tree: Path, tmp_path: Path) -> None:
 
 
 def test_cine_holds_the_labelled_frames(tmp_path: Path) -> None:
-    (folder,) = synthesize(tmp_path / "cine", num_patients=1, num_test_patients=0, seed=2, cine=True)
+    (folder,) = synthesize(
+        tmp_path / "cine", num_patients=1, num_test_patients=0, seed=2, cine=True
+    )
     patient = make_patient(1, seed=2, group="NOR")
     cine = nib.Nifti1Image.from_filename(folder / "patient001_4d.nii.gz")
     assert cine.shape == (*patient.labels["ED"].shape, int(patient.info["NbFrame"]))
     assert cine.header.get_zooms()[:3] == pytest.approx(patient.spacing)
     for phase in ("ED", "ES"):
-        assert np.array_equal(np.asarray(cine.dataobj[..., int(patient.info[phase]) - 1]), patient.images[phase])
+        assert np.array_equal(
+            np.asarray(cine.dataobj[..., int(patient.info[phase]) - 1]), patient.images[phase]
+        )
 
 
 def test_progress_counts_patients(tmp_path: Path) -> None:
     seen: list[tuple[int, ...]] = []
-    folders = synthesize(tmp_path / "new" / "tree", num_patients=1, num_test_patients=1, on_patient=lambda *count: seen.append(count))
+    folders = synthesize(
+        tmp_path / "new" / "tree",
+        num_patients=1,
+        num_test_patients=1,
+        on_patient=lambda *count: seen.append(count),
+    )
     assert seen == [(1, 2), (2, 2)]
-    assert [folder.relative_to(tmp_path / "new" / "tree").as_posix() for folder in folders] == ["training/patient001", "testing/patient002"]
+    assert [folder.relative_to(tmp_path / "new" / "tree").as_posix() for folder in folders] == [
+        "training/patient001",
+        "testing/patient002",
+    ]
 
 
 def test_existing_folder_is_refused_and_kept(tmp_path: Path) -> None:

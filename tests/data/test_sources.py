@@ -49,7 +49,9 @@ def test_without_a_val_folder_whole_patients_validate(flat_folder, seed):
 
 
 def test_the_split_depends_on_its_seed_alone(flat_folder):
-    found = [patients(open_folder(flat_folder, split_seed=seed), "val") for seed in (0, 0, 1, 2, 3, 4)]
+    found = [
+        patients(open_folder(flat_folder, split_seed=seed), "val") for seed in (0, 0, 1, 2, 3, 4)
+    ]
     assert found[0] == found[1]
     assert len({frozenset(each) for each in found}) > 1
 
@@ -60,7 +62,11 @@ def test_test_patients_never_validate(paired_folder):
     source = open_folder(paired_folder, val_fraction=0.4)
     assert patients(source, "test") == {"patient004"}
     assert len(patients(source, "val")) == 1
-    assert patients(source, "train") | patients(source, "val") == {"patient001", "patient002", "patient003"}
+    assert patients(source, "train") | patients(source, "val") == {
+        "patient001",
+        "patient002",
+        "patient003",
+    }
 
 
 def test_test_folders_alone_are_a_source(paired_folder):
@@ -78,7 +84,9 @@ def test_the_digest_is_that_of_content_and_split(paired_folder, write_png):
     path = paired_folder / "train" / "mask" / "patient001_0_mask.png"
     write_png(path, np.zeros((48, 48), np.uint8))
     changed = open_folder(paired_folder).digest()
-    for kind, end, number in [(kind, end, number) for kind, end in (("image", ""), ("mask", "_mask")) for number in (0, 1)]:
+    for kind, end, number in [
+        (kind, end, number) for kind, end in (("image", ""), ("mask", "_mask")) for number in (0, 1)
+    ]:
         name = f"{kind}/patient002_{number}{end}.png"
         (paired_folder / "train" / name).rename(paired_folder / "val" / name)
     assert len({before, changed, open_folder(paired_folder).digest()}) == 3
@@ -87,7 +95,9 @@ def test_the_digest_is_that_of_content_and_split(paired_folder, write_png):
 def test_what_is_not_recognised_is_refused(tmp_path):
     with pytest.raises(DataError, match="gone: no such folder"):
         open_folder(tmp_path / "gone")
-    with pytest.raises(DataError, match=r"neither an ACDC tree .* nor paired folders \(image/ and mask/"):
+    with pytest.raises(
+        DataError, match=r"neither an ACDC tree .* nor paired folders \(image/ and mask/"
+    ):
         open_folder(tmp_path)
     with pytest.raises(DataError, match="no images in image/"):
         open_folder(tmp_path, source="paired")
@@ -95,7 +105,9 @@ def test_what_is_not_recognised_is_refused(tmp_path):
 
 def test_without_a_path_a_phantom_is_made_once(tmp_path, monkeypatch):
     monkeypatch.setattr("acdc_seg.data.sources.PHANTOM_PATIENTS", 3)
-    monkeypatch.setattr("acdc_seg.data.sources.synthesize", partial(synthesize, num_test_patients=1))
+    monkeypatch.setattr(
+        "acdc_seg.data.sources.synthesize", partial(synthesize, num_test_patients=1)
+    )
     settings, done = PrepareConfig(slices="mid"), []
 
     def open_phantom():
@@ -130,7 +142,9 @@ def test_processes_that_start_together_make_it_once(tmp_path, monkeypatch):
 
     def open_phantom(_):
         together.wait()
-        return open_source(DataConfig(), prepare_settings=PrepareConfig(slices="mid"), work_dir=tmp_path).digest()
+        return open_source(
+            DataConfig(), prepare_settings=PrepareConfig(slices="mid"), work_dir=tmp_path
+        ).digest()
 
     monkeypatch.setattr("acdc_seg.data.sources.synthesize", synthesize_slowly)
     with ThreadPoolExecutor() as pool:
@@ -154,7 +168,12 @@ def test_a_changed_tree_is_cut_again(tmp_path):
     def open_tree():
         done.clear()
         note = lambda what, count, total: done.append(what)  # noqa: E731
-        return open_source(config, prepare_settings=PrepareConfig(slices="mid"), work_dir=tmp_path / "work", on_progress=note)
+        return open_source(
+            config,
+            prepare_settings=PrepareConfig(slices="mid"),
+            work_dir=tmp_path / "work",
+            on_progress=note,
+        )
 
     before = open_tree()
     assert open_tree().root == before.root
@@ -171,15 +190,27 @@ def split_of_images(source, split):
 
 def test_every_labelled_patient_validates_once_over_the_folds(paired_folder):
     sources = [open_folder(paired_folder, folds=3, fold=fold) for fold in range(3)]
-    assert sorted(patient for source in sources for patient in patients(source, "val")) == ["patient001", "patient002", "patient003"]
+    assert sorted(patient for source in sources for patient in patients(source, "val")) == [
+        "patient001",
+        "patient002",
+        "patient003",
+    ]
     for source in sources:
-        assert patients(source, "train") == {"patient001", "patient002", "patient003"} - patients(source, "val")
+        assert patients(source, "train") == {"patient001", "patient002", "patient003"} - patients(
+            source, "val"
+        )
         assert [len(source.split(split)) for split in ("train", "val", "test")] == [4, 2, 2]
         assert patients(source, "test") == {"patient004"}
 
 
 def test_folds_divide_a_folder_without_splits_by_their_seed(flat_folder):
-    found = [[patients(open_folder(flat_folder, folds=2, fold=fold, split_seed=seed), "val") for fold in (0, 1)] for seed in range(6)]
+    found = [
+        [
+            patients(open_folder(flat_folder, folds=2, fold=fold, split_seed=seed), "val")
+            for fold in (0, 1)
+        ]
+        for seed in range(6)
+    ]
     for first, second in found:
         assert (len(first), len(second)) == (3, 3)
         assert first.isdisjoint(second)
@@ -188,7 +219,9 @@ def test_folds_divide_a_folder_without_splits_by_their_seed(flat_folder):
 
 def test_known_groups_are_spread_over_the_folds(flat_folder):
     group_of = {f"patient{number:03d}": "DCM" if number < 3 else "NOR" for number in range(6)}
-    lines = [f"{patient}_{number},{group}\n" for patient, group in group_of.items() for number in (0, 1)]
+    lines = [
+        f"{patient}_{number},{group}\n" for patient, group in group_of.items() for number in (0, 1)
+    ]
     (flat_folder / "records.csv").write_text("id,group\n" + "".join(lines))
     for seed in range(4):
         for fold in range(3):
@@ -197,7 +230,9 @@ def test_known_groups_are_spread_over_the_folds(flat_folder):
 
 
 def test_folds_and_the_digest_depend_on_the_images_alone(paired_folder):
-    """Which of the two folders a patient lies in, train or val, makes no difference to the folds."""
+    """Which of the two folders a patient lies in, train or val, makes no difference to the
+    folds.
+    """
     settings = [{}, {"fold": "none"}, *({"folds": 3, "fold": fold} for fold in range(3))]
     opened = [open_folder(paired_folder, **each) for each in settings]
     assert len({source.digest() for source in opened}) == 1
@@ -212,13 +247,19 @@ def test_folds_and_the_digest_depend_on_the_images_alone(paired_folder):
 def test_fold_none_trains_on_everything_labelled(paired_folder):
     for settings in ({"fold": "none"}, {"fold": "none", "folds": 5}):
         source = open_folder(paired_folder, **settings)
-        assert split_of_images(source, "train") == [f"patient00{patient}_{number}" for patient in (1, 2, 3) for number in (0, 1)]
+        assert split_of_images(source, "train") == [
+            f"patient00{patient}_{number}" for patient in (1, 2, 3) for number in (0, 1)
+        ]
         assert source.split("val") == []
         assert patients(source, "test") == {"patient004"}
 
 
 def test_more_folds_than_patients(paired_folder):
-    with pytest.raises(ConfigError, match=r"num_folds=4 must lie between 2 and the number of patients, 3; choose another data\.folds"):
+    with pytest.raises(
+        ConfigError,
+        match=r"num_folds=4 must lie between 2 and the number of patients, 3; choose another "
+        r"data\.folds",
+    ):
         open_folder(paired_folder, folds=4, fold=0)
 
 

@@ -3,7 +3,10 @@ import pytest
 from acdc_seg.data.splits import check_disjoint, fold_patients, read_splits, split_patients
 from acdc_seg.errors import ConfigError, DataError
 
-FIVE_GROUPS = {f"patient{number:03d}": group for number, group in enumerate(["NOR", "MINF", "DCM", "HCM", "RV"] * 20, start=1)}
+FIVE_GROUPS = {
+    f"patient{number:03d}": group
+    for number, group in enumerate(["NOR", "MINF", "DCM", "HCM", "RV"] * 20, start=1)
+}
 
 
 def groups_of(patients, groups):
@@ -13,7 +16,10 @@ def groups_of(patients, groups):
 def test_every_group_is_divided_in_proportion():
     train, val = split_patients(FIVE_GROUPS, val_fraction=0.2, seed=0)
     assert len(train) == 80
-    assert groups_of(val, FIVE_GROUPS) == ["DCM"] * 4 + ["HCM"] * 4 + ["MINF"] * 4 + ["NOR"] * 4 + ["RV"] * 4
+    assert (
+        groups_of(val, FIVE_GROUPS)
+        == ["DCM"] * 4 + ["HCM"] * 4 + ["MINF"] * 4 + ["NOR"] * 4 + ["RV"] * 4
+    )
     assert sorted(train + val) == sorted(FIVE_GROUPS)
     assert train == sorted(train)
     assert val == sorted(val)
@@ -24,8 +30,12 @@ def test_order_of_input_has_no_influence_and_the_seed_has():
     first = split_patients(FIVE_GROUPS, val_fraction=0.2, seed=3)
     assert split_patients(backwards, val_fraction=0.2, seed=3) == first
     assert split_patients(FIVE_GROUPS, val_fraction=0.2, seed=4) != first
-    assert fold_patients(backwards, num_folds=5, seed=3) == fold_patients(FIVE_GROUPS, num_folds=5, seed=3)
-    assert fold_patients(FIVE_GROUPS, num_folds=5, seed=4) != fold_patients(FIVE_GROUPS, num_folds=5, seed=3)
+    assert fold_patients(backwards, num_folds=5, seed=3) == fold_patients(
+        FIVE_GROUPS, num_folds=5, seed=3
+    )
+    assert fold_patients(FIVE_GROUPS, num_folds=5, seed=4) != fold_patients(
+        FIVE_GROUPS, num_folds=5, seed=3
+    )
 
 
 @pytest.mark.parametrize("val_fraction", [0.05, 0.9])
@@ -43,7 +53,9 @@ def test_shares_are_rounded_so_that_they_sum_up():
 
 
 def test_groups_of_one_are_pooled():
-    train, val = split_patients({"a": "DCM", "b": "RV", "c": "HCM", "d": "NOR"}, val_fraction=0.25, seed=0)
+    train, val = split_patients(
+        {"a": "DCM", "b": "RV", "c": "HCM", "d": "NOR"}, val_fraction=0.25, seed=0
+    )
     assert (len(train), len(val)) == (3, 1)
 
 
@@ -63,12 +75,21 @@ def test_folds_hold_every_patient_once_and_groups_equally():
     assert sorted(patient for fold in folds for patient in fold) == sorted(FIVE_GROUPS)
     for fold in folds:
         assert fold == sorted(fold)
-        assert groups_of(fold, FIVE_GROUPS) == ["DCM"] * 4 + ["HCM"] * 4 + ["MINF"] * 4 + ["NOR"] * 4 + ["RV"] * 4
+        assert (
+            groups_of(fold, FIVE_GROUPS)
+            == ["DCM"] * 4 + ["HCM"] * 4 + ["MINF"] * 4 + ["NOR"] * 4 + ["RV"] * 4
+        )
 
 
 @pytest.mark.filterwarnings("error")
 def test_groups_smaller_than_the_number_of_folds_are_pooled():
-    groups = {"a": "DCM", "b": "DCM", "c": "RV", "d": "HCM", **{f"n{number}": "NOR" for number in range(4)}}
+    groups = {
+        "a": "DCM",
+        "b": "DCM",
+        "c": "RV",
+        "d": "HCM",
+        **{f"n{number}": "NOR" for number in range(4)},
+    }
     folds = fold_patients(groups, num_folds=4, seed=0)
     assert [sum(groups[patient] == "NOR" for patient in fold) for fold in folds] == [1, 1, 1, 1]
     assert [len(fold) for fold in folds] == [2, 2, 2, 2]
@@ -83,7 +104,9 @@ def test_pool_smaller_than_the_number_of_folds_joins_a_group():
 @pytest.mark.parametrize("num_folds", [0, 1, 101])
 def test_impossible_number_of_folds(num_folds):
     with pytest.raises(
-        ConfigError, match=f"num_folds={num_folds} must lie between 2 and the number of patients, 100; choose another data.folds"
+        ConfigError,
+        match=f"num_folds={num_folds} must lie between 2 and the number of patients, 100; choose "
+        "another data.folds",
     ):
         fold_patients(FIVE_GROUPS, num_folds=num_folds, seed=0)
 
@@ -95,7 +118,18 @@ def test_patient_in_two_splits_is_named():
 
 
 @pytest.mark.parametrize(
-    "text", ["[" * 100_000, '{"train": ' * 100_000, "", "{", '{"train": 3}', '{"train": [3]}', "[]", "9" * 5000, "\ud800"]
+    "text",
+    [
+        "[" * 100_000,
+        '{"train": ' * 100_000,
+        "",
+        "{",
+        '{"train": 3}',
+        '{"train": [3]}',
+        "[]",
+        "9" * 5000,
+        "\ud800",
+    ],
 )
 def test_files_that_hold_no_splits_are_refused(tmp_path, text):
     (tmp_path / "splits.json").write_bytes(text.encode(errors="surrogatepass"))

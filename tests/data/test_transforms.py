@@ -35,28 +35,55 @@ def as_input(heart):
 
 def symmetry(image):
     """Which of the eight symmetries of the square made `image` out of CORNER; None if none did."""
-    variants = {(flip, turns): np.rot90(CORNER[0, :, ::-1] if flip else CORNER[0], turns) for flip in (False, True) for turns in range(4)}
-    return next((name for name, variant in variants.items() if np.array_equal(variant, image[0])), None)
+    variants = {
+        (flip, turns): np.rot90(CORNER[0, :, ::-1] if flip else CORNER[0], turns)
+        for flip in (False, True)
+        for turns in range(4)
+    }
+    return next(
+        (name for name, variant in variants.items() if np.array_equal(variant, image[0])), None
+    )
 
 
 def test_examples_are_read_at_their_size(paired_folder, hearts):
-    paths = paired_folder / "train" / "image" / "patient001_1.png", paired_folder / "train" / "mask" / "patient001_1_mask.png"
-    image, mask = load_example(Record("a", *paths, "p"), data=DataConfig(size=(32, 32)), classes=ClassesConfig())
+    paths = (
+        paired_folder / "train" / "image" / "patient001_1.png",
+        paired_folder / "train" / "mask" / "patient001_1_mask.png",
+    )
+    image, mask = load_example(
+        Record("a", *paths, "p"), data=DataConfig(size=(32, 32)), classes=ClassesConfig()
+    )
     assert (image.dtype, mask.dtype) == (torch.float32, torch.uint8)
     np.testing.assert_allclose(image[0] * 255, hearts[1][0], rtol=1e-6)
     np.testing.assert_array_equal(mask, hearts[1][1])
-    assert load_example(Record("a", paths[0], None, "p"), data=DataConfig(), classes=ClassesConfig())[1] is None
+    assert (
+        load_example(Record("a", paths[0], None, "p"), data=DataConfig(), classes=ClassesConfig())[
+            1
+        ]
+        is None
+    )
 
 
 def test_an_example_of_two_sizes_is_refused(paired_folder, write_png):
-    record = Record("a", paired_folder / "val/image/patient003_0.png", paired_folder / "val/mask/patient003_0_mask.png", "p")
+    record = Record(
+        "a",
+        paired_folder / "val/image/patient003_0.png",
+        paired_folder / "val/mask/patient003_0_mask.png",
+        "p",
+    )
     write_png(record.mask, np.zeros((48, 40), np.uint8))
-    with pytest.raises(DataError, match=r"patient003_0_mask\.png: the mask is 48x40, its image patient003_0\.png is 48x48"):
+    with pytest.raises(
+        DataError,
+        match=r"patient003_0_mask\.png: the mask is 48x40, its image patient003_0\.png is 48x48",
+    ):
         load_example(record, data=DataConfig(), classes=ClassesConfig())
 
 
 def test_fixed_transforms_resize_images_smoothly_and_masks_by_pixel():
-    pair = {"image": torch.tensor([[[0.0, 1.0]]]), "mask": torch.tensor([[[0, 3]]], dtype=torch.uint8)}
+    pair = {
+        "image": torch.tensor([[[0.0, 1.0]]]),
+        "mask": torch.tensor([[[0, 3]]], dtype=torch.uint8),
+    }
     resized = fixed_transforms(DataConfig(size=(1, 4)))(pair)
     assert type(resized["image"]) is torch.Tensor
     torch.testing.assert_close(resized["image"], torch.tensor([[[0.0, 0.25, 0.75, 1.0]]]))
@@ -66,8 +93,12 @@ def test_fixed_transforms_resize_images_smoothly_and_masks_by_pixel():
 def test_training_and_prediction_resize_alike():
     image = torch.rand(1, 50, 37, generator=torch.Generator().manual_seed(0))
     for size in ((48, 48), (32, 64), (96, 96)):
-        resized = fixed_transforms(DataConfig(size=size))({"image": image, "mask": torch.zeros(1, 50, 37)})["image"]
-        torch.testing.assert_close(resized, F.interpolate(image[None], size=size, mode="bilinear")[0])
+        resized = fixed_transforms(DataConfig(size=size))(
+            {"image": image, "mask": torch.zeros(1, 50, 37)}
+        )["image"]
+        torch.testing.assert_close(
+            resized, F.interpolate(image[None], size=size, mode="bilinear")[0]
+        )
 
 
 def test_without_a_size_nothing_is_resized():
@@ -81,19 +112,28 @@ def test_image_normalization_is_per_image_and_forgets_brightness_and_contrast():
     normalized = normalize(images, IMAGE_MODE)
     torch.testing.assert_close(normalized.mean((1, 2, 3)), torch.zeros(3), atol=1e-6, rtol=0)
     torch.testing.assert_close(normalized.std((1, 2, 3), correction=0), torch.ones(3))
-    torch.testing.assert_close(normalize(images * 40 + 7, IMAGE_MODE), normalized, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        normalize(images * 40 + 7, IMAGE_MODE), normalized, atol=1e-4, rtol=1e-4
+    )
     torch.testing.assert_close(normalize(images[1:2], IMAGE_MODE), normalized[1:2])
 
 
 def test_normalization_by_hand():
     images = torch.tensor([[[[0.0, 0.5, 1.0]]]])
-    torch.testing.assert_close(normalize(images, IMAGE_MODE), torch.tensor([[[[-(1.5**0.5), 0, 1.5**0.5]]]]))
-    torch.testing.assert_close(normalize(images, DataConfig(normalize="fixed", mean=0.5, std=0.25)), torch.tensor([[[[-2.0, 0, 2]]]]))
+    torch.testing.assert_close(
+        normalize(images, IMAGE_MODE), torch.tensor([[[[-(1.5**0.5), 0, 1.5**0.5]]]])
+    )
+    torch.testing.assert_close(
+        normalize(images, DataConfig(normalize="fixed", mean=0.5, std=0.25)),
+        torch.tensor([[[[-2.0, 0, 2]]]]),
+    )
     assert torch.equal(normalize(images, DataConfig(normalize="none")), images)
 
 
 def test_a_constant_image_becomes_zero():
-    assert torch.equal(normalize(torch.full((1, 1, 4, 4), 0.5), IMAGE_MODE), torch.zeros(1, 1, 4, 4))
+    assert torch.equal(
+        normalize(torch.full((1, 1, 4, 4), 0.5), IMAGE_MODE), torch.zeros(1, 1, 4, 4)
+    )
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -101,12 +141,19 @@ def test_a_constant_image_becomes_zero():
 def test_presets_keep_shape_range_and_labels(preset, channels, hearts):
     image, mask = as_input(hearts[0])
     image = np.repeat(image, channels, axis=0)
-    mask = np.where(mask == 3, 255, mask == 2).astype(np.uint8)  # 1 and 2 must not arise between 0, 1 and 255
+    mask = np.where(mask == 3, 255, mask == 2).astype(
+        np.uint8
+    )  # 1 and 2 must not arise between 0, 1 and 255
     transform = Augment(AugmentConfig(preset=preset))
     changed = 0
     for index in range(20):
         new_image, new_mask = transform(image, mask, key=(0, 0, index))
-        assert (new_image.shape, new_image.dtype, new_mask.shape, new_mask.dtype) == (image.shape, np.float32, mask.shape, np.uint8)
+        assert (new_image.shape, new_image.dtype, new_mask.shape, new_mask.dtype) == (
+            image.shape,
+            np.float32,
+            mask.shape,
+            np.uint8,
+        )
         assert new_image.flags.c_contiguous
         assert new_image.min() >= 0
         assert new_image.max() <= 1
@@ -134,7 +181,10 @@ def test_augmentation_is_a_pure_function_of_its_key(preset, hearts):
 
 def test_every_part_of_the_key_counts(hearts):
     image, mask = as_input(hearts[0])
-    results = {augment("strong", image, mask, key)[0].tobytes() for key in [(s, e, i) for s in (0, 1) for e in (0, 1) for i in range(5)]}
+    results = {
+        augment("strong", image, mask, key)[0].tobytes()
+        for key in [(s, e, i) for s in (0, 1) for e in (0, 1) for i in range(5)]
+    }
     assert len(results) >= 19
 
 
@@ -172,19 +222,27 @@ def test_the_strong_preset_moves_both_alike(hearts):
 
 
 def test_transforms_of_one_image_draw_independently():
-    """All eight symmetries arise, in the shares that independent draws give; one seed for all would leave some out."""
+    """All eight symmetries arise, in the shares that independent draws give; one seed for all would
+    leave some out.
+    """
     mask, transform = np.zeros((4, 4), np.uint8), Augment(AugmentConfig(preset="reference"))
     found = Counter(symmetry(transform(CORNER, mask, key=(0, 0, index))[0]) for index in range(300))
     del found[None]  # shifted
     assert len(found) == 8
-    assert sum(count for (flip, _), count in found.items() if flip) / found.total() == pytest.approx(0.5, abs=0.1)
-    assert found[(False, 0)] / found.total() == pytest.approx(0.25 * (0.5 + 0.5 / 4) + 0.25 * 0.5 / 4, abs=0.06)
+    assert sum(
+        count for (flip, _), count in found.items() if flip
+    ) / found.total() == pytest.approx(0.5, abs=0.1)
+    assert found[(False, 0)] / found.total() == pytest.approx(
+        0.25 * (0.5 + 0.5 / 4) + 0.25 * 0.5 / 4, abs=0.06
+    )
 
 
 def test_flips_come_half_the_time():
     mask = np.zeros((4, 4), np.uint8)
     for preset, expected in (("horizontal", (True, 0)), ("vertical", (True, 2))):
-        found = Counter(symmetry(augment(preset, CORNER, mask, (0, 0, index))[0]) for index in range(200))
+        found = Counter(
+            symmetry(augment(preset, CORNER, mask, (0, 0, index))[0]) for index in range(200)
+        )
         assert set(found) == {(False, 0), expected}
         assert found[expected] / 200 == pytest.approx(0.5, abs=0.12)
 
@@ -201,21 +259,31 @@ def test_no_strength_is_no_change(hearts):
 def test_strength_has_a_range_that_works(strength, hearts):
     image, mask = as_input(hearts[0])
     for index in range(15):
-        assert np.isfinite(augment("strong", image, mask, (0, 0, index), strength=strength)[0]).all()
+        assert np.isfinite(
+            augment("strong", image, mask, (0, 0, index), strength=strength)[0]
+        ).all()
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_images_that_are_not_square_keep_their_size(preset):
-    image, mask = np.random.default_rng(0).random((1, 32, 48), np.float32), np.zeros((32, 48), np.uint8)
+    image, mask = (
+        np.random.default_rng(0).random((1, 32, 48), np.float32),
+        np.zeros((32, 48), np.uint8),
+    )
     results = [augment(preset, image, mask, (0, 0, index)) for index in range(15)]
-    assert {(new_image.shape, new_mask.shape) for new_image, new_mask in results} == {((1, 32, 48), (32, 48))}
+    assert {(new_image.shape, new_mask.shape) for new_image, new_mask in results} == {
+        ((1, 32, 48), (32, 48))
+    }
     if preset not in ("none", "rotate90"):
         assert len({new_image.tobytes() for new_image, _ in results}) > 1
 
 
 def test_a_bias_field_shades_the_image_smoothly_and_leaves_the_mask(hearts):
     image, mask = np.full((1, 48, 48), 0.5, np.float32), hearts[0][1]
-    results = [augment("strong", image, mask, (0, 0, index), strength=0, bias_field=0.2) for index in range(20)]
+    results = [
+        augment("strong", image, mask, (0, 0, index), strength=0, bias_field=0.2)
+        for index in range(20)
+    ]
     shaded = [new_image for new_image, _ in results if not np.array_equal(new_image, image)]
     assert 4 <= len(shaded) <= 16
     for new_image, new_mask in results:
@@ -226,21 +294,33 @@ def test_a_bias_field_shades_the_image_smoothly_and_leaves_the_mask(hearts):
 
 def parts_of(preset, **settings):
     """Each transform of a preset alone, always applied."""
-    for part in transforms._PIPELINES[preset](AugmentConfig(preset=preset, bias_field=0.3, **settings)):
+    for part in transforms._PIPELINES[preset](
+        AugmentConfig(preset=preset, bias_field=0.3, **settings)
+    ):
         part.p = 1
         yield type(part).__name__, part
 
 
 def results_of_parts(image, mask, keys):
-    """Digests of what every preset and every transform of `strong` makes of an image with every key."""
+    """Digests of what every preset and every transform of `strong` makes of an image with every
+    key.
+    """
     found = {}
     for preset in PRESETS:
-        found |= {(preset, key): Augment(AugmentConfig(preset=preset, bias_field=0.3))(image, mask, key=key) for key in keys}
+        found |= {
+            (preset, key): Augment(AugmentConfig(preset=preset, bias_field=0.3))(
+                image, mask, key=key
+            )
+            for key in keys
+        }
     for name, part in parts_of("strong"):
         alone = Augment(AugmentConfig(preset="none"))
         alone.square = A.Compose([part])
         found |= {(name, key): alone(image, mask, key=key) for key in keys}
-    return {each: hashlib.sha256(new_image.tobytes() + new_mask.tobytes()).hexdigest() for each, (new_image, new_mask) in found.items()}
+    return {
+        each: hashlib.sha256(new_image.tobytes() + new_mask.tobytes()).hexdigest()
+        for each, (new_image, new_mask) in found.items()
+    }
 
 
 KEYS = [(0, 0, index) for index in range(12)]
@@ -255,7 +335,9 @@ def test_every_random_transform_depends_on_the_key_alone(hearts):
         np.random.seed(seed)  # noqa: NPY002
         torch.manual_seed(seed)
         assert results_of_parts(image, mask, KEYS[::-1]) == expected
-    with ProcessPoolExecutor(1, mp_context=get_context("fork"), initializer=cv2.setNumThreads, initargs=(0,)) as pool:
+    with ProcessPoolExecutor(
+        1, mp_context=get_context("fork"), initializer=cv2.setNumThreads, initargs=(0,)
+    ) as pool:
         assert pool.submit(results_of_parts, image, mask, KEYS).result(timeout=60) == expected
 
 
@@ -264,7 +346,23 @@ def test_another_key_is_another_outcome_of_every_transform(hearts):
     found = results_of_parts(image, mask, KEYS)
     distinct = {name: len({found[name, key] for key in KEYS}) for name, _ in found}
     assert distinct.pop("none") == 1
-    few = ("horizontal", "vertical", "rotate90", "reference", "SquareSymmetry", "shift", "shear", "mix")
+    few = (
+        "horizontal",
+        "vertical",
+        "rotate90",
+        "reference",
+        "SquareSymmetry",
+        "shift",
+        "shear",
+        "mix",
+    )
     assert all(distinct.pop(name) >= 2 for name in few)
-    assert distinct.keys() >= {"Affine", "ElasticTransform", "BiasField", "RandomGamma", "RandomBrightnessContrast", "GaussNoise"}
+    assert distinct.keys() >= {
+        "Affine",
+        "ElasticTransform",
+        "BiasField",
+        "RandomGamma",
+        "RandomBrightnessContrast",
+        "GaussNoise",
+    }
     assert all(count >= 10 for count in distinct.values()), distinct

@@ -56,7 +56,10 @@ def test_float_labels_that_are_whole_numbers(pair):
 @pytest.mark.parametrize("kept", [0, 10, 60, -4])
 def test_truncated_file(pair, kept):
     pair[0].write_bytes(pair[0].read_bytes()[:kept])
-    with pytest.raises(DataError, match=r"image.nii.gz: not a readable NIfTI file, truncated or damaged .*copy it again"):
+    with pytest.raises(
+        DataError,
+        match=r"image.nii.gz: not a readable NIfTI file, truncated or damaged .*copy it again",
+    ):
         read_volume(*pair)
 
 
@@ -91,16 +94,24 @@ def test_absurd_header_is_refused_before_loading(pair):
     header = bytearray(gzip.decompress(pair[0].read_bytes()))
     header[42:48] = np.array([30000, 30000, 30000], "<i2").tobytes()
     pair[0].write_bytes(gzip.compress(bytes(header)))
-    with pytest.raises(DataError, match=r"the header claims \(30000, 30000, 30000\) voxels, 50291.4 GiB; it is damaged"):
+    with pytest.raises(
+        DataError,
+        match=r"the header claims \(30000, 30000, 30000\) voxels, 50291.4 GiB; it is damaged",
+    ):
         read_volume(*pair)
 
 
-@pytest.mark.parametrize(("offset", "told"), [(1e9, "1,000,000,000"), (np.inf, "inf"), (np.nan, "nan")])
+@pytest.mark.parametrize(
+    ("offset", "told"), [(1e9, "1,000,000,000"), (np.inf, "inf"), (np.nan, "nan")]
+)
 def test_voxels_far_behind_the_header_are_refused(pair, offset, told):
     content = bytearray(gzip.decompress(pair[0].read_bytes()))
     content[108:112] = np.array([offset], "<f4").tobytes()
     pair[0].write_bytes(gzip.compress(bytes(content)))
-    with pytest.raises(DataError, match=rf"image.nii.gz: the header claims that voxels begin at byte {told}; it is damaged"):
+    with pytest.raises(
+        DataError,
+        match=rf"image.nii.gz: the header claims that voxels begin at byte {told}; it is damaged",
+    ):
         read_volume(*pair)
 
 
@@ -111,7 +122,9 @@ def test_a_stream_that_goes_on_after_its_voxels_is_not_read_to_the_end(pair):
     pair[0].write_bytes(bomb)
     tracemalloc.start()
     try:
-        with pytest.raises(DataError, match=r"image.nii.gz: goes on after the 400 bytes that its header claims"):
+        with pytest.raises(
+            DataError, match=r"image.nii.gz: goes on after the 400 bytes that its header claims"
+        ):
             read_volume(*pair)
         assert tracemalloc.get_traced_memory()[1] < 10_000_000
     finally:
@@ -128,7 +141,9 @@ def test_both_versions_with_extensions_and_a_few_bytes_behind(tmp_path, ending, 
     path = tmp_path / f"image{ending}"
     nib.save(nifti, path)
     content = gzip.decompress(path.read_bytes()) if ending == ".nii.gz" else path.read_bytes()
-    path.write_bytes(gzip.compress(content + bytes(100)) if ending == ".nii.gz" else content + bytes(100))
+    path.write_bytes(
+        gzip.compress(content + bytes(100)) if ending == ".nii.gz" else content + bytes(100)
+    )
     volume = read_volume(path, None)
     assert volume.image.ravel().tolist() == list(range(24))
     assert volume.spacing == (1.5, 1.25, 10)
@@ -139,7 +154,9 @@ def test_voxel_size_must_be_positive(pair, bad, capfd):
     content = bytearray(gzip.decompress(pair[0].read_bytes()))
     content[80:84] = np.array([bad], "<f4").tobytes()
     pair[0].write_bytes(gzip.compress(bytes(content)))
-    with pytest.raises(DataError, match=rf"image.nii.gz: the voxel size \({bad:g}, 1.25, 10\) mm must be positive"):
+    with pytest.raises(
+        DataError, match=rf"image.nii.gz: the voxel size \({bad:g}, 1.25, 10\) mm must be positive"
+    ):
         read_volume(*pair)
     assert capfd.readouterr().err == ""
 
@@ -152,26 +169,39 @@ def test_single_slice_and_cine(tmp_path, shape):
 
 
 def test_colour_volume(tmp_path):
-    path = save(tmp_path / "image.nii.gz", np.zeros((4, 3, 2), [("R", "u1"), ("G", "u1"), ("B", "u1")]))
+    path = save(
+        tmp_path / "image.nii.gz", np.zeros((4, 3, 2), [("R", "u1"), ("G", "u1"), ("B", "u1")])
+    )
     with pytest.raises(DataError, match="expected integers or real numbers"):
         read_volume(path, None)
 
 
 def test_shape_mismatch(pair):
     save(pair[1], np.zeros((4, 3, 3), np.uint8))
-    with pytest.raises(DataError, match=r"label.nii.gz: the labels have shape \(4, 3, 3\), image.nii.gz has \(4, 3, 2\)"):
+    with pytest.raises(
+        DataError,
+        match=r"label.nii.gz: the labels have shape \(4, 3, 3\), image.nii.gz has \(4, 3, 2\)",
+    ):
         read_volume(*pair)
 
 
 def test_spacing_mismatch(pair):
     save(pair[1], np.zeros((4, 3, 2), np.uint8), spacing=(1.5, 1.5, 10.0))
-    with pytest.raises(DataError, match=r"label.nii.gz: voxels are \(1.5, 1.5, 10.0\) mm, those of image.nii.gz are \(1.5, 1.25, 10.0\)"):
+    with pytest.raises(
+        DataError,
+        match=r"label.nii.gz: voxels are \(1.5, 1.5, 10.0\) mm, those of image.nii.gz are \(1.5, "
+        r"1.25, 10.0\)",
+    ):
         read_volume(*pair)
 
 
 def test_affine_mismatch(pair):
     save(pair[1], np.zeros((4, 3, 2), np.uint8), origin=7.5)
-    with pytest.raises(DataError, match=r"label.nii.gz: position or orientation \(affine\) differs from image.nii.gz by up to 7.5"):
+    with pytest.raises(
+        DataError,
+        match=r"label.nii.gz: position or orientation \(affine\) differs from image.nii.gz by up "
+        r"to 7.5",
+    ):
         read_volume(*pair)
 
 
@@ -180,7 +210,9 @@ def test_unknown_labels_are_counted(pair):
     label[0, 0, 0], label[1], label[2, 0, 0] = 4, 300, -1
     save(pair[1], label)
     with pytest.raises(
-        DataError, match=r"label -1 \(1 voxels\), 4 \(1 voxels\), 300 \(6 voxels\) is no class, the classes are \[0, 1, 2, 3\]"
+        DataError,
+        match=r"label -1 \(1 voxels\), 4 \(1 voxels\), 300 \(6 voxels\) is no class, the classes "
+        r"are \[0, 1, 2, 3\]",
     ):
         read_volume(*pair)
 

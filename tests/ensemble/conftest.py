@@ -25,12 +25,18 @@ def shared_folder(tmp_path, hearts, write_png) -> Path:
 
 @pytest.fixture
 def save_run(tmp_path: Path, tiny_config: Config, shared_folder: Path) -> SaveRun:
-    """save_run(name, seed=0, **{"section.key": value}): half of the patients validate unless told otherwise."""
+    """save_run(name, seed=0, **{"section.key": value}): half of the patients validate unless told
+    otherwise.
+    """
 
     def save(name: str, *, seed: int = 0, **changes: object) -> Path:
-        config = with_overrides(tiny_config, {"data.path": str(shared_folder), "data.val_fraction": 0.5, **changes})
+        config = with_overrides(
+            tiny_config, {"data.path": str(shared_folder), "data.val_fraction": 0.5, **changes}
+        )
         torch.manual_seed(seed)
-        weights = model_of(config.model, config.data.channels, len(config.classes.names)).state_dict()
+        weights = model_of(
+            config.model, config.data.channels, len(config.classes.names)
+        ).state_dict()
         checkpoint = Checkpoint(config=config, weights=weights, epoch=1, dice=0.5, data="paired")
         save_checkpoint(tmp_path / "runs" / name / "best.pt", checkpoint)
         return tmp_path / "runs" / name

@@ -7,7 +7,16 @@ import yaml
 from acdc_seg.config import ClassesConfig
 from acdc_seg.data.images import read_image
 from acdc_seg.data.records import Record
-from acdc_seg.ensemble.choose import Choice, Estimate, Seen, Settings, choose, estimate, held_out_estimate, write_ensemble
+from acdc_seg.ensemble.choose import (
+    Choice,
+    Estimate,
+    Seen,
+    Settings,
+    choose,
+    estimate,
+    held_out_estimate,
+    write_ensemble,
+)
 from acdc_seg.ensemble.selection import Panel, Selection
 from acdc_seg.ensemble.units import open_units
 from acdc_seg.errors import ConfigError, DataError
@@ -20,10 +29,17 @@ FLIPPED = Settings(tta=("none", "flips"), largest=False)
 def test_what_was_measured_of_two_runs(save_run):
     units = open_units([save_run("a"), save_run("b", seed=1)])
     choice = choose(units, settings=FLIPPED, device="cpu")
-    assert [(unit.name, tta) for unit, tta in choice.candidates] == [("a", "none"), ("a", "flips"), ("b", "none"), ("b", "flips")]
+    assert [(unit.name, tta) for unit, tta in choice.candidates] == [
+        ("a", "none"),
+        ("a", "flips"),
+        ("b", "none"),
+        ("b", "flips"),
+    ]
     assert choice.best.counts[int(np.argmax(choice.dice))] == 1
     assert choice.chosen_on.best_member == pytest.approx(max(choice.dice))
-    assert choice.chosen_on.difference == pytest.approx(choice.chosen_on.ensemble - choice.chosen_on.best_member)
+    assert choice.chosen_on.difference == pytest.approx(
+        choice.chosen_on.ensemble - choice.chosen_on.best_member
+    )
     assert choice.chosen_on.low <= choice.chosen_on.difference <= choice.chosen_on.high
     assert choice.seen == ()
     assert len(choice.records) == 4
@@ -33,7 +49,11 @@ def test_what_was_measured_of_two_runs(save_run):
 def test_two_copies_of_one_model_differ_by_nothing(save_run):
     choice = choose(open_units([save_run("a"), save_run("copy")]), device="cpu")
     assert sum(choice.selection.counts) >= 1
-    plain = choose(open_units([save_run("a"), save_run("copy")]), settings=Settings(tta=("none",)), device="cpu")
+    plain = choose(
+        open_units([save_run("a"), save_run("copy")]),
+        settings=Settings(tta=("none",)),
+        device="cpu",
+    )
     for part in (plain.chosen_on, plain.held_out):
         assert (part.difference, part.low, part.high) == (0, 0, 0)
     assert plain.selection == plain.best
@@ -48,14 +68,28 @@ def test_a_member_trained_on_the_images_is_left_out_unless_asked_for(save_run):
     asked = choose(units, settings=Settings(tta=("none",), allow_seen=True), device="cpu")
     assert [unit.name for unit, _ in asked.candidates] == ["trap", "honest"]
     assert asked.seen == choice.seen
-    with pytest.raises(ConfigError, match="every run was trained on images to choose on; give other images with --data and --split"):
+    with pytest.raises(
+        ConfigError,
+        match="every run was trained on images to choose on; give other images with --data and "
+        "--split",
+    ):
         choose(units[:1], records=choice.records, device="cpu")
 
 
 def test_one_patient_gives_no_interval(save_run):
     (unit,) = open_units([save_run("a")])
-    with pytest.raises(DataError, match="2 images of one patient give no interval; choose on 2 patients or more"):
-        choose([unit], records=[record for record in unit.runs[0].val if record.patient == unit.runs[0].val[0].patient], device="cpu")
+    with pytest.raises(
+        DataError, match="2 images of one patient give no interval; choose on 2 patients or more"
+    ):
+        choose(
+            [unit],
+            records=[
+                record
+                for record in unit.runs[0].val
+                if record.patient == unit.runs[0].val[0].patient
+            ],
+            device="cpu",
+        )
 
 
 def test_images_without_masks_are_refused(save_run):
@@ -72,8 +106,13 @@ def test_an_estimate_by_hand():
 
 
 def test_held_out_patients_are_scored_by_what_the_others_chose():
-    """Candidate 0 is right on patient a, 1 on patient b; each patient is predicted by what is best for the other, and wrongly."""
-    right, wrong = (np.array([[[0.1, 0.9]], [[0.9, 0.1]]], np.float16), np.array([[[0.9, 0.1]], [[0.1, 0.9]]], np.float16))
+    """Candidate 0 is right on patient a, 1 on patient b; each patient is predicted by what is best
+    for the other, and wrongly.
+    """
+    right, wrong = (
+        np.array([[[0.1, 0.9]], [[0.9, 0.1]]], np.float16),
+        np.array([[[0.9, 0.1]], [[0.1, 0.9]]], np.float16),
+    )
     truth = np.array([[1, 0]], np.uint8)
     records = [Record("1", None, None, "a"), Record("2", None, None, "b")]
     panel = Panel([[right, wrong], [wrong, right]], [truth, truth], records=records, classes=TWO)
@@ -88,7 +127,12 @@ def choice(save_run):
     """Two of a with flips, one of the fold unit; the largest lv only. A trap was left out."""
     a, folds, trap = (
         open_units([save_run("a")])[0],
-        open_units([save_run(f"f{fold}", seed=fold + 1, **{"data.folds": 2, "data.fold": fold}) for fold in (0, 1)])[0],
+        open_units(
+            [
+                save_run(f"f{fold}", seed=fold + 1, **{"data.folds": 2, "data.fold": fold})
+                for fold in (0, 1)
+            ]
+        )[0],
         open_units([save_run("trap", **{"data.fold": "none"})])[0],
     )
     return Choice(
@@ -118,7 +162,9 @@ def test_the_written_ensemble_is_the_weighted_mean_with_fold_runs_sharing_theirs
         "keep_largest": ["lv"],
     }
     (folder / "ensemble.yaml").write_text(yaml.safe_dump({**written, "keep_largest": []}))
-    a, first, second = (load_predictor(tmp_path / "runs" / name, device="cpu") for name in ("a", "f0", "f1"))
+    a, first, second = (
+        load_predictor(tmp_path / "runs" / name, device="cpu") for name in ("a", "f0", "f1")
+    )
     image = read_image(choice.records[0].image)
     expected = (2 * TTA(a, views="flips")(image) + 0.5 * first(image) + 0.5 * second(image)) / 3
     for path in (folder, folder / "ensemble.yaml", str(folder)):
@@ -128,7 +174,9 @@ def test_the_written_ensemble_is_the_weighted_mean_with_fold_runs_sharing_theirs
 def test_the_report_tells_how_it_was_chosen(choice, tmp_path):
     write_ensemble(tmp_path / "out", choice)
     report = json.loads((tmp_path / "out" / "ensemble.json").read_text())
-    assert [(each["unit"], each["tta"], each["dice"], each["count"]) for each in report["candidates"]] == [
+    assert [
+        (each["unit"], each["tta"], each["dice"], each["count"]) for each in report["candidates"]
+    ] == [
         ("a", "none", 0.25, 0),
         ("a", "flips", 0.5, 2),
         ("f", "none", 0.75, 1),
@@ -137,6 +185,13 @@ def test_the_report_tells_how_it_was_chosen(choice, tmp_path):
     assert report["best_member"] == {"candidate": 2, "keep_largest": []}
     assert report["excluded"] == [{"unit": "trap", "saw_selection_images": 2, "first": "x"}]
     assert report["chosen_on"]["difference"] == 0.1
-    assert report["held_out"] == {"patient_folds": 2, "ensemble": 0.85, "best_member": 0.8, "difference": 0.05, "low": -0.05, "high": 0.1}
+    assert report["held_out"] == {
+        "patient_folds": 2,
+        "ensemble": 0.85,
+        "best_member": 0.8,
+        "difference": 0.05,
+        "low": -0.05,
+        "high": 0.1,
+    }
     assert len(report["images"]) == 4
     assert "scores 1" in report["statistic"]

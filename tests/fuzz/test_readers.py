@@ -52,17 +52,29 @@ def swallow(path):
 )
 def test_findings_are_told_and_their_files_kept(tmp_path, monkeypatch, read, finding):
     monkeypatch.setitem(script["read_one"].__globals__, "MOST_SECONDS", 0.2)
-    (tally,) = fuzz(2, seed=0, keep=tmp_path, readers={"a": Reader(lambda: [b"hello"], "a.txt", read)})
+    (tally,) = fuzz(
+        2, seed=0, keep=tmp_path, readers={"a": Reader(lambda: [b"hello"], "a.txt", read)}
+    )
     assert tally.findings == [f"{tmp_path}/a-0-{number}.txt: {finding}" for number in range(2)]
     assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_what_is_refused_is_no_finding(tmp_path):
-    tallies = fuzz(5, seed=0, keep=tmp_path, readers={name: Reader(lambda: [b"hello"], "a.txt", refuse) for name in "ab"})
-    assert [(tally.reader, tally.read, tally.refused, tally.findings) for tally in tallies] == [("a", 0, 3, []), ("b", 0, 2, [])]
+    tallies = fuzz(
+        5,
+        seed=0,
+        keep=tmp_path,
+        readers={name: Reader(lambda: [b"hello"], "a.txt", refuse) for name in "ab"},
+    )
+    assert [(tally.reader, tally.read, tally.refused, tally.findings) for tally in tallies] == [
+        ("a", 0, 3, []),
+        ("b", 0, 2, []),
+    ]
 
 
 def test_equal_seeds_damage_alike():
     rngs = [script["np"].random.default_rng(seed) for seed in (0, 0, 1)]
-    made = [[script["damage"](b"hello" * 50, b"there" * 50, rng) for _ in range(20)] for rng in rngs]
+    made = [
+        [script["damage"](b"hello" * 50, b"there" * 50, rng) for _ in range(20)] for rng in rngs
+    ]
     assert made[0] == made[1] != made[2]

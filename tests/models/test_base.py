@@ -7,7 +7,9 @@ from acdc_seg.models.base import SegmentationModel
 
 def small_model() -> SegmentationModel:
     torch.manual_seed(0)
-    encoder = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.5))
+    encoder = nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.5)
+    )
     decoder = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU())
     return SegmentationModel(encoder, decoder, nn.Conv2d(4, 2, 1), in_channels=1).train()
 
@@ -18,7 +20,9 @@ def changed_by_a_step(model: SegmentationModel, optimizer: torch.optim.Optimizer
     optimizer.zero_grad()
     model.train()(torch.randn(2, 1, 32, 32)).square().mean().backward()
     optimizer.step()
-    return {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    return {
+        name for name, value in model.state_dict().items() if not torch.equal(value, before[name])
+    }
 
 
 def test_a_frozen_encoder_stands_still_and_learns_again_when_thawed() -> None:
@@ -44,7 +48,9 @@ def test_requires_grad_is_left_alone() -> None:
     bias = next(iter(model.encoder.parameters())).requires_grad_(False)
     for frozen in (True, False):
         model.freeze_encoder(frozen)
-        assert [parameter for parameter in model.parameters() if not parameter.requires_grad] == [bias]
+        assert [parameter for parameter in model.parameters() if not parameter.requires_grad] == [
+            bias
+        ]
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -54,7 +60,9 @@ def test_only_a_thawed_encoder_follows_train(training: bool) -> None:
     for mode in (True, False):
         assert model.train(mode) is model
         assert not any(module.training for module in model.encoder.modules())
-        assert {module.training for part in (model.decoder, model.head) for module in part.modules()} == {mode}
+        assert {
+            module.training for part in (model.decoder, model.head) for module in part.modules()
+        } == {mode}
     model.train(training).freeze_encoder(False)
     assert {module.training for module in model.modules()} == {training}
 

@@ -8,9 +8,20 @@ from acdc_seg.models.blocks import AtrousConv2d, conv_norm_relu, init_kaiming
 
 @pytest.mark.parametrize(
     ("height", "width", "dilation", "stride"),
-    [(12, 12, 12, 1), (12, 12, 36, 1), (12, 13, 12, 1), (13, 12, 12, 1), (11, 14, 13, 2), (13, 13, 12, 1), (5, 5, 2, 2), (1, 1, 1, 1)],
+    [
+        (12, 12, 12, 1),
+        (12, 12, 36, 1),
+        (12, 13, 12, 1),
+        (13, 12, 12, 1),
+        (11, 14, 13, 2),
+        (13, 13, 12, 1),
+        (5, 5, 2, 2),
+        (1, 1, 1, 1),
+    ],
 )
-def test_leaving_out_dead_taps_changes_nothing(height: int, width: int, dilation: int, stride: int) -> None:
+def test_leaving_out_dead_taps_changes_nothing(
+    height: int, width: int, dilation: int, stride: int
+) -> None:
     torch.manual_seed(0)
     atrous = AtrousConv2d(3, 4, dilation=dilation, stride=stride).double()
     reference = nn.Conv2d(3, 4, 3, stride=stride, padding=dilation, dilation=dilation).double()
@@ -26,7 +37,9 @@ def test_leaving_out_dead_taps_changes_nothing(height: int, width: int, dilation
         torch.testing.assert_close(ours, theirs, atol=1e-10, rtol=0)
 
 
-@pytest.mark.parametrize(("height", "width", "taps"), [(12, 12, 1), (12, 13, 3), (13, 12, 3), (13, 13, 9)])
+@pytest.mark.parametrize(
+    ("height", "width", "taps"), [(12, 12, 1), (12, 13, 3), (13, 12, 3), (13, 13, 9)]
+)
 def test_multiplies_live_taps_only(height: int, width: int, taps: int) -> None:
     conv = AtrousConv2d(2, 5, dilation=12)
     with FlopCounterMode(display=False) as counter:

@@ -17,14 +17,18 @@ def test_published_number_of_parameters(model: DeepLabV3ResNet50) -> None:
 
 
 def test_only_the_aspp_has_dropout(model: DeepLabV3ResNet50) -> None:
-    assert [(name, module.p) for name, module in model.named_modules() if isinstance(module, nn.Dropout)] == [("decoder.aspp.merge.1", 0.3)]
+    assert [
+        (name, module.p) for name, module in model.named_modules() if isinstance(module, nn.Dropout)
+    ] == [("decoder.aspp.merge.1", 0.3)]
 
 
 def test_decoder_works_at_output_stride_8_with_its_rates(model: DeepLabV3ResNet50) -> None:
     (high,) = model.encoder(torch.empty(2, 3, 97, 64, device="meta"))
     assert high.shape == (2, 2048, 13, 8)
     assert model.decoder([high]).shape == (2, 256, 13, 8)
-    dilations = [module.dilation[0] for module in model.decoder.modules() if isinstance(module, AtrousConv2d)]
+    dilations = [
+        module.dilation[0] for module in model.decoder.modules() if isinstance(module, AtrousConv2d)
+    ]
     assert dilations == [12, 24, 36]
 
 

@@ -35,23 +35,36 @@ def test_initial_block_and_head_counted_by_hand() -> None:
 def test_encoder_ends_at_stride_8_and_keeps_the_indices_of_its_poolings(model: ENet) -> None:
     x, indices = model.encoder(torch.randn(2, 3, 64, 96))
     assert x.shape == (2, 128, 8, 12)
-    assert [tuple(pooled_from.shape) for pooled_from in indices] == [(2, 16, 16, 24), (2, 64, 8, 12)]
+    assert [tuple(pooled_from.shape) for pooled_from in indices] == [
+        (2, 16, 16, 24),
+        (2, 64, 8, 12),
+    ]
     assert model.decoder((x, indices)).shape == (2, 16, 32, 48)
 
 
 def test_sequence_of_main_convolutions(model: ENet) -> None:
-    convs = [conv for conv in model.encoder.get_submodule("stages").modules() if isinstance(conv, nn.Conv2d)]
+    convs = [
+        conv
+        for conv in model.encoder.get_submodule("stages").modules()
+        if isinstance(conv, nn.Conv2d)
+    ]
     main = [(conv.kernel_size, conv.dilation[0]) for conv in convs if conv.kernel_size != (1, 1)]
     asymmetric = [((5, 1), 1), ((1, 5), 1)]
     first_half = [((3, 3), 1), ((3, 3), 2), *asymmetric, ((3, 3), 4)]
     second_half = [((3, 3), 1), ((3, 3), 8), *asymmetric, ((3, 3), 16)]
     assert main == 4 * [((3, 3), 1)] + 2 * (first_half + second_half)
-    assert [len(list(stage.children())) for stage in model.decoder.get_submodule("stages").children()] == [2, 1]
+    assert [
+        len(list(stage.children())) for stage in model.decoder.get_submodule("stages").children()
+    ] == [2, 1]
 
 
 def test_dropout_grows_after_the_first_stage(model: ENet) -> None:
     def dropouts(part: str) -> list[float]:
-        return [module.p for module in model.get_submodule(part).modules() if isinstance(module, nn.Dropout2d)]
+        return [
+            module.p
+            for module in model.get_submodule(part).modules()
+            if isinstance(module, nn.Dropout2d)
+        ]
 
     assert dropouts("encoder.downs") == [0.01, 0.1]
     assert dropouts("encoder.stages") == 4 * [0.01] + 16 * [0.1]
@@ -61,8 +74,14 @@ def test_dropout_grows_after_the_first_stage(model: ENet) -> None:
 def test_prelu_encodes_relu_decodes_and_nothing_has_a_bias(model: ENet) -> None:
     assert not any(isinstance(module, nn.ReLU) for module in model.encoder.modules())
     assert not any(isinstance(module, nn.PReLU) for module in model.decoder.modules())
-    assert all(module.num_parameters == 1 for module in model.modules() if isinstance(module, nn.PReLU))
-    assert all(module.bias is None for module in model.modules() if isinstance(module, nn.Conv2d | nn.ConvTranspose2d))
+    assert all(
+        module.num_parameters == 1 for module in model.modules() if isinstance(module, nn.PReLU)
+    )
+    assert all(
+        module.bias is None
+        for module in model.modules()
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d)
+    )
 
 
 @torch.inference_mode()
@@ -82,7 +101,9 @@ def test_up_sampling_puts_values_where_the_maxima_were() -> None:
     conv, norm = up.main.get_submodule("0"), up.main.get_submodule("1")
     conv.load_state_dict({"weight": torch.tensor([1.0, 0.0, 0.0, 0.0]).reshape(1, 4, 1, 1)})
     norm.load_state_dict({"weight": torch.tensor([2.0])}, strict=False)
-    x = torch.tensor([5.0, -1.0]).expand(1, 4, 1, 2)  # 10 after the 1x1, and a negative that ReLU cuts
+    x = torch.tensor([5.0, -1.0]).expand(
+        1, 4, 1, 2
+    )  # 10 after the 1x1, and a negative that ReLU cuts
     y = up(x, torch.tensor([[[[4, 3]]]]))
     assert y[0, 0].flatten().tolist() == pytest.approx([0, 0, 0, 0, 10, 0, 0, 0], abs=1e-3)
 
@@ -107,4 +128,6 @@ def test_mixed_precision_and_channels_last_train_it() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         logits = model(torch.randn(2, 1, 64, 64).to(memory_format=torch.channels_last))
     logits.float().square().mean().backward()
-    assert all(parameter.grad.isfinite().all() and parameter.grad.any() for parameter in model.parameters())
+    assert all(
+        parameter.grad.isfinite().all() and parameter.grad.any() for parameter in model.parameters()
+    )

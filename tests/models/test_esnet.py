@@ -23,7 +23,9 @@ def test_blocks_counted_by_hand() -> None:
     fcu = FactorizedBlock(4, 5, dilations=(1,), dropout=0.0)
     pfcu = FactorizedBlock(4, 3, dilations=(2, 5, 9), dropout=0.3)
     assert count(fcu) == 4 * (5 * 4 * 4 + 4) + 2 * 2 * 4
-    assert count(pfcu) == 8 * (3 * 4 * 4 + 4) + 2 * 2 * 4  # two BatchNorms, whatever the number of branches
+    assert (
+        count(pfcu) == 8 * (3 * 4 * 4 + 4) + 2 * 2 * 4
+    )  # two BatchNorms, whatever the number of branches
 
 
 @torch.inference_mode()
@@ -33,22 +35,42 @@ def test_three_halvings_and_two_doublings_before_the_head(model: ESNet) -> None:
     for stage in [*model.encoder.children(), *model.decoder.children(), model.head]:
         x = stage(x)
         shapes.append(tuple(x.shape[1:]))
-    assert shapes == [(16, 32, 48), (64, 16, 24), (128, 8, 12), (64, 16, 24), (16, 32, 48), (8, 64, 96)]
+    assert shapes == [
+        (16, 32, 48),
+        (64, 16, 24),
+        (128, 8, 12),
+        (64, 16, 24),
+        (16, 32, 48),
+        (8, 64, 96),
+    ]
 
 
 def test_table_of_factorised_blocks(model: ESNet) -> None:
     blocks = [module for module in model.modules() if isinstance(module, FactorizedBlock)]
-    rows = [(block.first.get_submodule("0.0"), len(block.branches), block.norm.get_submodule("1")) for block in blocks]
+    rows = [
+        (block.first.get_submodule("0.0"), len(block.branches), block.norm.get_submodule("1"))
+        for block in blocks
+    ]
     table = [(conv.kernel_size, branches, dropout.p) for conv, branches, dropout in rows]
     encoder = 3 * [((3, 1), 1, 0.03)] + 2 * [((5, 1), 1, 0.03)] + 3 * [((3, 1), 3, 0.3)]
     decoder = 2 * [((5, 1), 1, 0.0)] + 2 * [((3, 1), 1, 0.0)]
     assert table == encoder + decoder
-    assert [pair.get_submodule("0").dilation for pair in blocks[-5].branches] == [(2, 1), (5, 1), (9, 1)]
+    assert [pair.get_submodule("0").dilation for pair in blocks[-5].branches] == [
+        (2, 1),
+        (5, 1),
+        (9, 1),
+    ]
 
 
 def test_every_convolution_has_a_bias_and_every_norm_the_papers_epsilon(model: ESNet) -> None:
-    assert all(module.bias is not None for module in model.modules() if isinstance(module, nn.Conv2d | nn.ConvTranspose2d))
-    assert {module.eps for module in model.modules() if isinstance(module, nn.BatchNorm2d)} == {1e-3}
+    assert all(
+        module.bias is not None
+        for module in model.modules()
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d)
+    )
+    assert {module.eps for module in model.modules() if isinstance(module, nn.BatchNorm2d)} == {
+        1e-3
+    }
 
 
 @torch.inference_mode()
@@ -60,7 +82,9 @@ def test_taps_are_a_dilation_apart_in_both_directions(dilation: int) -> None:
     impulse = torch.zeros(1, 1, 21, 21)
     impulse[0, 0, 10, 10] = 1.0
     taps = [10 - dilation, 10, 10 + dilation]
-    assert pair(impulse)[0, 0].nonzero().tolist() == [[row, column] for row in taps for column in taps]
+    assert pair(impulse)[0, 0].nonzero().tolist() == [
+        [row, column] for row in taps for column in taps
+    ]
 
 
 def test_branches_share_the_statistics_of_one_norm() -> None:
@@ -70,7 +94,9 @@ def test_branches_share_the_statistics_of_one_norm() -> None:
     block(x)
     y = block.first(x)
     mean = torch.stack([branch(y) for branch in block.branches]).mean((0, 1, 3, 4))
-    torch.testing.assert_close(block.norm.get_submodule("0").state_dict()["running_mean"], 0.1 * mean.detach())
+    torch.testing.assert_close(
+        block.norm.get_submodule("0").state_dict()["running_mean"], 0.1 * mean.detach()
+    )
 
 
 @torch.inference_mode()

@@ -12,7 +12,9 @@ POOLS = ((64, 2), (128, 4), (256, 8), (512, 16), (512, 32))  # channels and stri
 
 
 def small_fcn(stride: int, **options: Any) -> FCN:
-    return FCN(1, 3, **{"stride": stride, "fc_channels": 16, "norm": "batch", "dropout": 0.0, **options})
+    return FCN(
+        1, 3, **{"stride": stride, "fc_channels": 16, "norm": "batch", "dropout": 0.0, **options}
+    )
 
 
 def test_parameters_of_the_paper_counted_by_hand() -> None:
@@ -35,7 +37,12 @@ def test_parameters_of_the_paper_counted_by_hand() -> None:
 @torch.inference_mode()
 def test_scores_have_the_stride_and_logits_the_size_of_the_image(stride: int) -> None:
     model = small_fcn(stride).eval()
-    assert model.decoder(model.encoder(torch.randn(1, 1, 64, 96))).shape == (1, 3, 64 // stride, 96 // stride)
+    assert model.decoder(model.encoder(torch.randn(1, 1, 64, 96))).shape == (
+        1,
+        3,
+        64 // stride,
+        96 // stride,
+    )
     assert model(torch.randn(1, 1, 33, 75)).shape == (1, 3, 33, 75)
 
 
@@ -56,7 +63,9 @@ def test_skips_of_the_fourth_and_the_third_pool_are_added() -> None:
     decoder = FCNDecoder(3, (512, 256), fc_channels=16, norm=False, dropout=0.0)
     pools = [torch.randn(1, channels, 32 // stride, 32 // stride) for channels, stride in POOLS]
     deep = decoder.ups[0](decoder.score(decoder.fc7(decoder.fc6(pools[4]))))
-    fused = decoder.ups[1](deep + decoder.skip_scores[0](pools[3])) + decoder.skip_scores[1](pools[2])
+    fused = decoder.ups[1](deep + decoder.skip_scores[0](pools[3])) + decoder.skip_scores[1](
+        pools[2]
+    )
     torch.testing.assert_close(decoder(pools), fused)
 
 
@@ -64,7 +73,9 @@ def test_norm_stands_after_every_convolution_but_the_scores() -> None:
     def norms(norm: str) -> list[int]:
         with torch.device("meta"):
             model = small_fcn(8, norm=norm)
-        return [module.num_features for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+        return [
+            module.num_features for module in model.modules() if isinstance(module, nn.BatchNorm2d)
+        ]
 
     assert norms("batch") == [64] * 2 + [128] * 2 + [256] * 3 + [512] * 6 + [16] * 2
     assert norms("none") == []
@@ -81,7 +92,9 @@ def test_dropout_acts_on_the_classifier_alone() -> None:
 def test_upsampling_begins_as_bilinear_interpolation(factor: int) -> None:
     x = torch.randn(1, 2, 5, 4)
     expected = F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
-    inner = slice(factor // 2, -(factor // 2))  # beyond the outermost centers one fades to zero, the other stays constant
+    inner = slice(
+        factor // 2, -(factor // 2)
+    )  # beyond the outermost centers one fades to zero, the other stays constant
     actual = Upsampling(2, factor=factor)(x)
     assert actual.shape == expected.shape
     torch.testing.assert_close(actual[..., inner, inner], expected[..., inner, inner])

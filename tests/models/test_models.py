@@ -46,7 +46,12 @@ def test_logits_have_the_shape_of_the_image_for_all_channels_and_classes(name: s
         for in_channels, num_classes in product((1, 3), (1, 4, 8)):
             model = build_model(name, in_channels, num_classes, **SMALL.get(name, {})).eval()
             for height, width in [(96, 96), (97, 101), (128, 160)]:
-                assert model(torch.ones(2, in_channels, height, width)).shape == (2, num_classes, height, width)
+                assert model(torch.ones(2, in_channels, height, width)).shape == (
+                    2,
+                    num_classes,
+                    height,
+                    width,
+                )
 
 
 @pytest.mark.parametrize("name", MODELS, scope="module")
@@ -81,7 +86,12 @@ def test_trains_on_a_batch_of_one(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow if name in LARGE else ()) for name in MODELS if name not in TOO_COARSE]
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in LARGE else ())
+        for name in MODELS
+        if name not in TOO_COARSE
+    ],
 )
 @pytest.mark.timeout(1200)
 def test_what_it_learns_in_train_mode_it_knows_in_eval_mode(name: str) -> None:
@@ -105,9 +115,13 @@ def test_what_it_learns_in_train_mode_it_knows_in_eval_mode(name: str) -> None:
 
 
 def rings_and_pools() -> tuple[torch.Tensor, torch.Tensor]:
-    """Noisy images `(3, 1, 48, 48)` of a disc (2) in a ring (1), and their classes `(3, 48, 48)`."""
+    """Noisy images `(3, 1, 48, 48)` of a disc (2) in a ring (1), and their classes `(3, 48,
+    48)`.
+    """
     rows, columns = torch.meshgrid(torch.arange(48), torch.arange(48), indexing="ij")
-    squares = torch.stack([(rows - y) ** 2 + (columns - x) ** 2 for y, x in [(18, 18), (30, 20), (22, 30)]])  # (3, 48, 48)
+    squares = torch.stack(
+        [(rows - y) ** 2 + (columns - x) ** 2 for y, x in [(18, 18), (30, 20), (22, 30)]]
+    )  # (3, 48, 48)
     target = (squares < 15**2).long() + (squares < 9**2).long()
     return (target + 0.3 * torch.randn(3, 48, 48))[:, None], target
 
@@ -118,8 +132,12 @@ def test_memory_format_and_batch_do_not_change_the_logits(name: str) -> None:
     model = small_model(name, 3)
     images = torch.randn(2, 3, 48, 40)
     logits = model(images)
-    tolerance = 1e-4 * float(logits.abs().max().clamp(min=1))  # logits of fresh residual networks are large
-    torch.testing.assert_close(model(images.to(memory_format=torch.channels_last)), logits, atol=tolerance, rtol=1e-4)
+    tolerance = 1e-4 * float(
+        logits.abs().max().clamp(min=1)
+    )  # logits of fresh residual networks are large
+    torch.testing.assert_close(
+        model(images.to(memory_format=torch.channels_last)), logits, atol=tolerance, rtol=1e-4
+    )
     torch.testing.assert_close(model(images[1:]), logits[1:], atol=tolerance, rtol=1e-4)
 
 
@@ -145,15 +163,21 @@ def test_pads_with_zeros_evenly_and_crops_back() -> None:
 @torch.inference_mode()
 def test_coarse_logits_are_interpolated_to_the_image() -> None:
     stride_4 = torch.nn.AvgPool2d(4)
-    model = SegmentationModel(stride_4, torch.nn.Identity(), torch.nn.Identity(), in_channels=1, multiple=4)
+    model = SegmentationModel(
+        stride_4, torch.nn.Identity(), torch.nn.Identity(), in_channels=1, multiple=4
+    )
     ramp = torch.arange(32.0).expand(1, 1, 32, 32)
     # column means 1.5, 5.5, ..., 29.5 are spread over columns 0, 31 / 7, ..., 31
-    assert model(ramp)[0, 0, 0].tolist() == pytest.approx([1.5 + column * 28 / 31 for column in range(32)], abs=1e-5)
+    assert model(ramp)[0, 0, 0].tolist() == pytest.approx(
+        [1.5 + column * 28 / 31 for column in range(32)], abs=1e-5
+    )
 
 
 def test_wrong_images_are_refused_with_the_remedy() -> None:
     model = small_model("unet", 1)
-    with pytest.raises(DataError, match=r"\(2, 3, 64, 64\).*takes \(B, 1, H, W\).*convert the images to 1 channel"):
+    with pytest.raises(
+        DataError, match=r"\(2, 3, 64, 64\).*takes \(B, 1, H, W\).*convert the images to 1 channel"
+    ):
         model(torch.zeros(2, 3, 64, 64))
     with pytest.raises(DataError, match=r"takes \(B, 1, H, W\)"):
         model(torch.zeros(1, 64, 64))

@@ -29,9 +29,18 @@ def double_conv(in_channels: int, out_channels: int) -> int:
 
 def test_basic_unet_counted_by_hand() -> None:
     model = BasicUNet(1, 4, dropout=0.0)
-    assert count(model.encoder) == sum(double_conv(*pair) for pair in pairwise([1, 32, 32, 64, 128, 256]))
-    ups = [(256, 128, 128), (128, 64, 64), (64, 32, 32), (32, 32, 32)]  # channels before and after the transposed convolution, result
-    assert count(model.decoder) == sum(4 * deep * up + up + double_conv(2 * up, fine) for deep, up, fine in ups)
+    assert count(model.encoder) == sum(
+        double_conv(*pair) for pair in pairwise([1, 32, 32, 64, 128, 256])
+    )
+    ups = [
+        (256, 128, 128),
+        (128, 64, 64),
+        (64, 32, 32),
+        (32, 32, 32),
+    ]  # channels before and after the transposed convolution, result
+    assert count(model.decoder) == sum(
+        4 * deep * up + up + double_conv(2 * up, fine) for deep, up, fine in ups
+    )
     assert count(model.head) == 32 * 4 + 4
     assert count(model) == 1_976_996
 
@@ -42,7 +51,9 @@ def test_dynunet_counted_by_hand(res_block: bool, total: int) -> None:
     steps = list(pairwise([1, 32, 64, 128, 256, 512]))
     shortcuts = sum(before * after + 2 * after for before, after in steps) if res_block else 0
     assert count(model.encoder) == sum(double_conv(*step) for step in steps) + shortcuts
-    assert count(model.decoder) == sum(4 * deep * fine + double_conv(2 * fine, fine) for fine, deep in steps[1:])
+    assert count(model.decoder) == sum(
+        4 * deep * fine + double_conv(2 * fine, fine) for fine, deep in steps[1:]
+    )
     assert count(model.head) == 32 * 4 + 4
     assert count(model) == total
 
@@ -61,26 +72,47 @@ def test_swin_unet_has_the_size_of_monais() -> None:
     ],
 )
 @torch.inference_mode()
-def test_every_level_halves_the_map(network: Callable[..., SegmentationModel], options: dict[str, Any], channels: list[int]) -> None:
+def test_every_level_halves_the_map(
+    network: Callable[..., SegmentationModel], options: dict[str, Any], channels: list[int]
+) -> None:
     model = network(1, 2, **options)
     features = model.encoder(torch.randn(1, 1, 32, 64))
-    assert [tuple(feature.shape) for feature in features] == [(1, width, 32 // 2**i, 64 // 2**i) for i, width in enumerate(channels)]
+    assert [tuple(feature.shape) for feature in features] == [
+        (1, width, 32 // 2**i, 64 // 2**i) for i, width in enumerate(channels)
+    ]
     assert model.decoder(features).shape == (1, channels[0], 32, 64)
 
 
 @pytest.mark.parametrize(
     ("ours", "monais"),
     [
-        (lambda: BasicUNet(3, 4, dropout=0.2), lambda: nets.BasicUNet(2, 3, 4, bias=False, dropout=0.2)),
+        (
+            lambda: BasicUNet(3, 4, dropout=0.2),
+            lambda: nets.BasicUNet(2, 3, 4, bias=False, dropout=0.2),
+        ),
         (
             lambda: DynUNet(3, 4, base_channels=4, res_block=True),
-            lambda: nets.DynUNet(2, 3, 4, [3] * 5, [1, 2, 2, 2, 2], [2] * 4, filters=[4, 8, 16, 32, 64], res_block=True),
+            lambda: nets.DynUNet(
+                2,
+                3,
+                4,
+                [3] * 5,
+                [1, 2, 2, 2, 2],
+                [2] * 4,
+                filters=[4, 8, 16, 32, 64],
+                res_block=True,
+            ),
         ),
-        (lambda: SwinUNet(3, 4, feature_size=12), lambda: nets.SwinUNETR(3, 4, feature_size=12, spatial_dims=2)),
+        (
+            lambda: SwinUNet(3, 4, feature_size=12),
+            lambda: nets.SwinUNETR(3, 4, feature_size=12, spatial_dims=2),
+        ),
     ],
     ids=["basic_unet", "dynunet", "swin_unet"],
 )
-def test_computes_what_monais_network_computes(ours: Callable[[], nn.Module], monais: Callable[[], nn.Module]) -> None:
+def test_computes_what_monais_network_computes(
+    ours: Callable[[], nn.Module], monais: Callable[[], nn.Module]
+) -> None:
     images = torch.randn(1, 3, 96, 64)
     results = []
     for build in (ours, monais):
@@ -100,7 +132,9 @@ def test_biases_before_a_norm_have_no_effect() -> None:
 
 
 @pytest.mark.parametrize(("network", "options"), SMALL)
-def test_every_parameter_learns_from_the_smallest_image_alone(network: Callable[..., SegmentationModel], options: dict[str, Any]) -> None:
+def test_every_parameter_learns_from_the_smallest_image_alone(
+    network: Callable[..., SegmentationModel], options: dict[str, Any]
+) -> None:
     torch.manual_seed(0)
     model = network(1, 4, **options).train()
     model(torch.randn(1, 1, 32, 32)).softmax(1)[:, :2].square().mean().backward()
@@ -110,5 +144,9 @@ def test_every_parameter_learns_from_the_smallest_image_alone(network: Callable[
 
 
 def test_basic_unet_drops_after_every_convolution() -> None:
-    drops = [module.p for module in BasicUNet(1, 2, dropout=0.3).modules() if isinstance(module, nn.Dropout)]
+    drops = [
+        module.p
+        for module in BasicUNet(1, 2, dropout=0.3).modules()
+        if isinstance(module, nn.Dropout)
+    ]
     assert drops == [0.3] * 2 * 9  # two convolutions in each of five stages and four decoder blocks

@@ -19,7 +19,9 @@ def slices() -> tuple[torch.Tensor, torch.Tensor]:
     return script["phantom_slices"]()
 
 
-def test_slices_are_of_four_patients_and_show_all_classes(slices: tuple[torch.Tensor, torch.Tensor]) -> None:
+def test_slices_are_of_four_patients_and_show_all_classes(
+    slices: tuple[torch.Tensor, torch.Tensor],
+) -> None:
     images, masks = slices
     assert (images.shape, masks.shape) == ((4, 1, 96, 96), (4, 96, 96))
     assert len({image.numpy().tobytes() for image in images}) == 4
@@ -30,10 +32,15 @@ def test_dice_is_the_mean_over_slices_and_foreground_classes() -> None:
     truth = np.array([[[0, 1], [2, 3]], [[1, 1], [2, 3]]])  # (2, 2, 2)
     prediction = np.array([[[0, 1], [2, 3]], [[1, 2], [2, 3]]])
     # second slice: RV 2 * 1 / (2 + 1), MYO 2 * 1 / (1 + 2), LV 1
-    assert script["foreground_dice"](prediction, truth) == pytest.approx((1 + 1 + 1 + 2 / 3 + 2 / 3 + 1) / 6)
+    assert script["foreground_dice"](prediction, truth) == pytest.approx(
+        (1 + 1 + 1 + 2 / 3 + 2 / 3 + 1) / 6
+    )
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in IN_SUITE else pytest.mark.slow) for name in MODELS])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in IN_SUITE else pytest.mark.slow) for name in MODELS],
+)
 @pytest.mark.timeout(3600)
 def test_overfits_four_slices(name: str, slices: tuple[torch.Tensor, torch.Tensor]) -> None:
     steps, dice = script["overfit"](name, *slices)

@@ -116,7 +116,8 @@ def test_a_file_is_downloaded_once(server: Server, tmp_path: Path, digits: int) 
 def test_a_download_with_another_hash_is_not_kept(server: Server, tmp_path: Path) -> None:
     url = f"{server}/whole.pth"
     message = (
-        f"{url}: the file's SHA-256 starts with {SHA256[:8]}, not 01234567, nothing was kept; save the right file as {tmp_path}/whole.pth"
+        f"{url}: the file's SHA-256 starts with {SHA256[:8]}, not 01234567, nothing was "
+        f"kept; save the right file as {tmp_path}/whole.pth"
     )
     with pytest.raises(CheckpointError) as error:
         fetch(url, sha256="01234567", folder=tmp_path)
@@ -124,9 +125,15 @@ def test_a_download_with_another_hash_is_not_kept(server: Server, tmp_path: Path
     assert files_in(tmp_path) == []
 
 
-def test_a_file_with_another_hash_in_the_folder_is_named_and_left_alone(server: Server, tmp_path: Path) -> None:
+def test_a_file_with_another_hash_in_the_folder_is_named_and_left_alone(
+    server: Server, tmp_path: Path
+) -> None:
     (tmp_path / "whole.pth").write_bytes(b"mine")
-    with pytest.raises(CheckpointError, match=rf"^{tmp_path}/whole\.pth: .* not {SHA256[:8]}; delete this file to download it again"):
+    with pytest.raises(
+        CheckpointError,
+        match=rf"^{tmp_path}/whole\.pth: .* not {SHA256[:8]}; delete this file to download it "
+        r"again",
+    ):
         fetch(f"{server}/whole.pth", sha256=SHA256[:8], folder=tmp_path)
     assert (tmp_path / "whole.pth").read_bytes() == b"mine"
     assert server.requested == []
@@ -134,19 +141,27 @@ def test_a_file_with_another_hash_in_the_folder_is_named_and_left_alone(server: 
 
 def test_what_the_server_does_not_have(server: Server, tmp_path: Path) -> None:
     url = f"{server}/missing.pth"
-    message = rf"^{url}: the server answers 404 \(Not Found\); download it elsewhere and save it as {tmp_path}/missing\.pth$"
+    message = (
+        rf"^{url}: the server answers 404 \(Not Found\); download it elsewhere and save it "
+        rf"as {tmp_path}/missing\.pth$"
+    )
     with pytest.raises(CheckpointError, match=message):
         fetch(url, sha256=SHA256, folder=tmp_path)
     assert files_in(tmp_path) == []
 
 
 def test_a_download_that_breaks_off_leaves_nothing(server: Server, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"broken-off\.pth: the download broke off after 1000 of 2048 bytes; try again, or"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"broken-off\.pth: the download broke off after 1000 of 2048 bytes; try again, or",
+    ):
         fetch(f"{server}/broken-off.pth", sha256=SHA256, folder=tmp_path)
     assert files_in(tmp_path) == []
 
 
-def test_a_connection_that_is_lost_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_that_is_lost_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Response:
         headers = {"Content-Length": "2048"}  # noqa: RUF012
         reads = 0
@@ -158,14 +173,21 @@ def test_a_connection_that_is_lost_leaves_nothing(tmp_path: Path, monkeypatch: p
             return CONTENT[:500]
 
     monkeypatch.setattr(pretrained, "urlopen", lambda *_, **__: nullcontext(Response()))
-    with pytest.raises(CheckpointError, match=r"/a\.pth: the download broke off after 1000 of 2048 bytes; try again, or"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"/a\.pth: the download broke off after 1000 of 2048 bytes; try again, or",
+    ):
         fetch("http://127.0.0.1/a.pth", sha256=SHA256, folder=tmp_path)
     assert files_in(tmp_path) == []
 
 
 def test_processes_may_download_the_same_file_at_once(server: Server, tmp_path: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
-        paths = list(pool.map(lambda _: fetch(f"{server}/whole.pth", sha256=SHA256, folder=tmp_path), range(4)))
+        paths = list(
+            pool.map(
+                lambda _: fetch(f"{server}/whole.pth", sha256=SHA256, folder=tmp_path), range(4)
+            )
+        )
     assert paths == [tmp_path / "whole.pth"] * 4
     assert paths[0].read_bytes() == CONTENT
     assert files_in(tmp_path) == ["whole.pth"]
@@ -175,7 +197,10 @@ def test_a_server_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with Server() as server:
         url = f"{server}/whole.pth"
-    message = rf"^{url}: cannot be reached \(.*refused\); download it elsewhere and save it as {tmp_path}/whole\.pth$"
+    message = (
+        rf"^{url}: cannot be reached \(.*refused\); download it elsewhere and save it as "
+        rf"{tmp_path}/whole\.pth$"
+    )
     with pytest.raises(CheckpointError, match=message):
         fetch(url, sha256=SHA256, folder=tmp_path)
     assert files_in(tmp_path) == []
@@ -183,25 +208,34 @@ def test_a_server_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("url", ["whole.pth", "nothing://127.0.0.1/whole.pth"])
 def test_a_url_that_is_none(url: str, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"whole\.pth: cannot be reached \(.*unknown url type"):
+    with pytest.raises(
+        CheckpointError, match=r"whole\.pth: cannot be reached \(.*unknown url type"
+    ):
         fetch(url, sha256=SHA256, folder=tmp_path)
 
 
 def test_a_folder_that_is_a_file(server: Server, tmp_path: Path) -> None:
     (tmp_path / "folder").write_text("")
-    with pytest.raises(CheckpointError, match=r"folder/whole\.pth: cannot read or write this file \("):
+    with pytest.raises(
+        CheckpointError, match=r"folder/whole\.pth: cannot read or write this file \("
+    ):
         fetch(f"{server}/whole.pth", sha256=SHA256, folder=tmp_path / "folder")
 
 
 def test_imagenet_weights_are_kept_where_torch_hub_keeps_its_own(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained: dict[str, torch.Tensor]
+    server: Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    trained: dict[str, torch.Tensor],
 ) -> None:
     content = Path(saved(trained, tmp_path / "resnet34.pth")).read_bytes()
     digits = hashlib.sha256(content).hexdigest()[:8]
     cache = tmp_path / "hub" / "checkpoints"
     cache.mkdir(parents=True)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setitem(PUBLIC_WEIGHTS, "resnet34", PublicWeights(f"{server}/resnet34-{digits}.pth", ("fc.",)))
+    monkeypatch.setitem(
+        PUBLIC_WEIGHTS, "resnet34", PublicWeights(f"{server}/resnet34-{digits}.pth", ("fc.",))
+    )
     with pytest.raises(CheckpointError, match=rf"404.* save it as {cache}/resnet34-{digits}\.pth$"):
         load_pretrained(SmallEncoder(), "imagenet")
     (cache / f"resnet34-{digits}.pth").write_bytes(content)
@@ -217,21 +251,35 @@ def test_imagenet_weights_are_kept_where_torch_hub_keeps_its_own(
         lambda weights: {"state_dict": weights, "epoch": 3},
         lambda weights: {"model": weights},
         lambda weights: {f"module.{name}": value for name, value in weights.items()},
-        lambda weights: {"state_dict": {f"module.{name}": value for name, value in weights.items()}},
-        lambda weights: {name: nn.Parameter(value) if value.is_floating_point() else value for name, value in weights.items()},
+        lambda weights: {
+            "state_dict": {f"module.{name}": value for name, value in weights.items()}
+        },
+        lambda weights: {
+            name: nn.Parameter(value) if value.is_floating_point() else value
+            for name, value in weights.items()
+        },
     ],
 )
-def test_the_usual_forms_of_a_file(wrap: Callable[[dict[str, torch.Tensor]], Any], trained: dict[str, torch.Tensor], path: Path) -> None:
+def test_the_usual_forms_of_a_file(
+    wrap: Callable[[dict[str, torch.Tensor]], Any], trained: dict[str, torch.Tensor], path: Path
+) -> None:
     encoder = SmallEncoder()
     load_pretrained(encoder, saved(wrap(trained), path))
     assert_loaded(encoder, trained)
 
 
-def test_the_encoder_of_a_checkpoint_of_a_whole_network(trained: dict[str, torch.Tensor], path: Path) -> None:
+def test_the_encoder_of_a_checkpoint_of_a_whole_network(
+    trained: dict[str, torch.Tensor], path: Path
+) -> None:
     encoder = SmallEncoder()
     load_pretrained(encoder, saved(trained, path))
     model = SegmentationModel(encoder, nn.Conv2d(2, 2, 1), nn.Conv2d(2, 4, 1), in_channels=3)
-    save_checkpoint(path, Checkpoint(config=load_config(), weights=model.state_dict(), epoch=1, dice=0.5, data="paired"))
+    save_checkpoint(
+        path,
+        Checkpoint(
+            config=load_config(), weights=model.state_dict(), epoch=1, dice=0.5, data="paired"
+        ),
+    )
     other = SmallEncoder()
     load_pretrained(other, str(path))
     assert_loaded(other, trained)
@@ -239,7 +287,13 @@ def test_the_encoder_of_a_checkpoint_of_a_whole_network(trained: dict[str, torch
 
 def test_old_files_do_not_count_batches(trained: dict[str, torch.Tensor], path: Path) -> None:
     encoder = SmallEncoder()
-    load_pretrained(encoder, saved({name: value for name, value in trained.items() if name != "1.num_batches_tracked"}, path))
+    load_pretrained(
+        encoder,
+        saved(
+            {name: value for name, value in trained.items() if name != "1.num_batches_tracked"},
+            path,
+        ),
+    )
     assert_loaded(encoder, trained | {"1.num_batches_tracked": torch.tensor(0)})
 
 
@@ -247,34 +301,66 @@ def test_old_files_do_not_count_batches(trained: dict[str, torch.Tensor], path: 
     ("change", "message"),
     [
         ({"0.weight": None}, "missing 0.weight"),
-        ({"0.weight": None, "0.bias": None, "2.weight": None, "2.bias": None}, "missing 0.weight, 0.bias, 2.weight and 1 more"),
+        (
+            {"0.weight": None, "0.bias": None, "2.weight": None, "2.bias": None},
+            "missing 0.weight, 0.bias, 2.weight and 1 more",
+        ),
         ({"3.weight": torch.zeros(2)}, "unknown 3.weight"),
-        ({"2.weight": torch.zeros(2, 5, 1, 1)}, "of another shape 2.weight (2, 5, 1, 1) for (2, 4, 1, 1)"),
-        ({"2.weight": torch.zeros(2, 5, 1, 1), "2.bias": None}, "missing 2.bias; of another shape 2.weight (2, 5, 1, 1) for (2, 4, 1, 1)"),
-        ({"0.weight": torch.zeros(4, 1, 3, 3)}, "of another shape 0.weight (4, 1, 3, 3) for (4, 3, 3, 3)"),
+        (
+            {"2.weight": torch.zeros(2, 5, 1, 1)},
+            "of another shape 2.weight (2, 5, 1, 1) for (2, 4, 1, 1)",
+        ),
+        (
+            {"2.weight": torch.zeros(2, 5, 1, 1), "2.bias": None},
+            "missing 2.bias; of another shape 2.weight (2, 5, 1, 1) for (2, 4, 1, 1)",
+        ),
+        (
+            {"0.weight": torch.zeros(4, 1, 3, 3)},
+            "of another shape 0.weight (4, 1, 3, 3) for (4, 3, 3, 3)",
+        ),
     ],
 )
 def test_weights_of_something_else_are_refused_and_change_nothing(
-    change: dict[str, torch.Tensor | None], message: str, trained: dict[str, torch.Tensor], path: Path
+    change: dict[str, torch.Tensor | None],
+    message: str,
+    trained: dict[str, torch.Tensor],
+    path: Path,
 ) -> None:
     encoder = SmallEncoder()
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
     with pytest.raises(CheckpointError) as error:
-        load_pretrained(encoder, saved({name: value for name, value in (trained | change).items() if value is not None}, path))
-    assert str(error.value) == f"{path}: these are not the weights of resnet34: {message}; give a file of resnet34"
+        load_pretrained(
+            encoder,
+            saved(
+                {name: value for name, value in (trained | change).items() if value is not None},
+                path,
+            ),
+        )
+    assert (
+        str(error.value)
+        == f"{path}: these are not the weights of resnet34: {message}; give a file of resnet34"
+    )
     assert_loaded(encoder, before)
 
 
 @pytest.mark.parametrize("content", [b"", b"hello\n", b"PK\x03\x04", b"\x80\x02."])
 def test_what_is_no_torch_file_is_refused(content: bytes, path: Path) -> None:
     path.write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"größe \{1\}\.pth: not a file of weights, or a damaged one"):
+    with pytest.raises(
+        CheckpointError, match=r"größe \{1\}\.pth: not a file of weights, or a damaged one"
+    ):
         load_pretrained(SmallEncoder(), str(path))
 
 
-@pytest.mark.parametrize("content", [torch.zeros(2), {"epoch": 3}, {"state_dict": {"0.weight": "text"}}, [torch.zeros(2)]])
+@pytest.mark.parametrize(
+    "content",
+    [torch.zeros(2), {"epoch": 3}, {"state_dict": {"0.weight": "text"}}, [torch.zeros(2)]],
+)
 def test_a_torch_file_without_weights_is_refused(content: Any, path: Path) -> None:
-    with pytest.raises(CheckpointError, match="no weights in it; give a state dict, as such or below 'state_dict' or 'model'"):
+    with pytest.raises(
+        CheckpointError,
+        match="no weights in it; give a state dict, as such or below 'state_dict' or 'model'",
+    ):
         load_pretrained(SmallEncoder(), saved(content, path))
 
 
@@ -290,14 +376,18 @@ def test_nothing_in_the_file_is_executed(path: Path, tmp_path: Path) -> None:
 
 def test_a_path_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(
-        CheckpointError, match=r"a\.pth: cannot read these weights \(No such file or directory\); check the path, or take 'imagenet'"
+        CheckpointError,
+        match=r"a\.pth: cannot read these weights \(No such file or directory\); check the path, "
+        r"or take 'imagenet'",
     ):
         load_pretrained(SmallEncoder(), str(tmp_path / "a.pth"))
     with pytest.raises(CheckpointError, match="Is a directory"):
         load_pretrained(SmallEncoder(), str(tmp_path))
 
 
-def test_a_home_folder_is_found(trained: dict[str, torch.Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_home_folder_is_found(
+    trained: dict[str, torch.Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     saved(trained, tmp_path / "a.pth")
     encoder = SmallEncoder()
@@ -310,21 +400,34 @@ def test_a_grey_stem_is_the_sum_over_colours(trained: dict[str, torch.Tensor], p
     for encoder in (colour, grey):
         load_pretrained(encoder, saved(trained, path))
     images = torch.randn(2, 1, 8, 8)
-    torch.testing.assert_close(grey(images), colour(images.expand(-1, 3, -1, -1)), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        grey(images), colour(images.expand(-1, 3, -1, -1)), atol=1e-5, rtol=0
+    )
 
 
 def test_grey_drn_features_equal_those_of_the_image_repeated_three_times(path: Path) -> None:
     torch.manual_seed(0)
     colour, grey = DRN54(3), DRN54(1).eval()
     colour.train()(torch.randn(1, 3, 48, 48))  # running statistics that are not 0 and 1
-    load_pretrained(grey, saved(colour.state_dict() | {"fc.weight": torch.zeros(1000, 512, 1, 1), "fc.bias": torch.zeros(1000)}, path))
+    load_pretrained(
+        grey,
+        saved(
+            colour.state_dict()
+            | {"fc.weight": torch.zeros(1000, 512, 1, 1), "fc.bias": torch.zeros(1000)},
+            path,
+        ),
+    )
     images = torch.randn(1, 1, 48, 48)
     with torch.inference_mode():
-        for ours, theirs in zip(grey(images), colour.eval()(images.expand(-1, 3, -1, -1)), strict=True):
+        for ours, theirs in zip(
+            grey(images), colour.eval()(images.expand(-1, 3, -1, -1)), strict=True
+        ):
             torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
 
 
-def test_images_of_other_channels_have_no_pretrained_weights(trained: dict[str, torch.Tensor], path: Path) -> None:
+def test_images_of_other_channels_have_no_pretrained_weights(
+    trained: dict[str, torch.Tensor], path: Path
+) -> None:
     with pytest.raises(ConfigError, match=r"in_channels=2: .* 1 \(grey\) or 3 \(colour\)"):
         load_pretrained(SmallEncoder(2), saved(trained, path))
 
@@ -339,7 +442,10 @@ def test_an_encoder_without_public_weights_takes_those_of_a_file(path: Path) -> 
     source, encoder = nn.Sequential(nn.Conv2d(1, 2, 3)), nn.Sequential(nn.Conv2d(1, 2, 3))
     load_pretrained(encoder, saved(source.state_dict(), path))
     assert_loaded(encoder, source.state_dict())
-    with pytest.raises(ConfigError, match="pretrained=imagenet: Sequential has no public weights; give a checkpoint's path"):
+    with pytest.raises(
+        ConfigError,
+        match="pretrained=imagenet: Sequential has no public weights; give a checkpoint's path",
+    ):
         load_pretrained(encoder, "imagenet")
     with pytest.raises(CheckpointError, match=r"not the weights of Sequential: unknown fc\.weight"):
         load_pretrained(encoder, saved(source.state_dict() | {"fc.weight": torch.zeros(2)}, path))
@@ -353,12 +459,27 @@ def test_published_files_are_named_by_their_hash() -> None:
 
 def test_encoders_and_published_files_name_the_same_architectures() -> None:
     with torch.device("meta"):
-        resnets = [ResNet(name, 3, output_stride=16, features=("layer4",)) for name in ("resnet34", "resnet50", "resnet101")]
-        efficientnets = [EfficientNetEncoder(3, variant=variant, drop_connect=0.0) for variant in SCALING]
+        resnets = [
+            ResNet(name, 3, output_stride=16, features=("layer4",))
+            for name in ("resnet34", "resnet50", "resnet101")
+        ]
+        efficientnets = [
+            EfficientNetEncoder(3, variant=variant, drop_connect=0.0) for variant in SCALING
+        ]
         vggs = [VGG16(3, norm=norm) for norm in (True, False)]
-        encoders: list[Any] = [DRN54(3), MobileNetV2(3, output_stride=16), *vggs, *resnets, *efficientnets]
+        encoders: list[Any] = [
+            DRN54(3),
+            MobileNetV2(3, output_stride=16),
+            *vggs,
+            *resnets,
+            *efficientnets,
+        ]
     assert {encoder.public_weights for encoder in encoders} == PUBLIC_WEIGHTS.keys()
     for encoder in encoders:
         weights = encoder.state_dict()
-        assert not [name for name in weights if name.startswith(PUBLIC_WEIGHTS[encoder.public_weights].classifier)]
+        assert not [
+            name
+            for name in weights
+            if name.startswith(PUBLIC_WEIGHTS[encoder.public_weights].classifier)
+        ]
         assert next(iter(weights.values())).shape[1:2] == (3,)  # the stem comes first

@@ -24,7 +24,11 @@ def test_number_of_parameters(shortcuts: Shortcuts, encoder: int, total: int) ->
 def test_every_convolution_has_a_bias_but_the_stem() -> None:
     with torch.device("meta"):
         model = ResNet34UNet(1, 4, shortcuts="always")
-    assert [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d) and module.bias is None] == ["encoder.conv1"]
+    assert [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Conv2d) and module.bias is None
+    ] == ["encoder.conv1"]
 
 
 def test_only_the_published_encoder_takes_public_weights() -> None:
@@ -51,7 +55,9 @@ def test_doubling_last_equals_doubling_before_the_last_1x1_convolutions() -> Non
             nn.init.normal_(parameter)
     fine = outputs_of(model.get_submodule("decoder.level"))
     logits = model(torch.randn(1, 1, 64, 96))
-    doubled = F.interpolate(fine[0], scale_factor=2, mode="bilinear", align_corners=False)  # (1, 64, 64, 96)
+    doubled = F.interpolate(
+        fine[0], scale_factor=2, mode="bilinear", align_corners=False
+    )  # (1, 64, 64, 96)
     expected = scores(last(doubled))
     torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4 * expected.std().item())
 

@@ -7,7 +7,13 @@ from torch import nn
 
 from acdc_seg.models.setr import SETR, ViTEncoder
 
-SMALL: dict[str, Any] = {"patch_size": 8, "hidden_size": 12, "num_layers": 2, "num_heads": 3, "dropout": 0.0}
+SMALL: dict[str, Any] = {
+    "patch_size": 8,
+    "hidden_size": 12,
+    "num_layers": 2,
+    "num_heads": 3,
+    "dropout": 0.0,
+}
 
 
 def count(module: nn.Module) -> int:
@@ -50,7 +56,9 @@ def test_decoder_doubles_up_to_half_the_image(patch_size: int, convolutions: int
 def test_scoring_before_the_last_doubling_is_the_same_as_after() -> None:
     model = SETR(1, 4, **SMALL).double().eval()
     images = torch.randn(1, 1, 40, 64, dtype=torch.float64)
-    upsampled = F.interpolate(model.decoder(model.encoder(images)), size=(40, 64), mode="bilinear", align_corners=True)
+    upsampled = F.interpolate(
+        model.decoder(model.encoder(images)), size=(40, 64), mode="bilinear", align_corners=True
+    )
     torch.testing.assert_close(model(images), model.head(upsampled), atol=1e-12, rtol=0)
 
 
@@ -63,8 +71,11 @@ def test_position_embeddings_stand_row_by_row_at_96x96(positions_alone: ViTEncod
 @torch.inference_mode()
 def test_position_embeddings_are_interpolated_for_other_sizes(positions_alone: ViTEncoder) -> None:
     positions = positions_alone.positions
-    # at a third and at three times the size, every third centre of the finer grid is a centre of the coarser one
-    torch.testing.assert_close(positions_alone(torch.randn(1, 1, 32, 32)), positions[..., 1::3, 1::3])
+    # at a third and at three times the size, every third centre of the finer grid is a centre of
+    # the coarser one
+    torch.testing.assert_close(
+        positions_alone(torch.randn(1, 1, 32, 32)), positions[..., 1::3, 1::3]
+    )
     finer = positions_alone(torch.randn(1, 1, 288, 96))  # (1, 12, 36, 12)
     torch.testing.assert_close(finer[..., 1::3, :], positions)
     assert not torch.equal(finer[..., 2::3, :], positions)  # smooth, not the nearest
@@ -98,4 +109,6 @@ def test_every_parameter_learns_from_the_smallest_image_alone() -> None:
 def test_dropout_stands_after_the_embedding_and_four_times_in_every_block() -> None:
     model = SETR(1, 2, **SMALL | {"dropout": 0.3})
     # attention weights, attention output, hidden layer, mlp output
-    assert [module.p for module in model.modules() if isinstance(module, nn.Dropout)] == [0.3] * (1 + 2 * 4)
+    assert [module.p for module in model.modules() if isinstance(module, nn.Dropout)] == [0.3] * (
+        1 + 2 * 4
+    )

@@ -95,7 +95,9 @@ def test_the_model_stays_as_it_is(model, training):
     before = {key: value.clone() for key, value in model.state_dict().items()}
     summarize(model, size=32)
     layer_rows(model, size=32, depth=2)
-    assert all(module.training is training and not module._forward_hooks for module in model.modules())
+    assert all(
+        module.training is training and not module._forward_hooks for module in model.modules()
+    )
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
@@ -123,7 +125,10 @@ def test_rows_of_every_network_add_up(name):
 
 
 def test_flop_grow_with_the_area():
-    costs = [summarize(build_model("unet", 1, 4, base_channels=4), size=size).flop for size in (32, 64, 128)]
+    costs = [
+        summarize(build_model("unet", 1, 4, base_channels=4), size=size).flop
+        for size in (32, 64, 128)
+    ]
     assert [later / earlier for earlier, later in pairwise(costs)] == [4, 4]
 
 

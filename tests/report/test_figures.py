@@ -1,13 +1,23 @@
 import numpy as np
 import pytest
 
-from acdc_seg.report.figures import best_epoch, curves, metrics_boxplot, overlay, pick_cases, prediction_grid
+from acdc_seg.report.figures import (
+    best_epoch,
+    curves,
+    metrics_boxplot,
+    overlay,
+    pick_cases,
+    prediction_grid,
+)
 
 COLORS = ((0, 0, 0), (200, 0, 100), (0, 100, 0))
 
 
 def rows_of(*dice):
-    return [{"id": f"cmr{index}", "dice": {"rv": first, "lv": second}} for index, (first, second) in enumerate(dice)]
+    return [
+        {"id": f"cmr{index}", "dice": {"rv": first, "lv": second}}
+        for index, (first, second) in enumerate(dice)
+    ]
 
 
 def test_overlay_mixes_image_and_color_by_hand():
@@ -50,9 +60,23 @@ def test_contour_paints_only_borders_in_full_color():
 
 HISTORY = [
     {"epoch": 1, "train_loss": 0.9, "val_loss": 0.8, "dice": 0.5, "dice_rv": 0.4, "dice_lv": 0.6},
-    {"epoch": 2, "train_loss": 0.7, "val_loss": None, "dice": None, "dice_rv": None, "dice_lv": None},
+    {
+        "epoch": 2,
+        "train_loss": 0.7,
+        "val_loss": None,
+        "dice": None,
+        "dice_rv": None,
+        "dice_lv": None,
+    },
     {"epoch": 3, "train_loss": 0.5, "val_loss": 0.6, "dice": 0.8, "dice_rv": 0.7, "dice_lv": 0.9},
-    {"epoch": 4, "train_loss": 0.4, "val_loss": 0.7, "dice": 0.8, "dice_rv": 0.8, "dice_lv": float("nan")},
+    {
+        "epoch": 4,
+        "train_loss": 0.4,
+        "val_loss": 0.7,
+        "dice": 0.8,
+        "dice_rv": 0.8,
+        "dice_lv": float("nan"),
+    },
 ]
 
 
@@ -76,22 +100,34 @@ def test_curves_of_nothing_are_empty_axes():
     assert [len(axes.lines) for axes in curves([]).axes] == [0, 0]
 
 
-@pytest.mark.parametrize(("truths", "columns"), [(True, ["image", "truth", "prediction"]), (False, ["image", "prediction"])])
+@pytest.mark.parametrize(
+    ("truths", "columns"),
+    [(True, ["image", "truth", "prediction"]), (False, ["image", "prediction"])],
+)
 def test_prediction_grid_shows_every_case_in_a_row(truths, columns):
     images = [np.eye(4), np.eye(4)[None]]
     labels = [np.zeros((4, 4), int), np.ones((4, 4), int)]
     figure = prediction_grid(
-        images, labels, labels[::-1] if truths else None, colors=COLORS, names=("background", "rv", "lv"), titles=("cmr1", "cmr2")
+        images,
+        labels,
+        labels[::-1] if truths else None,
+        colors=COLORS,
+        names=("background", "rv", "lv"),
+        titles=("cmr1", "cmr2"),
     )
     axes = np.array(figure.axes).reshape(2, len(columns))
     assert [each.get_title() for each in axes[0]] == columns
     assert [each.get_ylabel() for each in axes[:, 0]] == ["cmr1", "cmr2"]
-    np.testing.assert_array_equal(axes[1, -1].images[0].get_array(), overlay(images[1], labels[1], colors=COLORS))
+    np.testing.assert_array_equal(
+        axes[1, -1].images[0].get_array(), overlay(images[1], labels[1], colors=COLORS)
+    )
     assert [text.get_text() for text in figure.legends[0].texts] == ["rv", "lv"]
 
 
 def test_boxplot_has_a_dot_for_every_image():
-    (axes,) = metrics_boxplot(rows_of((0.1, 0.5), (0.2, 0.6), (0.3, 1.0)), colors={"lv": (0, 0, 255)}).axes
+    (axes,) = metrics_boxplot(
+        rows_of((0.1, 0.5), (0.2, 0.6), (0.3, 1.0)), colors={"lv": (0, 0, 255)}
+    ).axes
     dots = [line for line in axes.lines if line.get_marker() == "o"]
     assert [line.get_xdata().tolist() for line in dots] == [[0.1, 0.2, 0.3], [0.5, 0.6, 1.0]]
     assert dots[1].get_color() == "#0000ff"
@@ -99,6 +135,10 @@ def test_boxplot_has_a_dot_for_every_image():
 
 
 def test_cases_are_picked_by_mean_dice():
-    assert pick_cases(rows_of((0.5, 0.5), (0.9, 0.9), (0.1, 0.3), (0.6, 0.8), (0, 1))) == {"best": 1, "median": 0, "worst": 2}
+    assert pick_cases(rows_of((0.5, 0.5), (0.9, 0.9), (0.1, 0.3), (0.6, 0.8), (0, 1))) == {
+        "best": 1,
+        "median": 0,
+        "worst": 2,
+    }
     assert pick_cases(rows_of((0.5, 0.5))) == {"best": 0, "median": 0, "worst": 0}
     assert pick_cases([]) == {}

@@ -7,7 +7,13 @@ from acdc_seg.errors import DataError
 from acdc_seg.report.figures import prediction_grid
 from acdc_seg.report.html import DISCLAIMER, write_report
 
-CONFIG = {"name": "unet", "classes": {"names": ["background", "rv", "lv"], "colors": [[0, 0, 0], [66, 133, 244], [234, 67, 53]]}}
+CONFIG = {
+    "name": "unet",
+    "classes": {
+        "names": ["background", "rv", "lv"],
+        "colors": [[0, 0, 0], [66, 133, 244], [234, 67, 53]],
+    },
+}
 SCORES = {
     "empty_policy": "Both empty is 1.",
     "n": 2,
@@ -30,7 +36,10 @@ SCORES = {
         {"id": "cmr102", "patient": "p51", "phase": "ES", "dice": {"rv": 0.5, "lv": 0.7}},
     ],
 }
-HISTORY = [{"epoch": 1, "train_loss": 0.9, "val_loss": 0.8, "dice": 0.5}, {"epoch": 2, "train_loss": 0.7, "val_loss": 0.6, "dice": 0.7}]
+HISTORY = [
+    {"epoch": 1, "train_loss": 0.9, "val_loss": 0.8, "dice": 0.5},
+    {"epoch": 2, "train_loss": 0.7, "val_loss": 0.6, "dice": 0.7},
+]
 PAGE = {
     "title": "unet on ACDC",
     "config": CONFIG,
@@ -85,7 +94,14 @@ def test_page_is_self_contained_and_repeats(tmp_path):
 
 def test_pictures_are_png(tmp_path):
     labels = [np.eye(8, dtype=int)]
-    grid = prediction_grid([np.eye(8)], labels, labels, colors=((0, 0, 0), (9, 9, 9)), names=("background", "rv"), titles=("cmr1",))
+    grid = prediction_grid(
+        [np.eye(8)],
+        labels,
+        labels,
+        colors=((0, 0, 0), (9, 9, 9)),
+        names=("background", "rv"),
+        titles=("cmr1",),
+    )
     page = write(tmp_path, figures={"Worst case": grid})
     assert "<h2>Worst case</h2>" in page
     assert page.count("data:image/png;base64,") == 1
@@ -93,7 +109,12 @@ def test_pictures_are_png(tmp_path):
 
 def test_texts_are_escaped(tmp_path):
     images = [SCORES["images"][0] | {"id": "<script>alert(1)</script>"}]
-    page = write(tmp_path, title="A & B <b>", protocol={"Data": "größe/<i>"}, scores=SCORES | {"images": images})
+    page = write(
+        tmp_path,
+        title="A & B <b>",
+        protocol={"Data": "größe/<i>"},
+        scores=SCORES | {"images": images},
+    )
     assert "<script>" not in page
     assert "A &amp; B &lt;b&gt;" in page
     assert "größe/&lt;i&gt;" in page

@@ -44,10 +44,26 @@ def make_space(tmp_path: Path, tiny_config: Config) -> Callable[[str], Space]:
 
 
 @pytest.fixture
-def make_plan(tmp_path: Path, tiny_config: Config, make_space: Callable[[str], Space]) -> Callable[..., Plan]:
-    def make(*, space: str = SPACE, trials: int = 4, name: str = "s", place: str = "studies", **options: object) -> Plan:
+def make_plan(
+    tmp_path: Path, tiny_config: Config, make_space: Callable[[str], Space]
+) -> Callable[..., Plan]:
+    def make(
+        *,
+        space: str = SPACE,
+        trials: int = 4,
+        name: str = "s",
+        place: str = "studies",
+        **options: object,
+    ) -> Plan:
         config = options.pop("config", tiny_config)
-        return Plan(name=name, config=config, space=make_space(space), trials=trials, studies_dir=tmp_path / place, **options)
+        return Plan(
+            name=name,
+            config=config,
+            space=make_space(space),
+            trials=trials,
+            studies_dir=tmp_path / place,
+            **options,
+        )
 
     return make
 
@@ -68,14 +84,34 @@ def start_command(tmp_path: Path, paired_folder: Path) -> Iterator[Callable[...,
     """Starts acdc-tune on the tiny U-Net in a process group of its own."""
     started: list[subprocess.Popen] = []
     (tmp_path / "space.yaml").write_text(SPACE)
-    fixed = ("--data", paired_folder, "--space", tmp_path / "space.yaml", "--name", "s", "--device", "cpu", "--trials", "12")
+    fixed = (
+        "--data",
+        paired_folder,
+        "--space",
+        tmp_path / "space.yaml",
+        "--name",
+        "s",
+        "--device",
+        "cpu",
+        "--trials",
+        "12",
+    )
     tiny = ("train.precision=fp32", "train.batch_size=2", "model.depth=2", "model.base_channels=4")
 
     def start(*arguments: str) -> subprocess.Popen:
         code = "from acdc_seg.cli.tune import main; main()"
         command = [sys.executable, "-c", code, *map(str, fixed), *arguments, *tiny]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        started.append(subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True, stdout=subprocess.PIPE, text=True))
+        started.append(
+            subprocess.Popen(
+                command,
+                cwd=tmp_path,
+                env=environment,
+                start_new_session=True,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        )
         return started[-1]
 
     yield start
@@ -88,13 +124,17 @@ def start_command(tmp_path: Path, paired_folder: Path) -> Iterator[Callable[...,
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[str]:
     """Address of a PostgreSQL: ACDC_TEST_POSTGRESQL, or a server of our own on loopback."""
-    pytest.importorskip("psycopg", reason="psycopg is not installed: pip install 'acdc_seg[postgresql]'")
+    pytest.importorskip(
+        "psycopg", reason="psycopg is not installed: pip install 'acdc_seg[postgresql]'"
+    )
     if given := os.environ.get("ACDC_TEST_POSTGRESQL"):
         yield given
         return
     binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     if not binaries:
-        pytest.skip("no PostgreSQL: set ACDC_TEST_POSTGRESQL, or install the server (/usr/lib/postgresql)")
+        pytest.skip(
+            "no PostgreSQL: set ACDC_TEST_POSTGRESQL, or install the server (/usr/lib/postgresql)"
+        )
     folder = Path(tempfile.mkdtemp(prefix="acdc-pg-"))
     as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
     with socket.socket() as free:
@@ -103,7 +143,17 @@ def postgresql() -> Iterator[str]:
     try:
         if as_user:
             shutil.chown(folder, "postgres")
-        _run(*as_user, str(binaries[-1] / "initdb"), "-D", str(folder / "db"), "-U", "postgres", "-A", "trust", "-N")
+        _run(
+            *as_user,
+            str(binaries[-1] / "initdb"),
+            "-D",
+            str(folder / "db"),
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+            "-N",
+        )
         options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
         control = [*as_user, str(binaries[-1] / "pg_ctl"), "-D", str(folder / "db"), "-w"]
         _run(*control, "-l", str(folder / "log"), "-o", options, "start")
@@ -115,4 +165,11 @@ def postgresql() -> Iterator[str]:
 
 
 def _run(*command: str) -> None:
-    subprocess.run(command, check=True, timeout=60, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run(
+        command,
+        check=True,
+        timeout=60,
+        cwd="/",
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )

@@ -13,7 +13,9 @@ from acdc_seg.tune.slots import MAX_RETRIES, Worker, give_up, holds_slot, is_fin
 @pytest.fixture
 def study(tmp_path):
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    return optuna.create_study(storage=JournalStorage(JournalFileBackend(str(tmp_path / "journal.log"))), study_name="s")
+    return optuna.create_study(
+        storage=JournalStorage(JournalFileBackend(str(tmp_path / "journal.log"))), study_name="s"
+    )
 
 
 def take(worker, target):
@@ -23,7 +25,9 @@ def take(worker, target):
 
 
 def die_holding_a_lock(folder, study_file, ready):
-    study = optuna.load_study(study_name="s", storage=JournalStorage(JournalFileBackend(study_file)))
+    study = optuna.load_study(
+        study_name="s", storage=JournalStorage(JournalFileBackend(study_file))
+    )
     worker = Worker(study, folder)
     worker.__enter__()
     trial = worker.take(9, should_stop=lambda: False)
@@ -35,7 +39,9 @@ def die_holding_a_lock(folder, study_file, ready):
 def kill_a_worker(tmp_path):
     context = multiprocessing.get_context("spawn")
     ready = context.Event()
-    process = context.Process(target=die_holding_a_lock, args=(tmp_path, str(tmp_path / "journal.log"), ready))
+    process = context.Process(
+        target=die_holding_a_lock, args=(tmp_path, str(tmp_path / "journal.log"), ready)
+    )
     process.start()
     assert ready.wait(100)
     return process
@@ -57,7 +63,9 @@ def test_trials_are_taken_up_to_the_number_asked_for(study, tmp_path):
 def test_the_later_of_two_trials_created_at_once_steps_back(study, tmp_path, monkeypatch):
     with Worker(study, tmp_path) as worker:
         ask = study.ask
-        monkeypatch.setattr(study, "ask", lambda: (ask(), ask())[1])  # another process creates one in between
+        monkeypatch.setattr(
+            study, "ask", lambda: (ask(), ask())[1]
+        )  # another process creates one in between
         assert take(worker, 1) is None
         earlier, later = study.trials
         assert (earlier.state, later.state) == (TrialState.RUNNING, TrialState.FAIL)
@@ -65,7 +73,12 @@ def test_the_later_of_two_trials_created_at_once_steps_back(study, tmp_path, mon
 
 
 def test_failed_trials_count_only_with_a_reason(study):
-    for attrs, counts in (({"reason": "nan"}, True), ({}, False), ({"retries": MAX_RETRIES}, True), ({"retries": 1}, False)):
+    for attrs, counts in (
+        ({"reason": "nan"}, True),
+        ({}, False),
+        ({"retries": MAX_RETRIES}, True),
+        ({"retries": 1}, False),
+    ):
         trial = study.ask()
         for key, value in attrs.items():
             trial.set_user_attr(key, value)

@@ -24,7 +24,9 @@ from acdc_seg.tune.plan import open_study
 from acdc_seg.tune.slots import is_finished, num_finished
 from acdc_seg.tune.study import _choose_gpu
 
-GRID = "optimizer.lr: {low: 1.0e-3, high: 1.0e-1, log: true, points: 2}\nloss.name: [dice_ce, dice]\n"
+GRID = (
+    "optimizer.lr: {low: 1.0e-3, high: 1.0e-1, log: true, points: 2}\nloss.name: [dice_ce, dice]\n"
+)
 
 
 @pytest.fixture
@@ -46,15 +48,23 @@ def fake_train(monkeypatch):
 
 
 def growing(config):
-    return [1 - abs(math.log10(config.optimizer.lr) + 2) / 4 - 1 / epoch / 10 for epoch in range(1, config.train.epochs + 1)]
+    return [
+        1 - abs(math.log10(config.optimizer.lr) + 2) / 4 - 1 / epoch / 10
+        for epoch in range(1, config.train.epochs + 1)
+    ]
 
 
 def what_happened(study):
-    return [(trial.number, trial.state, trial.params, trial.values, trial.intermediate_values) for trial in study.trials]
+    return [
+        (trial.number, trial.state, trial.params, trial.values, trial.intermediate_values)
+        for trial in study.trials
+    ]
 
 
 def check_twelve(study):
-    """Exactly twelve finished trials, each drawn and run once; those cut short are run again with the same settings."""
+    """Exactly twelve finished trials, each drawn and run once; those cut short are run again with
+    the same settings.
+    """
     trials = study.trials
     assert num_finished(study) == 12
     assert all(trial.state.is_finished() for trial in trials)
@@ -81,7 +91,9 @@ def test_a_study_that_is_killed_and_resumed_has_exactly_its_trials(start_command
     while not journal.is_file() or b"train.epochs" not in journal.read_bytes():
         assert first.poll() is None
         time.sleep(0.2)
-    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(journal)))
+    storage = optuna.storages.JournalStorage(
+        optuna.storages.journal.JournalFileBackend(str(journal))
+    )
     study = optuna.load_study(study_name="s", storage=storage)
     wait_for(study, 3, first)
     os.killpg(first.pid, 9)  # the command and its workers
@@ -105,8 +117,13 @@ def test_ctrl_c_stops_in_good_order_and_queues_what_ran(start_command, tmp_path)
     os.killpg(process.pid, signal.SIGINT)
     said, _ = process.communicate(timeout=100)
     assert process.returncode == 130
-    assert said.splitlines()[-1] == "Stopped; trials that were running will be run again. The same command goes on."
-    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(tmp_path / "studies" / "s" / "journal.log")))
+    assert (
+        said.splitlines()[-1]
+        == "Stopped; trials that were running will be run again. The same command goes on."
+    )
+    storage = optuna.storages.JournalStorage(
+        optuna.storages.journal.JournalFileBackend(str(tmp_path / "studies" / "s" / "journal.log"))
+    )
     stopped, queued = optuna.load_study(study_name="s", storage=storage).trials
     assert (stopped.state, queued.state) == (TrialState.FAIL, TrialState.WAITING)
     assert queued.user_attrs["retry_of"] == 0
@@ -134,7 +151,10 @@ def test_gpus_are_dealt_out_in_turn(monkeypatch, given, expected):
 @pytest.mark.timeout(400)
 def test_two_processes_share_a_study_in_postgresql(start_command, postgresql):
     storage = postgresql.replace("postgresql:", "postgresql+psycopg:")
-    both = [start_command("--storage", postgresql, "--studies-dir", place) for place in ("here", "there")]
+    both = [
+        start_command("--storage", postgresql, "--studies-dir", place)
+        for place in ("here", "there")
+    ]
     end = time.monotonic() + 200
     while "s" not in (names := optuna.get_all_study_names(storage)) and time.monotonic() < end:
         time.sleep(0.5)
@@ -162,11 +182,18 @@ def test_one_worker_repeats_a_study_and_best_yaml_its_score(make_plan, run_study
     config = with_overrides(config, {"runs_dir": str(tmp_path / "runs")})
     source = open_source(config.data, prepare_settings=config.prepare)
     torch.set_num_threads(2)
-    assert train(config, source, lambda resolved: create_run(resolved, name="best")).dice == study.best_value
+    assert (
+        train(config, source, lambda resolved: create_run(resolved, name="best")).dice
+        == study.best_value
+    )
     rows = list(csv.DictReader((plan.folder / "trials.csv").open()))
     assert [float(row["dice"]) for row in rows] == [trial.value for trial in study.trials]
     page = (plan.folder / "report.html").read_text()
-    for caption in ("History", "Parallel coordinates", "Slices: optimizer.lr, train.epochs, loss.name"):
+    for caption in (
+        "History",
+        "Parallel coordinates",
+        "Slices: optimizer.lr, train.epochs, loss.name",
+    ):
         assert f"<h2>{caption}</h2>" in page
     assert len(list((plan.folder / "tensorboard").glob("trial-*"))) == len(ranked(study))
 
@@ -186,7 +213,9 @@ def test_grid_runs_every_point_once(make_plan, run_study, fake_train):
     fake_train(growing)
     study = run_study(make_plan(space=GRID, trials=4, sampler="grid", pruner="none"))
     points = [(trial.params["optimizer.lr"], trial.params["loss.name"]) for trial in study.trials]
-    assert points == [(pytest.approx(lr), name) for lr in (1e-3, 1e-1) for name in ("dice_ce", "dice")]
+    assert points == [
+        (pytest.approx(lr), name) for lr in (1e-3, 1e-1) for name in ("dice_ce", "dice")
+    ]
     with pytest.raises(ConfigError, match="the grid has 4 points; give 4 at most"):
         make_plan(space=GRID, trials=5, sampler="grid")
 
@@ -195,13 +224,18 @@ def test_grid_runs_every_point_once(make_plan, run_study, fake_train):
     ("error", "reason"),
     [
         (TrainingError("the loss is nan"), "the loss is nan"),
-        (RuntimeError("CUDA out of memory. Tried to allocate"), "out of memory: CUDA out of memory. Tried to allocate"),
+        (
+            RuntimeError("CUDA out of memory. Tried to allocate"),
+            "out of memory: CUDA out of memory. Tried to allocate",
+        ),
         (MemoryError(), "out of memory"),
         (DataError("images too small"), "images too small"),
         (RuntimeError("shapes differ"), "RuntimeError: shapes differ"),
     ],
 )
-def test_what_a_combination_breaks_is_recorded_and_the_study_goes_on(make_plan, run_study, fake_train, error, reason):
+def test_what_a_combination_breaks_is_recorded_and_the_study_goes_on(
+    make_plan, run_study, fake_train, error, reason
+):
     def score(config):
         if config.loss.name == "dice":
             raise error
@@ -216,7 +250,9 @@ def test_what_a_combination_breaks_is_recorded_and_the_study_goes_on(make_plan, 
 
 
 def test_a_loss_that_is_no_number_is_a_failed_trial(make_plan, run_study, monkeypatch):
-    monkeypatch.setattr(SegmentationLoss, "forward", lambda self, logits, target: logits.sum() * math.nan)
+    monkeypatch.setattr(
+        SegmentationLoss, "forward", lambda self, logits, target: logits.sum() * math.nan
+    )
     plan = make_plan(trials=1)
     study = run_study(plan)
     assert study.trials[0].user_attrs["reason"].startswith("epoch 1, batch 1: the loss is nan")
@@ -234,7 +270,9 @@ def test_settings_that_exclude_each_other_are_a_failed_trial(make_plan, run_stud
 
 def test_steps_are_twentieths_of_a_trials_own_epochs(make_plan, run_study, fake_train):
     fake_train(lambda config: [0.3, math.nan, 0.2, 0.6][: config.train.epochs])
-    study = run_study(make_plan(space="train.epochs: [4]\noptimizer.lr: [0.01, 0.02]", trials=1, pruner="none"))
+    study = run_study(
+        make_plan(space="train.epochs: [4]\noptimizer.lr: [0.01, 0.02]", trials=1, pruner="none")
+    )
     values = study.trials[0].intermediate_values
     assert values == {step: 0.3 if step < 20 else 0.6 for step in range(5, 21)}
     assert study.trials[0].value == 0.6
@@ -264,12 +302,21 @@ def test_median_pruner_ends_a_trial_behind_the_others(make_plan, run_study, fake
 
 def test_pareto_front_of_dice_and_parameters(make_plan, run_study, fake_train):
     fake_train(lambda config: [0.5 + config.model.base_channels / 100] * config.train.epochs)
-    plan = make_plan(space="model.base_channels: [4, 8]", trials=2, sampler="grid", pruner="none", pareto="parameters")
+    plan = make_plan(
+        space="model.base_channels: [4, 8]",
+        trials=2,
+        sampler="grid",
+        pruner="none",
+        pareto="parameters",
+    )
     study = run_study(plan)
     assert [trial.values[0] for trial in study.trials] == [0.54, 0.58]
     assert study.trials[0].values[1] < study.trials[1].values[1]
     write_outcome(study, plan)
-    assert [row["pareto"] for row in csv.DictReader((plan.folder / "trials.csv").open())] == ["true", "true"]
+    assert [row["pareto"] for row in csv.DictReader((plan.folder / "trials.csv").open())] == [
+        "true",
+        "true",
+    ]
     assert "Pareto front" in (plan.folder / "report.html").read_text()
 
 
@@ -287,7 +334,9 @@ def test_a_study_begun_with_other_options_is_refused(make_plan):
         open_study(make_plan(sampler="random", seed=1))
 
 
-def test_runs_of_a_study_that_is_gone_are_not_mixed_with_a_new_one(make_plan, run_study, fake_train):
+def test_runs_of_a_study_that_is_gone_are_not_mixed_with_a_new_one(
+    make_plan, run_study, fake_train
+):
     fake_train(growing)
     plan = make_plan(trials=1)
     run_study(plan)
@@ -299,7 +348,10 @@ def test_runs_of_a_study_that_is_gone_are_not_mixed_with_a_new_one(make_plan, ru
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"storage": "sqlite:///s.db", "workers": 2}, "SQLite locks its whole file for every write"),
+        (
+            {"storage": "sqlite:///s.db", "workers": 2},
+            "SQLite locks its whole file for every write",
+        ),
         ({"sampler": "tpee"}, "--sampler 'tpee' is unknown; did you mean 'tpe'"),
         ({"pruner": "mediann"}, "--pruner 'mediann' is unknown; did you mean 'median'"),
         ({"pareto": "time"}, "--pareto has two goals: it needs --pruner none"),
@@ -320,8 +372,15 @@ def test_sqlite_with_one_worker_works(make_plan, run_study, fake_train, tmp_path
 def test_a_database_that_is_not_there(make_plan):
     for storage, message in (
         ("sqlite:////nowhere/s.db", "cannot open this database"),
-        ("somewhere", "--storage is no address of a database that is known here; write postgresql://USER@HOST/NAME"),
-        ("postgresql://tuner:secret@127.0.0.1:1/s", r"--storage postgresql://tuner:\*\*\*@127\.0\.0\.1:1/s: (cannot open|its driver)"),
+        (
+            "somewhere",
+            "--storage is no address of a database that is known here; write "
+            "postgresql://USER@HOST/NAME",
+        ),
+        (
+            "postgresql://tuner:secret@127.0.0.1:1/s",
+            r"--storage postgresql://tuner:\*\*\*@127\.0\.0\.1:1/s: (cannot open|its driver)",
+        ),
     ):
         with pytest.raises(ConfigError, match=message):
             open_study(make_plan(storage=storage))
@@ -330,5 +389,11 @@ def test_a_database_that_is_not_there(make_plan):
 def test_cmaes_searches_ranges(make_plan, run_study, fake_train):
     pytest.importorskip("cmaes")
     fake_train(growing)
-    space = "optimizer.lr: {low: 1.0e-4, high: 1.0, log: true}\noptimizer.weight_decay: {low: 0.0, high: 0.1}"
-    assert num_finished(run_study(make_plan(space=space, trials=5, sampler="cmaes", pruner="none"))) == 5
+    space = (
+        "optimizer.lr: {low: 1.0e-4, high: 1.0, log: true}\noptimizer.weight_decay: {low: "
+        "0.0, high: 0.1}"
+    )
+    assert (
+        num_finished(run_study(make_plan(space=space, trials=5, sampler="cmaes", pruner="none")))
+        == 5
+    )

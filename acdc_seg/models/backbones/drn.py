@@ -51,7 +51,9 @@ class DRN54(nn.Module):
         self.apply(_init)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Maps `(B, in_channels, H, W)` to `layer3`, `(B, 256, H/4, W/4)`, and `layer8`, `(B, 512, H/8, W/8)`, sizes rounded up."""
+        """Maps `(B, in_channels, H, W)` to `layer3`, `(B, 256, H/4, W/4)`, and `layer8`, `(B, 512,
+        H/8, W/8)`, sizes rounded up.
+        """
         for name, layer in self.named_children():
             x = layer(x)
             if name == "layer3":
@@ -62,13 +64,22 @@ class DRN54(nn.Module):
 def _build_stage(stage: Stage, in_channels: int) -> tuple[nn.Sequential, int]:
     """The layers of a stage and their output channels; only the first block strides."""
     if stage.kind == "conv":
-        return conv_norm_relu(in_channels, stage.channels, stride=stage.stride, dilation=stage.dilation), stage.channels
+        return conv_norm_relu(
+            in_channels, stage.channels, stride=stage.stride, dilation=stage.dilation
+        ), stage.channels
     out_channels = stage.channels * Bottleneck.expansion
     first = Bottleneck(in_channels, stage.channels, stride=stage.stride, dilation=stage.dilation)
-    others = [Bottleneck(out_channels, stage.channels, stride=1, dilation=stage.dilation) for _ in range(stage.blocks - 1)]
+    others = [
+        Bottleneck(out_channels, stage.channels, stride=1, dilation=stage.dilation)
+        for _ in range(stage.blocks - 1)
+    ]
     return nn.Sequential(first, *others), out_channels
 
 
 def _init(module: nn.Module) -> None:
     if isinstance(module, nn.Conv2d):
-        nn.init.normal_(module.weight, 0.0, sqrt(2 / (module.kernel_size[0] * module.kernel_size[1] * module.out_channels)))
+        nn.init.normal_(
+            module.weight,
+            0.0,
+            sqrt(2 / (module.kernel_size[0] * module.kernel_size[1] * module.out_channels)),
+        )

@@ -1,7 +1,9 @@
-"""EfficientNet: Tan and Le, "EfficientNet: rethinking model scaling for convolutional neural networks", ICML 2019.
+"""EfficientNet: Tan and Le, "EfficientNet: rethinking model scaling for convolutional neural
+networks", ICML 2019.
 
-The layers are MONAI's; parameter names are those of the public `efficientnet-b0` to `efficientnet-b7` checkpoints. MONAI is imported
-where an encoder is built: that takes seconds, which other networks need not wait for.
+The layers are MONAI's; parameter names are those of the public `efficientnet-b0` to
+`efficientnet-b7` checkpoints. MONAI is imported where an encoder is built: that takes seconds,
+which other networks need not wait for.
 """
 
 from math import prod, sqrt
@@ -55,7 +57,10 @@ SCALING: dict[Variant, Scaling] = {
 
 STRIDE = 32
 SQUEEZE_RATIO = 0.25
-NORM = ("batch", {"eps": 1e-3, "momentum": 0.1})  # the published momentum, 0.01, is for millions of steps
+NORM = (
+    "batch",
+    {"eps": 1e-3, "momentum": 0.1},
+)  # the published momentum, 0.01, is for millions of steps
 
 
 class EfficientNetEncoder(nn.Module):
@@ -64,7 +69,8 @@ class EfficientNetEncoder(nn.Module):
     Args:
         in_channels: Channels of the image.
         variant: Row of the scaling table.
-        drop_connect: What the probability that an image skips a residual block in train mode rises to, linearly from zero.
+        drop_connect: What the probability that an image skips a residual block in train mode rises
+            to, linearly from zero.
     """
 
     def __init__(self, in_channels: int, *, variant: Variant, drop_connect: float) -> None:
@@ -77,7 +83,8 @@ class EfficientNetEncoder(nn.Module):
             num_classes=1,
             width_coefficient=SCALING[variant].width,
             depth_coefficient=SCALING[variant].depth,
-            image_size=STRIDE,  # padding is fixed here, and is the same for every multiple of the stride
+            # padding is fixed here, and is the same for every multiple of the stride
+            image_size=STRIDE,
             norm=NORM,
             drop_connect_rate=drop_connect,
         )
@@ -89,10 +96,16 @@ class EfficientNetEncoder(nn.Module):
         blocks = [module for module in network._blocks.modules() if isinstance(module, MBConvBlock)]
         for block in blocks:
             conv = block._depthwise_conv
-            block._depthwise_conv = DepthwiseConv2d(conv.in_channels, conv.kernel_size[0], stride=block.stride)
+            block._depthwise_conv = DepthwiseConv2d(
+                conv.in_channels, conv.kernel_size[0], stride=block.stride
+            )
             block._depthwise_conv_padding = nn.Identity()
         self._blocks = nn.ModuleList(blocks)
-        self.out_channels = [in_channels, *(block.in_channels for block in blocks if block.stride == 2), blocks[-1].out_channels]
+        self.out_channels = [
+            in_channels,
+            *(block.in_channels for block in blocks if block.stride == 2),
+            blocks[-1].out_channels,
+        ]
         self.apply(_init)
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
@@ -110,15 +123,24 @@ class EfficientNetEncoder(nn.Module):
 
 
 class DepthwiseConv2d(nn.Conv2d):
-    """A depthwise convolution of stride 1 or 2 on maps of even height and width, padded as in the public checkpoints.
+    """A depthwise convolution of stride 1 or 2 on maps of even height and width, padded as in the
+    public checkpoints.
 
-    On the CPU the library's gradients are much slower for strides, and for kernels of more than three columns. So
-    a stride takes every other position of stride 1, and columns are convolved by threes and summed. Parameters are those of
-    `nn.Conv2d`.
+    On the CPU the library's gradients are much slower for strides, and for kernels of more than
+    three columns. So a stride takes every other position of stride 1, and columns are convolved by
+    threes and summed. Parameters are those of `nn.Conv2d`.
     """
 
     def __init__(self, channels: int, kernel_size: int, *, stride: int) -> None:
-        super().__init__(channels, channels, kernel_size, stride=stride, padding=kernel_size // 2, groups=channels, bias=False)
+        super().__init__(
+            channels,
+            channels,
+            kernel_size,
+            stride=stride,
+            padding=kernel_size // 2,
+            groups=channels,
+            bias=False,
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Maps `(B, channels, H, W)` to `(B, channels, H / stride, W / stride)`."""
@@ -127,7 +149,12 @@ class DepthwiseConv2d(nn.Conv2d):
     def _convolve(self, x: torch.Tensor) -> torch.Tensor:
         after = self.kernel_size[0] // 2
         before = after - (self.stride[0] - 1)
-        return F.conv2d(F.pad(x, (before, after, before, after)), self.weight, stride=self.stride, groups=self.groups)
+        return F.conv2d(
+            F.pad(x, (before, after, before, after)),
+            self.weight,
+            stride=self.stride,
+            groups=self.groups,
+        )
 
     def _convolve_on_cpu(self, x: torch.Tensor) -> torch.Tensor:
         margin = self.kernel_size[0] // 2
@@ -135,7 +162,9 @@ class DepthwiseConv2d(nn.Conv2d):
         for first in range(0, self.kernel_size[1], 3):
             weight = self.weight[..., first : first + 3]  # (channels, 1, kernel_size, 1 to 3)
             left, right = margin - first, first + weight.shape[-1] - 1 - margin
-            parts.append(F.conv2d(F.pad(x, (left, right, margin, margin)), weight, groups=self.groups))
+            parts.append(
+                F.conv2d(F.pad(x, (left, right, margin, margin)), weight, groups=self.groups)
+            )
         y = sum(parts[1:], parts[0])
         return y if self.stride == (1, 1) else y[..., 1::2, 1::2]
 
@@ -157,6 +186,12 @@ def _notation(stage: Stage) -> str:
 
 
 def _init(module: nn.Module) -> None:
-    """The published initialisation; a depthwise convolution has one output per input channel, which MONAI's does not know."""
+    """The published initialisation; a depthwise convolution has one output per input channel, which
+    MONAI's does not know.
+    """
     if isinstance(module, nn.Conv2d):
-        nn.init.normal_(module.weight, 0.0, sqrt(2 * module.groups / (prod(module.kernel_size) * module.out_channels)))
+        nn.init.normal_(
+            module.weight,
+            0.0,
+            sqrt(2 * module.groups / (prod(module.kernel_size) * module.out_channels)),
+        )

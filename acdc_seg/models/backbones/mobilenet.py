@@ -1,4 +1,5 @@
-"""MobileNetV2: Sandler, Howard, Zhu, Zhmoginov and Chen, "MobileNetV2: inverted residuals and linear bottlenecks", CVPR 2018.
+"""MobileNetV2: Sandler, Howard, Zhu, Zhmoginov and Chen, "MobileNetV2: inverted residuals and
+linear bottlenecks", CVPR 2018.
 
 Parameter names are those of the public `mobilenet_v2` checkpoint.
 """
@@ -13,7 +14,9 @@ from acdc_seg.models.blocks import init_kaiming
 
 
 class Row(NamedTuple):
-    """One row of the paper's table: the expansion t, the output channels c, the number of blocks n and the first one's stride s."""
+    """One row of the paper's table: the expansion t, the output channels c, the number of blocks n
+    and the first one's stride s.
+    """
 
     t: int
     c: int
@@ -49,27 +52,43 @@ class MobileNetV2(nn.Module):
 
     def __init__(self, in_channels: int, *, output_stride: int) -> None:
         super().__init__()
-        layers: list[nn.Module] = [conv_norm_relu6(in_channels, STEM_CHANNELS, 3, stride=STEM_STRIDE)]
-        blocks = [(row.t, row.c, row.s if number == 0 else 1) for row in MOBILENET_V2 for number in range(row.n)]
+        layers: list[nn.Module] = [
+            conv_norm_relu6(in_channels, STEM_CHANNELS, 3, stride=STEM_STRIDE)
+        ]
+        blocks = [
+            (row.t, row.c, row.s if number == 0 else 1)
+            for row in MOBILENET_V2
+            for number in range(row.n)
+        ]
         strides = [STEM_STRIDE, *(stride for _, _, stride in blocks)]
         _, *atrous = dilate(strides, output_stride=output_stride)
         channels = STEM_CHANNELS
         for (expansion, out_channels, _), (stride, dilation) in zip(blocks, atrous, strict=True):
-            layers.append(InvertedResidual(channels, out_channels, expansion=expansion, stride=stride, dilation=dilation))
+            layers.append(
+                InvertedResidual(
+                    channels, out_channels, expansion=expansion, stride=stride, dilation=dilation
+                )
+            )
             channels = out_channels
         self.features = nn.Sequential(*layers)
         self.apply(init_kaiming)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Maps `(B, in_channels, H, W)` to `(B, 24, H/4, W/4)` and `(B, 320, H/output_stride, W/output_stride)`, sizes rounded up."""
+        """Maps `(B, in_channels, H, W)` to `(B, 24, H/4, W/4)` and `(B, 320, H/output_stride,
+        W/output_stride)`, sizes rounded up.
+        """
         low = self.features[: LOW_LAYER + 1](x)
         return low, self.features[LOW_LAYER + 1 :](low)
 
 
 class InvertedResidual(nn.Module):
-    """1x1 to `expansion` times the channels, 3x3 on every channel alone, linear 1x1; added to the input where the shapes agree."""
+    """1x1 to `expansion` times the channels, 3x3 on every channel alone, linear 1x1; added to the
+    input where the shapes agree.
+    """
 
-    def __init__(self, in_channels: int, out_channels: int, *, expansion: int, stride: int, dilation: int) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, *, expansion: int, stride: int, dilation: int
+    ) -> None:
         super().__init__()
         hidden = in_channels * expansion
         expand = [conv_norm_relu6(in_channels, hidden, 1)] if expansion > 1 else []
@@ -87,18 +106,28 @@ class InvertedResidual(nn.Module):
 
 
 def conv_norm_relu6(
-    in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, dilation: int = 1, groups: int = 1
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int,
+    *,
+    stride: int = 1,
+    dilation: int = 1,
+    groups: int = 1,
 ) -> nn.Sequential:
     """Convolution with 'same' padding, BatchNorm, ReLU6."""
     padding = kernel_size // 2 * dilation
-    conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias=False)
+    conv = nn.Conv2d(
+        in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias=False
+    )
     return nn.Sequential(conv, nn.BatchNorm2d(out_channels), nn.ReLU6(inplace=True))
 
 
 def dilate(strides: Iterable[int], *, output_stride: int) -> Iterator[tuple[int, int]]:
-    """Stride and dilation of each layer of a network that keeps its resolution once it has reached the output stride.
+    """Stride and dilation of each layer of a network that keeps its resolution once it has reached
+    the output stride.
 
-    From there on a layer does not stride; the layers after it take steps as far apart as its stride would have put them.
+    From there on a layer does not stride; the layers after it take steps as far apart as its stride
+    would have put them.
     """
     reached, dilation = 1, 1
     for stride in strides:

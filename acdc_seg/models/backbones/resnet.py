@@ -1,4 +1,5 @@
-"""Residual networks: He, Zhang, Ren and Sun, "Deep residual learning for image recognition", CVPR 2016.
+"""Residual networks: He, Zhang, Ren and Sun, "Deep residual learning for image recognition", CVPR
+2016.
 
 Parameter names are those of the public `resnet34`, `resnet50` and `resnet101` checkpoints.
 """
@@ -9,7 +10,13 @@ from typing import Literal, NamedTuple
 import torch
 from torch import nn
 
-from acdc_seg.models.blocks import AtrousConv2d, Bottleneck, conv_norm_relu, init_kaiming, projection
+from acdc_seg.models.blocks import (
+    AtrousConv2d,
+    Bottleneck,
+    conv_norm_relu,
+    init_kaiming,
+    projection,
+)
 
 Feature = Literal["stem", "layer1", "layer2", "layer3", "layer4"]
 
@@ -21,7 +28,9 @@ class BasicBlock(nn.Module):
 
     def __init__(self, in_channels: int, channels: int, *, stride: int, dilation: int) -> None:
         super().__init__()
-        self.conv1 = AtrousConv2d(in_channels, channels, dilation=dilation, stride=stride, bias=False)
+        self.conv1 = AtrousConv2d(
+            in_channels, channels, dilation=dilation, stride=stride, bias=False
+        )
         self.bn1 = nn.BatchNorm2d(channels)
         self.conv2 = AtrousConv2d(channels, channels, dilation=dilation, bias=False)
         self.bn2 = nn.BatchNorm2d(channels)
@@ -38,7 +47,9 @@ class BasicBlock(nn.Module):
 
 
 class ProjectedBlock(nn.Module):
-    """Residual block: two 3x3 convolutions beside a 1x1 convolution, all with bias and BatchNorm; the sum stays linear."""
+    """Residual block: two 3x3 convolutions beside a 1x1 convolution, all with bias and BatchNorm;
+    the sum stays linear.
+    """
 
     expansion = 1
 
@@ -65,7 +76,9 @@ class Architecture(NamedTuple):
 
 
 class Layer(NamedTuple):
-    """The channels inside a layer's blocks, the stride of the first block, and the dilation of the others."""
+    """The channels inside a layer's blocks, the stride of the first block, and the dilation of the
+    others.
+    """
 
     channels: int
     stride: int
@@ -90,26 +103,32 @@ INITIAL_SCALES: dict[type[nn.Module], dict[str, float]] = {
     Bottleneck: {"bn3": 0.25},
     ProjectedBlock: {"convs.2": 0.5, "shortcut.1": 0.5},
 }
-"""First weights of the BatchNorms before an addition, after Goyal et al., "Accurate, large minibatch SGD", 2017, who begin at 0."""
+"""First weights of the BatchNorms before an addition, after Goyal et al., "Accurate, large
+minibatch SGD", 2017, who begin at 0.
+"""
 
 
 class ResNet(nn.Module):
-    """ResNet without its classifier; from the output stride on, dilation takes the place of strides.
+    """ResNet without its classifier; from the output stride on, dilation takes the place of
+    strides.
 
-    Its feature maps, the finest first: `stem` `(B, 64, H/2, W/2)`; then `layer1` at a quarter of the resolution, `layer2`, `layer3`
-    and `layer4`, of 64, 128, 256 and 512 channels in ResNet-34, of 256, 512, 1024 and 2048 in the deeper ones. Each of the last
-    three halves the resolution until the output stride is reached. Sizes are rounded up.
+    Its feature maps, the finest first: `stem` `(B, 64, H/2, W/2)`; then `layer1` at a quarter of
+    the resolution, `layer2`, `layer3` and `layer4`, of 64, 128, 256 and 512 channels in ResNet-34,
+    of 256, 512, 1024 and 2048 in the deeper ones. Each of the last three halves the resolution
+    until the output stride is reached. Sizes are rounded up.
 
-    DeepLabV3 asks for `layer4`, DeepLabV3+ for `layer1` and `layer4` (`low_channels` and `out_channels`), a U-Net for all.
+    DeepLabV3 asks for `layer4`, DeepLabV3+ for `layer1` and `layer4` (`low_channels` and
+    `out_channels`), a U-Net for all.
 
     Args:
         name: Key of `ARCHITECTURES`.
         in_channels: Channels of the image.
         output_stride: Resolution of the last map, 8, 16 or 32.
         features: The maps that `forward` gives.
-        multi_grid: Dilations of the three blocks of `layer4`, in multiples of that layer's dilation (Chen et al., "Rethinking atrous
-            convolution for semantic image segmentation", 2017). Without it, the first block of a layer has the dilation of the layer
-            before: with bottlenecks, the network then computes what the strided one does, at more positions.
+        multi_grid: Dilations of the three blocks of `layer4`, in multiples of that layer's dilation
+            (Chen et al., "Rethinking atrous convolution for semantic image segmentation", 2017).
+            Without it, the first block of a layer has the dilation of the layer before: with
+            bottlenecks, the network then computes what the strided one does, at more positions.
     """
 
     public_weights: str
@@ -153,29 +172,41 @@ class ResNet(nn.Module):
         return [maps[name] for name in self.features]
 
 
-def _dilations(layers: Sequence[Layer], repeats: Sequence[int], multi_grid: Sequence[int] | None) -> list[list[int]]:
+def _dilations(
+    layers: Sequence[Layer], repeats: Sequence[int], multi_grid: Sequence[int] | None
+) -> list[list[int]]:
     """The dilation of every block of every layer."""
     before = [layers[0], *layers[:-1]]
     rows = zip(before, layers, repeats, strict=True)
-    dilations = [[previous.dilation] + [layer.dilation] * (count - 1) for previous, layer, count in rows]
+    dilations = [
+        [previous.dilation] + [layer.dilation] * (count - 1) for previous, layer, count in rows
+    ]
     if multi_grid is not None:
         dilations[-1] = [layers[-1].dilation * unit for unit in multi_grid]
     return dilations
 
 
 def _build_layer(
-    block: type[BasicBlock | ProjectedBlock | Bottleneck], in_channels: int, layer: Layer, dilations: Sequence[int]
+    block: type[BasicBlock | ProjectedBlock | Bottleneck],
+    in_channels: int,
+    layer: Layer,
+    dilations: Sequence[int],
 ) -> nn.Sequential:
     """One block per dilation; only the first one strides."""
     first, *others = dilations
     return nn.Sequential(
         block(in_channels, layer.channels, stride=layer.stride, dilation=first),
-        *(block(layer.channels * block.expansion, layer.channels, stride=1, dilation=dilation) for dilation in others),
+        *(
+            block(layer.channels * block.expansion, layer.channels, stride=1, dilation=dilation)
+            for dilation in others
+        ),
     )
 
 
 def _init(module: nn.Module) -> None:
-    """Kaiming weights; the last BatchNorm of a residual branch starts small, so that sums do not grow from block to block."""
+    """Kaiming weights; the last BatchNorm of a residual branch starts small, so that sums do not
+    grow from block to block.
+    """
     init_kaiming(module)
     for name, scale in INITIAL_SCALES.get(type(module), {}).items():
         nn.init.constant_(module.get_submodule(name).get_parameter("weight"), scale)

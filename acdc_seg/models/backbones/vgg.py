@@ -1,4 +1,5 @@
-"""VGG: Simonyan and Zisserman, "Very deep convolutional networks for large-scale image recognition", ICLR 2015.
+"""VGG: Simonyan and Zisserman, "Very deep convolutional networks for large-scale image
+recognition", ICLR 2015.
 
 Parameter names are those of the public `vgg16` and `vgg16_bn` checkpoints.
 """
@@ -49,7 +50,9 @@ class VGG16(nn.Module):
         self.apply(init_kaiming)
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """Maps `(B, in_channels, H, W)` to the five pooled maps, `(B, channels[i], H / 2**(i + 1), W / 2**(i + 1))`."""
+        """Maps `(B, in_channels, H, W)` to the five pooled maps, `(B, channels[i], H / 2**(i + 1),
+        W / 2**(i + 1))`.
+        """
         features = []
         for layer in self.features:
             x = layer(x)

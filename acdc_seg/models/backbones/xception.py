@@ -1,5 +1,6 @@
-"""Aligned Xception: Chollet, "Xception: deep learning with depthwise separable convolutions", CVPR 2017, as modified by Chen,
-Zhu, Papandreou, Schroff and Adam, "Encoder-decoder with atrous separable convolution", ECCV 2018.
+"""Aligned Xception: Chollet, "Xception: deep learning with depthwise separable convolutions", CVPR
+2017, as modified by Chen, Zhu, Papandreou, Schroff and Adam, "Encoder-decoder with atrous separable
+convolution", ECCV 2018.
 """
 
 from itertools import pairwise
@@ -14,7 +15,9 @@ from acdc_seg.models.blocks import conv_norm_relu, init_kaiming, projection
 
 
 class Row(NamedTuple):
-    """Equal blocks: the channels of their three separable convolutions, and the stride of the last of these."""
+    """Equal blocks: the channels of their three separable convolutions, and the stride of the last
+    of these.
+    """
 
     blocks: int
     channels: tuple[int, int, int]
@@ -35,7 +38,8 @@ XCEPTION_65 = (
 
 
 class Xception(nn.Module):
-    """Aligned Xception-65 without its classifier: separable convolutions stride in place of max-pooling.
+    """Aligned Xception-65 without its classifier: separable convolutions stride in place of
+    max-pooling.
 
     Args:
         in_channels: Channels of the image.
@@ -48,17 +52,27 @@ class Xception(nn.Module):
     def __init__(self, in_channels: int, *, output_stride: int) -> None:
         super().__init__()
         first, channels = STEM_CHANNELS
-        self.stem = nn.Sequential(conv_norm_relu(in_channels, first, stride=STEM_STRIDE), conv_norm_relu(first, channels))
+        self.stem = nn.Sequential(
+            conv_norm_relu(in_channels, first, stride=STEM_STRIDE), conv_norm_relu(first, channels)
+        )
         rows = [row for row in XCEPTION_65 for _ in range(row.blocks)]
-        _, *atrous = dilate([STEM_STRIDE, *(row.stride for row in rows)], output_stride=output_stride)
+        _, *atrous = dilate(
+            [STEM_STRIDE, *(row.stride for row in rows)], output_stride=output_stride
+        )
         self.blocks = nn.ModuleList()
         for row, (stride, dilation) in zip(rows, atrous, strict=True):
-            self.blocks.append(XceptionBlock(channels, row.channels, stride=stride, dilation=dilation, residual=row.residual))
+            self.blocks.append(
+                XceptionBlock(
+                    channels, row.channels, stride=stride, dilation=dilation, residual=row.residual
+                )
+            )
             channels = row.channels[-1]
         self.apply(init_kaiming)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Maps `(B, in_channels, H, W)` to `(B, 128, H/4, W/4)` and `(B, 2048, H/output_stride, W/output_stride)`, sizes rounded up."""
+        """Maps `(B, in_channels, H, W)` to `(B, 128, H/4, W/4)` and `(B, 2048, H/output_stride,
+        W/output_stride)`, sizes rounded up.
+        """
         first, *others = self.blocks
         low = x = first(self.stem(x))
         for block in others:
@@ -67,12 +81,27 @@ class Xception(nn.Module):
 
 
 class XceptionBlock(nn.Module):
-    """Three separable convolutions, the last one strides; beside them, if `residual`, the input or a 1x1 convolution of it."""
+    """Three separable convolutions, the last one strides; beside them, if `residual`, the input or
+    a 1x1 convolution of it.
+    """
 
-    def __init__(self, in_channels: int, channels: tuple[int, int, int], *, stride: int, dilation: int, residual: bool) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        channels: tuple[int, int, int],
+        *,
+        stride: int,
+        dilation: int,
+        residual: bool,
+    ) -> None:
         super().__init__()
         steps = zip(pairwise([in_channels, *channels]), (1, 1, stride), strict=True)
-        self.convs = nn.Sequential(*(separable(before, after, stride=step, dilation=dilation) for (before, after), step in steps))
+        self.convs = nn.Sequential(
+            *(
+                separable(before, after, stride=step, dilation=dilation)
+                for (before, after), step in steps
+            )
+        )
         self.residual = residual
         self.shortcut = None
         if residual and (stride != 1 or in_channels != channels[-1]):
@@ -86,10 +115,14 @@ class XceptionBlock(nn.Module):
 
 
 def separable(in_channels: int, out_channels: int, *, stride: int, dilation: int) -> nn.Sequential:
-    """ReLU; a 3x3 convolution of every channel alone, BatchNorm, ReLU; a 1x1 convolution, BatchNorm."""
+    """ReLU; a 3x3 convolution of every channel alone, BatchNorm, ReLU; a 1x1 convolution,
+    BatchNorm.
+    """
     return nn.Sequential(
         nn.ReLU(),  # not in place: a shortcut may need the input
-        nn.Conv2d(in_channels, in_channels, 3, stride, dilation, dilation, groups=in_channels, bias=False),
+        nn.Conv2d(
+            in_channels, in_channels, 3, stride, dilation, dilation, groups=in_channels, bias=False
+        ),
         nn.BatchNorm2d(in_channels),
         nn.ReLU(inplace=True),
         nn.Conv2d(in_channels, out_channels, 1, bias=False),

@@ -30,7 +30,9 @@ def drn() -> DRN54:
         ("layer8.1.weight", (512,)),
     ],
 )
-def test_parameters_are_named_as_in_the_public_checkpoint(drn: DRN54, key: str, shape: tuple[int, ...]) -> None:
+def test_parameters_are_named_as_in_the_public_checkpoint(
+    drn: DRN54, key: str, shape: tuple[int, ...]
+) -> None:
     assert tuple(drn.state_dict()[key].shape) == shape
 
 
@@ -49,4 +51,6 @@ def test_strides_and_dilations(drn: DRN54) -> None:
 
 
 def test_initialisation_counts_outgoing_connections(drn: DRN54) -> None:
-    assert drn.state_dict()["layer7.0.weight"].std().item() == pytest.approx(sqrt(2 / (9 * 512)), rel=0.01)
+    assert drn.state_dict()["layer7.0.weight"].std().item() == pytest.approx(
+        sqrt(2 / (9 * 512)), rel=0.01
+    )

@@ -40,7 +40,9 @@ def test_published_number_of_parameters_without_the_classifier(
 ) -> None:
     with torch.device("meta"):
         encoder = EfficientNetEncoder(3, variant=variant, drop_connect=0.2)
-    classifier = channels[-1] * head_channels + 2 * head_channels + (head_channels + 1) * 1000  # 1x1 conv, BatchNorm, linear
+    classifier = (
+        channels[-1] * head_channels + 2 * head_channels + (head_channels + 1) * 1000
+    )  # 1x1 conv, BatchNorm, linear
     assert count(encoder) == published - classifier
     assert encoder.out_channels == [3, *channels]
     assert encoder.public_weights == f"efficientnet-{variant}"
@@ -50,8 +52,13 @@ def test_parameters_are_named_as_in_the_public_checkpoint() -> None:
     with torch.device("meta"):
         names = set(EfficientNetEncoder(3, variant="b3", drop_connect=0.2).state_dict())
     expected = {"_conv_stem.weight", *(f"_bn0.{key}" for key in BATCH_NORM)}
-    for block in range(2 + 3 + 3 + 5 + 5 + 6 + 2):  # 1.4 times 1, 2, 2, 3, 3, 4 and 1 blocks, rounded up
-        norms, convs = ["_bn1", "_bn2"], ["_depthwise_conv", "_project_conv", "_se_reduce", "_se_expand"]
+    for block in range(
+        2 + 3 + 3 + 5 + 5 + 6 + 2
+    ):  # 1.4 times 1, 2, 2, 3, 3, 4 and 1 blocks, rounded up
+        norms, convs = (
+            ["_bn1", "_bn2"],
+            ["_depthwise_conv", "_project_conv", "_se_reduce", "_se_expand"],
+        )
         if block >= 2:  # the first stage does not expand
             norms.append("_bn0")
             convs.append("_expand_conv")
@@ -73,25 +80,35 @@ def test_parameters_are_named_as_in_the_public_checkpoint() -> None:
         ("_blocks.15._project_conv.weight", (320, 1152, 1, 1)),
     ],
 )
-def test_shapes_of_the_public_checkpoint(b0: EfficientNetEncoder, key: str, shape: tuple[int, ...]) -> None:
+def test_shapes_of_the_public_checkpoint(
+    b0: EfficientNetEncoder, key: str, shape: tuple[int, ...]
+) -> None:
     assert tuple(b0.state_dict()[key].shape) == shape
 
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (96, 96), (128, 160)])
 @torch.inference_mode()
-def test_features_halve_the_map_five_times_after_the_image(b0: EfficientNetEncoder, height: int, width: int) -> None:
+def test_features_halve_the_map_five_times_after_the_image(
+    b0: EfficientNetEncoder, height: int, width: int
+) -> None:
     images = torch.randn(1, 3, height, width)
     features = b0(images)
     assert features[0] is images
     assert [tuple(feature.shape) for feature in features[1:]] == [
-        (1, channels, height // 2**level, width // 2**level) for level, channels in enumerate([16, 24, 40, 112, 320], start=1)
+        (1, channels, height // 2**level, width // 2**level)
+        for level, channels in enumerate([16, 24, 40, 112, 320], start=1)
     ]
 
 
 @torch.inference_mode()
 def test_computes_what_monai_computes(b0: EfficientNetEncoder) -> None:
-    reference = EfficientNetBNFeatures("efficientnet-b0", pretrained=False, norm=("batch", {"eps": 1e-3, "momentum": 0.1})).eval()
-    weights = {re.sub(r"_blocks\.\d+\.", "_blocks.", key): value for key, value in reference.state_dict().items()}
+    reference = EfficientNetBNFeatures(
+        "efficientnet-b0", pretrained=False, norm=("batch", {"eps": 1e-3, "momentum": 0.1})
+    ).eval()
+    weights = {
+        re.sub(r"_blocks\.\d+\.", "_blocks.", key): value
+        for key, value in reference.state_dict().items()
+    }
     encoder = EfficientNetEncoder(3, variant="b0", drop_connect=0.2).eval()
     assert not encoder.load_state_dict(weights, strict=False).missing_keys
     for height, width in [(32, 32), (64, 160)]:
@@ -101,8 +118,13 @@ def test_computes_what_monai_computes(b0: EfficientNetEncoder) -> None:
 
 
 @pytest.mark.parametrize("size", [2, 4, 6, 16])
-@pytest.mark.parametrize(("kernel_size", "stride", "padding"), [(3, 1, (1, 1)), (3, 2, (0, 1)), (5, 1, (2, 2)), (5, 2, (1, 2))])
-def test_depthwise_convolution_and_its_gradients(kernel_size: int, stride: int, padding: tuple[int, int], size: int) -> None:
+@pytest.mark.parametrize(
+    ("kernel_size", "stride", "padding"),
+    [(3, 1, (1, 1)), (3, 2, (0, 1)), (5, 1, (2, 2)), (5, 2, (1, 2))],
+)
+def test_depthwise_convolution_and_its_gradients(
+    kernel_size: int, stride: int, padding: tuple[int, int], size: int
+) -> None:
     torch.manual_seed(0)
     ours = DepthwiseConv2d(3, kernel_size, stride=stride).double()
     reference = nn.Conv2d(3, 3, kernel_size, stride=stride, groups=3, bias=False).double()
@@ -114,12 +136,16 @@ def test_depthwise_convolution_and_its_gradients(kernel_size: int, stride: int, 
         results.append((y, *torch.autograd.grad(score, [x, conv.weight])))
     for mine, theirs in zip(*results, strict=True):
         torch.testing.assert_close(mine, theirs, atol=1e-10, rtol=0)
-    torch.testing.assert_close(ours._convolve(x), results[0][0], atol=1e-10, rtol=0)  # as on other devices
+    torch.testing.assert_close(
+        ours._convolve(x), results[0][0], atol=1e-10, rtol=0
+    )  # as on other devices
 
 
 def test_drop_connect_grows_linearly_and_follows_the_seed() -> None:
     encoder = EfficientNetEncoder(1, variant="b0", drop_connect=0.8)
-    assert [block.drop_connect_rate for block in encoder._blocks] == pytest.approx([0.8 * block / 16 for block in range(16)])
+    assert [block.drop_connect_rate for block in encoder._blocks] == pytest.approx(
+        [0.8 * block / 16 for block in range(16)]
+    )
     images = torch.randn(4, 1, 64, 64)
     outputs = []
     for seed in (0, 0, 1):
@@ -144,7 +170,13 @@ def test_running_statistics_follow_within_few_steps(b0: EfficientNetEncoder) -> 
 
 @pytest.mark.parametrize(
     ("key", "fan_out"),
-    [("_blocks.11._depthwise_conv.weight", 25), ("_blocks.15._project_conv.weight", 320), ("_conv_stem.weight", 9 * 32)],
+    [
+        ("_blocks.11._depthwise_conv.weight", 25),
+        ("_blocks.15._project_conv.weight", 320),
+        ("_conv_stem.weight", 9 * 32),
+    ],
 )
-def test_initialisation_counts_outgoing_connections(b0: EfficientNetEncoder, key: str, fan_out: int) -> None:
+def test_initialisation_counts_outgoing_connections(
+    b0: EfficientNetEncoder, key: str, fan_out: int
+) -> None:
     assert b0.state_dict()[key].std().item() == pytest.approx(sqrt(2 / fan_out), rel=0.06)

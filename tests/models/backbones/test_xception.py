@@ -14,7 +14,9 @@ def xception(output_stride: int) -> Xception:
 
 
 def separable_size(before: int, after: int) -> int:
-    return 9 * before + 2 * before + before * after + 2 * after  # depthwise and its BatchNorm, 1x1 and its BatchNorm
+    return (
+        9 * before + 2 * before + before * after + 2 * after
+    )  # depthwise and its BatchNorm, 1x1 and its BatchNorm
 
 
 def shortcut_size(before: int, after: int) -> int:
@@ -24,17 +26,31 @@ def shortcut_size(before: int, after: int) -> int:
 def test_parameters_counted_by_hand() -> None:
     stem = 3 * 32 * 9 + 2 * 32 + 32 * 64 * 9 + 2 * 64
     entry = sum(
-        separable_size(before, after) + 2 * separable_size(after, after) + shortcut_size(before, after)
+        separable_size(before, after)
+        + 2 * separable_size(after, after)
+        + shortcut_size(before, after)
         for before, after in [(64, 128), (128, 256), (256, 728)]
     )
     middle = 16 * 3 * separable_size(728, 728)
-    exit_block = separable_size(728, 728) + separable_size(728, 1024) + separable_size(1024, 1024) + shortcut_size(728, 1024)
+    exit_block = (
+        separable_size(728, 728)
+        + separable_size(728, 1024)
+        + separable_size(1024, 1024)
+        + shortcut_size(728, 1024)
+    )
     last = separable_size(1024, 1536) + separable_size(1536, 1536) + separable_size(1536, 2048)
-    assert sum(parameter.numel() for parameter in xception(16).parameters()) == stem + entry + middle + exit_block + last
+    assert (
+        sum(parameter.numel() for parameter in xception(16).parameters())
+        == stem + entry + middle + exit_block + last
+    )
 
 
 def test_65_layers() -> None:
-    depthwise = [module for module in xception(16).modules() if isinstance(module, nn.Conv2d) and module.groups > 1]
+    depthwise = [
+        module
+        for module in xception(16).modules()
+        if isinstance(module, nn.Conv2d) and module.groups > 1
+    ]
     assert len(depthwise) == 3 * (3 + 16 + 2)  # with the two convolutions of the stem 65
     assert all(conv.groups == conv.in_channels == conv.out_channels for conv in depthwise)
 
@@ -44,12 +60,20 @@ def test_65_layers() -> None:
     [(16, (7, 4), [1] * 20 + [2]), (8, (13, 8), [1] * 3 + [2] * 17 + [4])],
 )
 @torch.inference_mode()
-def test_strides_past_the_output_stride_become_dilations(output_stride: int, size: tuple[int, int], dilations: list[int]) -> None:
+def test_strides_past_the_output_stride_become_dilations(
+    output_stride: int, size: tuple[int, int], dilations: list[int]
+) -> None:
     low, high = xception(output_stride)(torch.randn(1, 3, 97, 64))
     assert low.shape == (1, 128, 25, 16)
     assert high.shape == (1, 2048, *size)
-    depthwise = [module for module in xception(output_stride).modules() if isinstance(module, nn.Conv2d) and module.groups > 1]
-    assert [conv.dilation[0] for conv in depthwise] == [dilation for dilation in dilations for _ in range(3)]
+    depthwise = [
+        module
+        for module in xception(output_stride).modules()
+        if isinstance(module, nn.Conv2d) and module.groups > 1
+    ]
+    assert [conv.dilation[0] for conv in depthwise] == [
+        dilation for dilation in dilations for _ in range(3)
+    ]
 
 
 @torch.inference_mode()
@@ -60,15 +84,21 @@ def test_maps_differ_between_images_and_the_last_is_not_negative() -> None:
     assert all((features[0] - features[1]).abs().max() > 0.1 for features in (low, high))
 
 
-@pytest.mark.parametrize(("in_channels", "stride", "projected"), [(6, 1, False), (6, 2, True), (4, 1, True)])
+@pytest.mark.parametrize(
+    ("in_channels", "stride", "projected"), [(6, 1, False), (6, 2, True), (4, 1, True)]
+)
 @torch.inference_mode()
-def test_shortcuts_convolve_only_where_the_shape_changes(in_channels: int, stride: int, projected: bool) -> None:
+def test_shortcuts_convolve_only_where_the_shape_changes(
+    in_channels: int, stride: int, projected: bool
+) -> None:
     block = XceptionBlock(in_channels, (5, 5, 6), stride=stride, dilation=1, residual=True).eval()
     x = torch.randn(1, in_channels, 8, 8)
     y = block(x)
     assert y.shape == (1, 6, 8 // stride, 8 // stride)
     assert (block.shortcut is not None) == projected
-    torch.testing.assert_close(y - block.convs(x), x if block.shortcut is None else block.shortcut(x))
+    torch.testing.assert_close(
+        y - block.convs(x), x if block.shortcut is None else block.shortcut(x)
+    )
 
 
 @torch.inference_mode()
@@ -82,8 +112,17 @@ def test_a_block_without_shortcut_is_its_convolutions() -> None:
 def test_separable_convolutions_strided_and_activated_as_published() -> None:
     block = XceptionBlock(4, (4, 4, 4), stride=2, dilation=1, residual=False)
     layers = [layer for convs in block.convs.children() for layer in convs.children()]
-    assert [type(layer) for layer in layers] == [nn.ReLU, nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.Conv2d, nn.BatchNorm2d] * 3
-    assert [layer.stride for layer in layers if isinstance(layer, nn.Conv2d) and layer.groups > 1] == [(1, 1), (1, 1), (2, 2)]
+    assert [type(layer) for layer in layers] == [
+        nn.ReLU,
+        nn.Conv2d,
+        nn.BatchNorm2d,
+        nn.ReLU,
+        nn.Conv2d,
+        nn.BatchNorm2d,
+    ] * 3
+    assert [
+        layer.stride for layer in layers if isinstance(layer, nn.Conv2d) and layer.groups > 1
+    ] == [(1, 1), (1, 1), (2, 2)]
     x = torch.randn(1, 4, 8, 8)
     kept = x.clone()
     block.eval()(x)
