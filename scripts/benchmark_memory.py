@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 import torch
 
-from acdc_seg.checkpoint import Checkpoint, save_checkpoint
 from acdc_seg.config import load_config
 from acdc_seg.models import model_of
+from acdc_seg.runs.checkpoint import Checkpoint, save_checkpoint
 
 NUM_DISTINCT = 10
 BYTES_PER_SLICE = {"submit": 4_000, "evaluate": 12_000}

@@ -4,9 +4,9 @@ import argparse
 from pathlib import Path
 
 from acdc_seg.config import DataConfig
-from acdc_seg.data.paired import read_paired
+from acdc_seg.data.readers.paired import read_paired
 from acdc_seg.data.transforms import load_example
-from acdc_seg.predict import load_predictor, predict_labels
+from acdc_seg.inference.predictors import load_predictor, predict_labels
 from acdc_seg.report.figures import prediction_grid
 
 parser = argparse.ArgumentParser(description=__doc__)

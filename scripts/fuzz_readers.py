@@ -29,17 +29,17 @@ import numpy as np
 import torch
 from PIL import Image
 
-from acdc_seg.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from acdc_seg.config import ClassesConfig, Config, DataConfig, default_yaml, load_config
 from acdc_seg.config.ensemble import read_ensemble
-from acdc_seg.data.acdc import read_tree
 from acdc_seg.data.images import read_image, read_mask
-from acdc_seg.data.paired import read_paired
+from acdc_seg.data.readers.acdc import read_tree
+from acdc_seg.data.readers.paired import read_paired
 from acdc_seg.data.splits import read_splits
-from acdc_seg.data.volume import read_volume
+from acdc_seg.data.volumes import read_volume
 from acdc_seg.errors import AcdcError
-from acdc_seg.submit import check_submission
-from acdc_seg.tune.space import load_space
+from acdc_seg.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from acdc_seg.submission.table import check_submission
+from acdc_seg.tuning.space import load_space
 
 MOST_MEMORY = 1024**3
 MOST_SECONDS = 10.0

@@ -12,16 +12,16 @@ import numpy as np
 import torch
 
 from acdc_seg.config import ClassesConfig, DataConfig, LossConfig, PrepareConfig
-from acdc_seg.data.cache import FileExamples, stack_examples
-from acdc_seg.data.paired import read_paired
-from acdc_seg.data.phantom import synthesize
-from acdc_seg.data.prepare import prepare
+from acdc_seg.data.examples import FileExamples, stack_examples
+from acdc_seg.data.phantom.patients import synthesize
+from acdc_seg.data.readers.paired import read_paired
+from acdc_seg.data.slicing import prepare
 from acdc_seg.data.transforms import normalize
-from acdc_seg.device import DTYPES, resolve_device, resolve_precision
+from acdc_seg.inference.predictors import ModelPredictor
 from acdc_seg.losses import build_loss
-from acdc_seg.metrics import overlap_rows, summarize
+from acdc_seg.metrics.scores import overlap_rows, summarize
 from acdc_seg.models import MODELS, build_model
-from acdc_seg.predict import ModelPredictor
+from acdc_seg.runtime.device import DTYPES, resolve_device, resolve_precision
 
 DATA, CLASSES = DataConfig(), ClassesConfig()
 NUM_SLICES = 4

@@ -124,7 +124,7 @@ def _says_first(message: str) -> bool:
     """Whether no other process of this training on this host has said it."""
     if os.environ.get("WORLD_SIZE", "1") == "1":
         return True
-    from acdc_seg.distributed import is_first_with
+    from acdc_seg.runtime.distributed import is_first_with
 
     return is_first_with(message)
 

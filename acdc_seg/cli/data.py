@@ -27,7 +27,7 @@ def synthesize(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the patients.")] = 0,
 ) -> None:
     """Write an ACDC tree of synthetic hearts: five groups, ED and ES volumes with masks."""
-    from acdc_seg.data.phantom import synthesize as write_tree
+    from acdc_seg.data.phantom.patients import synthesize as write_tree
 
     with progress_bar() as report:
         on_patient = lambda done, total: report("patients", done, total)  # noqa: E731
@@ -90,8 +90,8 @@ def prepare(
     The defaults are the geometry of the 96x96 coursework slices.
     """
     from acdc_seg.config import load_config
-    from acdc_seg.data.paired import SPLITS
-    from acdc_seg.data.prepare import prepare as cut
+    from acdc_seg.data.readers.paired import SPLITS
+    from acdc_seg.data.slicing import prepare as cut
     from acdc_seg.data.splits import read_splits
 
     changes = {
@@ -160,7 +160,7 @@ def info(
 ) -> None:
     """Say what a folder holds: images, patients, groups, sizes and the share of each class."""
     from acdc_seg.config import load_config
-    from acdc_seg.data.inspect import describe
+    from acdc_seg.data.info import describe
 
     config = load_config(overrides=[*(overrides or []), f"data.path={json.dumps(str(path))}"])
     with progress_bar() as report:

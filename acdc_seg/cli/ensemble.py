@@ -21,10 +21,10 @@ from acdc_seg.cli.app import (
 )
 
 if TYPE_CHECKING:
-    from acdc_seg.data.records import Record
-    from acdc_seg.data.sources import Progress
-    from acdc_seg.ensemble.choose import Choice, Estimate, Seen
-    from acdc_seg.ensemble.units import Unit
+    from acdc_seg.data.record import Record
+    from acdc_seg.data.source import Progress
+    from acdc_seg.ensembling.candidates import Unit
+    from acdc_seg.ensembling.search import Choice, Estimate, Seen
 
 app = make_app()
 
@@ -105,8 +105,8 @@ def ensemble(
     version: Version = False,
 ) -> None:
     """Choose an ensemble of trained runs, and measure what it gains over its best member."""
-    from acdc_seg.ensemble.choose import TTA_CHOICES, Settings, choose, write_ensemble
-    from acdc_seg.ensemble.units import open_units
+    from acdc_seg.ensembling.candidates import open_units
+    from acdc_seg.ensembling.search import TTA_CHOICES, Settings, choose, write_ensemble
     from acdc_seg.errors import ConfigError, did_you_mean
 
     if unknown := [name for name in tta or () if name not in TTA_CHOICES]:
@@ -144,8 +144,8 @@ def ensemble(
 def _records(units: "list[Unit]", data: Path, split: str, report: "Progress") -> "list[Record]":
     """The images of another data set to choose on."""
     from acdc_seg.config import with_overrides
-    from acdc_seg.data.paired import SPLITS
-    from acdc_seg.data.sources import open_source
+    from acdc_seg.data.readers.paired import SPLITS
+    from acdc_seg.data.source import open_source
     from acdc_seg.errors import ConfigError, did_you_mean
 
     if split not in SPLITS:

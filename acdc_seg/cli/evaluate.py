@@ -17,7 +17,7 @@ from acdc_seg.cli.app import (
     quoted,
     run,
 )
-from acdc_seg.cli.members import BARE, Members, Tta, Weights, load_members
+from acdc_seg.cli.options import BARE, Members, Tta, Weights, load_members
 
 app = make_app()
 
@@ -54,11 +54,11 @@ def evaluate(
     and image.
     """
     from acdc_seg.config import with_overrides
-    from acdc_seg.data.paired import SPLITS
-    from acdc_seg.data.sources import open_source
+    from acdc_seg.data.readers.paired import SPLITS
+    from acdc_seg.data.source import open_source
     from acdc_seg.errors import ConfigError, did_you_mean
-    from acdc_seg.evaluate import evaluate as evaluate_records
-    from acdc_seg.metrics import format_table, summarize, write_csv, write_json
+    from acdc_seg.evaluation import evaluate as evaluate_records
+    from acdc_seg.metrics.scores import format_table, summarize, write_csv, write_json
 
     if split not in SPLITS:
         raise ConfigError(f"--split '{split}' is unknown; {did_you_mean(split, SPLITS)}")

@@ -16,9 +16,9 @@ from acdc_seg.cli.app import console, quoted
 
 if TYPE_CHECKING:
     from acdc_seg.config import Config
-    from acdc_seg.data.sources import Source
-    from acdc_seg.run import Run
-    from acdc_seg.train import Result
+    from acdc_seg.data.source import Source
+    from acdc_seg.runs.folder import Run
+    from acdc_seg.training.loop import Result
 
 Open = Callable[["Config"], "Source"]
 TrainOne = Callable[["Config", "Source", Callable[["Config"], "Run"], bool], "Result"]
@@ -110,7 +110,7 @@ def _check_same(folder: Path, config: "Config", source: "Source") -> None:
     """Raises ConfigError where the run in the folder has other settings or data."""
     from acdc_seg.config import differences, load_config, with_overrides
     from acdc_seg.errors import ConfigError
-    from acdc_seg.run import Run
+    from acdc_seg.runs.folder import Run
 
     there = load_config(folder / "config.yaml")
     if config.train.precision == "auto":
@@ -136,8 +136,8 @@ def _train_fold(
 
     `name` is what the command must be given to go on, None where it was.
     """
-    from acdc_seg.checkpoint import has_checkpoint
-    from acdc_seg.run import Run, create_run
+    from acdc_seg.runs.checkpoint import has_checkpoint
+    from acdc_seg.runs.folder import Run, create_run
 
     if (folder / "report.html").is_file():
         console.print(

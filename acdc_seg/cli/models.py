@@ -128,7 +128,7 @@ class Timing:
     """How networks are timed, with device and precision resolved."""
 
     def __init__(self, batch_size: int, device: str, precision: str) -> None:
-        from acdc_seg.device import resolve_device, resolve_precision
+        from acdc_seg.runtime.device import resolve_device, resolve_precision
 
         self.batch_size, self.device = batch_size, resolve_device(device)
         self.precision = resolve_precision(precision, self.device)
@@ -137,9 +137,9 @@ class Timing:
         return f"batches of {self.batch_size} in {self.precision} on {self.device.type}"
 
     def measure(self, section: "Section", shape: Shape) -> "Speed":
-        from acdc_seg.device import DTYPES
         from acdc_seg.models import model_of
         from acdc_seg.models.summary import measure
+        from acdc_seg.runtime.device import DTYPES
 
         model = model_of(section, shape.in_channels, shape.num_classes)
         return measure(

@@ -19,13 +19,13 @@ from acdc_seg.cli.app import (
     quoted,
     run,
 )
-from acdc_seg.cli.members import BARE, Tta, Weights, load_members
+from acdc_seg.cli.options import BARE, Tta, Weights, load_members
 
 if TYPE_CHECKING:
     import numpy as np
 
     from acdc_seg.config import DataConfig
-    from acdc_seg.predict import Predictor
+    from acdc_seg.inference.predictors import Predictor
 
     Labels = tuple[str, np.ndarray]
 
@@ -167,8 +167,8 @@ def _predict(
 ) -> "Iterator[Labels]":
     """Class indices by image stem, one image after another."""
     from acdc_seg.data.images import read_image
-    from acdc_seg.data.paired import find_images
-    from acdc_seg.predict import predict_labels
+    from acdc_seg.data.readers.paired import find_images
+    from acdc_seg.inference.predictors import predict_labels
 
     images = find_images(folder, data)
     with progress_bar() as report:
@@ -183,7 +183,7 @@ def _predict(
 
 def _encode(folder: Path, out: Path, template: Path | None) -> None:
     from acdc_seg.config import ClassesConfig
-    from acdc_seg.submit import masks_from_folder
+    from acdc_seg.submission.table import masks_from_folder
 
     _write(masks_from_folder(folder).items(), len(ClassesConfig().names), out, template)
 
@@ -198,7 +198,7 @@ def _write(
     """Writes the CSV, then the masks that it encodes, so that a mistake in the one leaves none of
     the other.
     """
-    from acdc_seg.submit import (
+    from acdc_seg.submission.table import (
         apply_template,
         masks_from_rows,
         submission_rows,
@@ -224,9 +224,9 @@ def _write(
 def _check(path: Path, data: Path | None, truth: Path | None) -> None:
     from acdc_seg.config import DataConfig
     from acdc_seg.data.images import image_shape
-    from acdc_seg.data.paired import find_images
+    from acdc_seg.data.readers.paired import find_images
     from acdc_seg.errors import ConfigError
-    from acdc_seg.submit import check_submission
+    from acdc_seg.submission.table import check_submission
 
     if data and truth:
         raise ConfigError(

@@ -26,9 +26,9 @@ from acdc_seg.errors import ConfigError
 
 if TYPE_CHECKING:
     from acdc_seg.config import Config
-    from acdc_seg.data.sources import Source
-    from acdc_seg.run import Run
-    from acdc_seg.train import Result
+    from acdc_seg.data.source import Source
+    from acdc_seg.runs.folder import Run
+    from acdc_seg.training.loop import Result
 
 app = make_app()
 DEFAULT_MODEL = "unet"
@@ -194,9 +194,9 @@ def _resumed_settings(
 
     Others may be given again; where they differ from the run's, the checkpoint refuses them.
     """
-    from acdc_seg.checkpoint import has_checkpoint
     from acdc_seg.config import load_config
     from acdc_seg.errors import CheckpointError
+    from acdc_seg.runs.checkpoint import has_checkpoint
 
     if config is not None or given.get("fold") == ALL_FOLDS:
         raise ConfigError(
@@ -215,7 +215,7 @@ def _resumed_settings(
 
 
 def _train(config: "Config", resume: Path | None, *, extends: bool) -> None:
-    from acdc_seg.run import Run, create_run
+    from acdc_seg.runs.folder import Run, create_run
 
     folder: list[Path] = []
 
@@ -250,7 +250,7 @@ def _train(config: "Config", resume: Path | None, *, extends: bool) -> None:
 
 
 def _open(config: "Config") -> "Source":
-    from acdc_seg.data.sources import open_source
+    from acdc_seg.data.source import open_source
 
     with progress_bar() as report:
         return open_source(config.data, prepare_settings=config.prepare, on_progress=report)
@@ -267,8 +267,8 @@ def _train_one(
 ) -> "Result":
     """One training with its progress; says where the run lies and what it sees."""
     from acdc_seg.config import with_overrides
-    from acdc_seg.train import Watch
-    from acdc_seg.train import train as train_model
+    from acdc_seg.training.loop import Watch
+    from acdc_seg.training.loop import train as train_model
 
     monitor = Monitor(config.train.epochs, validates=config.data.fold != "none")
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
     from acdc_seg.config import Config
-    from acdc_seg.tune.plan import Plan
-    from acdc_seg.tune.study import Progress
+    from acdc_seg.tuning.spec import Plan
+    from acdc_seg.tuning.workers import Progress
 
 app = make_app()
 DEFAULT_MODEL = "unet"
@@ -143,8 +143,8 @@ def _make_plan(
     **options: Any,
 ) -> "Plan":
     from acdc_seg.errors import ConfigError
-    from acdc_seg.tune.plan import Plan
-    from acdc_seg.tune.space import find_space, load_space
+    from acdc_seg.tuning.space import find_space, load_space
+    from acdc_seg.tuning.spec import Plan
 
     if trials is not None and trials < 1:
         raise ConfigError(f"--trials {trials}: at least one trial is needed")
@@ -164,10 +164,10 @@ def _make_plan(
 
 
 def _run(plan: "Plan") -> None:
-    from acdc_seg.data.sources import open_source
+    from acdc_seg.data.source import open_source
     from acdc_seg.errors import TrainingError
-    from acdc_seg.tune.outcome import write_outcome
-    from acdc_seg.tune.study import tune as run_study
+    from acdc_seg.tuning.results import write_outcome
+    from acdc_seg.tuning.workers import tune as run_study
 
     if plan.config.data.path is None:
         console.print(
@@ -225,7 +225,7 @@ class Monitor:
     def _print(self, trial: "FrozenTrial", progress: "Progress") -> None:
         from rich.markup import escape
 
-        from acdc_seg.tune.outcome import outcome_of
+        from acdc_seg.tuning.results import outcome_of
 
         mark, said = "", outcome_of(trial)
         if trial.state.name == "COMPLETE":

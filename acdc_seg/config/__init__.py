@@ -16,7 +16,7 @@ from acdc_seg.config.load import (
     parse_override,
     with_overrides,
 )
-from acdc_seg.config.networks import (
+from acdc_seg.config.models import (
     MODEL_SECTIONS,
     UNET_PRESETS,
     DeepLabDRNConfig,
@@ -24,8 +24,7 @@ from acdc_seg.config.networks import (
     ModelConfig,
     UNetConfig,
 )
-from acdc_seg.config.section import Section
-from acdc_seg.config.settings import (
+from acdc_seg.config.schema import (
     AugmentConfig,
     ClassesConfig,
     Config,
@@ -37,6 +36,7 @@ from acdc_seg.config.settings import (
     TrainConfig,
     split_pattern,
 )
+from acdc_seg.config.section import Section
 
 __all__ = [
     "MODEL_SECTIONS",

@@ -7,7 +7,7 @@ import yaml
 from pydantic import Field, ValidationError
 
 from acdc_seg.config.section import Section
-from acdc_seg.config.text import read_yaml
+from acdc_seg.config.yaml_text import read_yaml
 from acdc_seg.errors import ConfigError
 
 

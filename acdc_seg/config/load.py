@@ -10,11 +10,11 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from acdc_seg.config.messages import describe
-from acdc_seg.config.networks import MODEL_SECTIONS, UNET_PRESETS, ModelConfig, UNetConfig
+from acdc_seg.config.models import MODEL_SECTIONS, UNET_PRESETS, ModelConfig, UNetConfig
+from acdc_seg.config.schema import Config
 from acdc_seg.config.section import Section
-from acdc_seg.config.settings import Config
-from acdc_seg.config.text import Lines, parse_yaml, read_yaml
+from acdc_seg.config.validation import describe
+from acdc_seg.config.yaml_text import Lines, parse_yaml, read_yaml
 from acdc_seg.errors import ConfigError, did_you_mean
 
 

@@ -14,7 +14,7 @@ from monai.transforms import Compose, EnsureTyped, Resized
 
 from acdc_seg.config import AugmentConfig, ClassesConfig, DataConfig
 from acdc_seg.data.images import check_size, read_image, read_mask
-from acdc_seg.data.records import Record
+from acdc_seg.data.record import Record
 
 SHEAR_DEGREES = 16.7
 """The reference study's shear factor of 0.3 as an angle."""

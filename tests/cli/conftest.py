@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from acdc_seg.cli import app, data, ensemble, evaluate, models, submit, train, tune
-from acdc_seg.data.phantom import synthesize
+from acdc_seg.data.phantom.patients import synthesize
 
 MAIN = {
     "train": train.main,

@@ -12,8 +12,8 @@ import cv2
 import pytest
 import torch
 
-from acdc_seg.checkpoint import load_checkpoint, save_checkpoint
 from acdc_seg.config import with_overrides
+from acdc_seg.runs.checkpoint import load_checkpoint, save_checkpoint
 
 IMAGE = "train/image/patient001_0.png"
 MASK = "train/mask/patient001_0_mask.png"

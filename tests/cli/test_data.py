@@ -1,7 +1,7 @@
 import json
 from pathlib import Path
 
-from acdc_seg.data.paired import SPLITS
+from acdc_seg.data.readers.paired import SPLITS
 
 
 def prepared_sizes(command, folder: Path) -> str:

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import yaml
 
-from acdc_seg.checkpoint import load_checkpoint, save_checkpoint
 from acdc_seg.cli.ensemble import main
 from acdc_seg.config import with_overrides
 from acdc_seg.data.images import read_image
-from acdc_seg.predict import TTA, load_predictor
+from acdc_seg.inference.predictors import TTA, load_predictor
+from acdc_seg.runs.checkpoint import load_checkpoint, save_checkpoint
 
 TRAIN = (
     "--epochs",
@@ -132,7 +132,7 @@ def test_submissions_take_the_folder(command, choose, runs, kept):
 def test_folders_are_numbered_and_predictions_reused(choose, runs, monkeypatch):
     arguments = (*runs, "--tta", "none", "--no-largest", "--device", "cpu")
     assert choose(*arguments)[0] == 0
-    monkeypatch.setattr("acdc_seg.ensemble.units.load_predictor", None)
+    monkeypatch.setattr("acdc_seg.ensembling.candidates.load_predictor", None)
     code, out, _ = choose(*arguments)
     assert (code, "Wrote ensembles/ensemble-2/ensemble.yaml" in out) == (0, True)
     assert read_report("ensembles/ensemble") == read_report("ensembles/ensemble-2")

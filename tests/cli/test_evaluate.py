@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from acdc_seg.checkpoint import load_checkpoint, save_checkpoint
 from acdc_seg.config import with_overrides
 from acdc_seg.data.images import read_image, read_mask
-from acdc_seg.predict import load_predictor
+from acdc_seg.inference.predictors import load_predictor
+from acdc_seg.runs.checkpoint import load_checkpoint, save_checkpoint
 
 
 def read_scores(folder: Path) -> dict:
@@ -113,7 +113,8 @@ def test_precision_is_the_runs_unless_asked_for(
     save_checkpoint(trained / "best.pt", replace(checkpoint, config=config))
     given = []
     monkeypatch.setattr(
-        "acdc_seg.predict.resolve_precision", lambda name, device: given.append(name) or "fp32"
+        "acdc_seg.inference.predictors.resolve_precision",
+        lambda name, device: given.append(name) or "fp32",
     )
     assert command("evaluate", trained, "--precision", asked).code == 0
     assert given == [taken]

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from acdc_seg.checkpoint import load_checkpoint
 from acdc_seg.config import load_config
-from acdc_seg.data import sources
+from acdc_seg.data import source as sources
+from acdc_seg.runs.checkpoint import load_checkpoint
 
 RUN_FILES = {
     "config.yaml",

@@ -7,11 +7,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from acdc_seg.checkpoint import load_checkpoint
 from acdc_seg.cli import folds as cli_folds
 from acdc_seg.cli import train as cli_train
 from acdc_seg.config import load_config, with_overrides
 from acdc_seg.errors import ConfigError
+from acdc_seg.runs.checkpoint import load_checkpoint
 
 
 def read_history(run):
@@ -48,7 +48,9 @@ def test_all_folds_stopped_and_gone_on_with_are_the_straight_folds(
     """The second fold, of one patient, is interrupted in its second epoch; the first trains on that
     patient alone.
     """
-    monkeypatch.setattr("acdc_seg.conclude.write_report", lambda path, **content: path.touch())
+    monkeypatch.setattr(
+        "acdc_seg.training.finish.write_report", lambda path, **content: path.touch()
+    )
     arguments = ("--data", paired_folder, *tiny, "--folds", 2, "--fold", "all")
     straight = command("train", *arguments)
     assert (straight.code, straight.err) == (0, "")

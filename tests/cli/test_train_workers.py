@@ -13,9 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from acdc_seg.checkpoint import load_checkpoint
 from acdc_seg.cli.train import Monitor
-from acdc_seg.data import cache
+from acdc_seg.data import examples as cache
+from acdc_seg.runs.checkpoint import load_checkpoint
 
 WITH_WORKERS = ("data.num_workers=2", "train.save_seconds=0")
 

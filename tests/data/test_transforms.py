@@ -14,7 +14,7 @@ import torch.nn.functional as F
 
 from acdc_seg.config import AugmentConfig, ClassesConfig, DataConfig
 from acdc_seg.data import transforms
-from acdc_seg.data.records import Record
+from acdc_seg.data.record import Record
 from acdc_seg.data.transforms import Augment, fixed_transforms, load_example, normalize
 from acdc_seg.errors import DataError
 

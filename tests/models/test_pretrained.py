@@ -12,7 +12,6 @@ import pytest
 import torch
 from torch import nn
 
-from acdc_seg.checkpoint import Checkpoint, save_checkpoint
 from acdc_seg.config import load_config
 from acdc_seg.errors import CheckpointError, ConfigError
 from acdc_seg.models import pretrained
@@ -23,6 +22,7 @@ from acdc_seg.models.backbones.resnet import ResNet
 from acdc_seg.models.backbones.vgg import VGG16
 from acdc_seg.models.base import SegmentationModel
 from acdc_seg.models.pretrained import PUBLIC_WEIGHTS, PublicWeights, fetch, load_pretrained
+from acdc_seg.runs.checkpoint import Checkpoint, save_checkpoint
 
 CONTENT = bytes(range(256)) * 8  # 2048 bytes
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -1,0 +1,1 @@
+"""The synthetic cardiac phantom: patients, their hearts and bodies, and the scanner."""

@@ -1,0 +1,257 @@
+"""The embedded data: a synthetic ACDC tree of cardiac phantoms, for runs without data.
+
+Each patient is a function of the seed and the patient's number alone. Anatomy, motion and signal
+are schematic; file names, `Info.cfg`, spacings and matrix sizes are like those of ACDC (Bernard et
+al., IEEE TMI 2018).
+"""
+
+import gzip
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from acdc_seg.data.phantom.body import Body, Contrast, draw_contrast
+from acdc_seg.data.phantom.heart import Heart
+from acdc_seg.data.phantom.scanner import Geometry, HeartGrid, Scanner, label_map
+from acdc_seg.errors import DataError
+from acdc_seg.labels import GROUPS, PHASES
+
+SLICE_DISTANCES = (6.5, 8.0, 10.0)
+MIN_SLICES, MAX_SLICES = 6, 14
+CYCLE_SECONDS = 0.9
+"""One heartbeat: the time axis of cine files."""
+
+
+@dataclass(frozen=True, eq=False)
+class PhantomPatient:
+    """One synthetic patient.
+
+    `images` and `labels` hold an array `(X, Y, Z)` for "ED" and "ES": signal as int16 or float32,
+    labels as uint8 with 0 background, 1 RV, 2 MYO, 3 LV. `spacing` is (X, Y, Z) in mm, `info` what
+    `Info.cfg` says.
+    """
+
+    number: int
+    group: str
+    spacing: tuple[float, float, float]
+    info: dict[str, str]
+    images: dict[str, np.ndarray]
+    labels: dict[str, np.ndarray]
+
+
+def synthesize(
+    out: Path,
+    *,
+    num_patients: int = 40,
+    num_test_patients: int = 10,
+    seed: int = 0,
+    cine: bool = False,
+    on_patient: Callable[[int, int], None] | None = None,
+) -> list[Path]:
+    """Writes a synthetic ACDC tree, all of it or nothing, and returns the patients' folders.
+
+    Args:
+        out: Folder to make, with `training/` and `testing/` inside; it must not exist, or be empty.
+        num_patients: Training patients, numbered from 1; the groups take equal turns.
+        num_test_patients: Testing patients; their numbers go on.
+        seed: Same seed, same files, byte for byte.
+        cine: Also writes `patientNNN_4d.nii.gz` with all frames of the heart's cycle.
+        on_patient: Called with (done, total) after each patient.
+
+    Raises:
+        DataError: `out` holds files already or cannot be written, or a number is out of range.
+    """
+    total = num_patients + num_test_patients
+    if min(num_patients, num_test_patients, seed) < 0 or total == 0:
+        raise DataError(
+            f"num_patients={num_patients}, num_test_patients={num_test_patients}, seed={seed}: "
+            "none may be negative, and at least one patient is needed"
+        )
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise DataError(
+            f"{out}: already there and not an empty folder; remove it or choose another one"
+        )
+    folders = [
+        Path("training" if number <= num_patients else "testing") / f"patient{number:03d}"
+        for number in range(1, total + 1)
+    ]
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
+            tree = Path(scratch) / "tree"
+            for number, folder in enumerate(folders, start=1):
+                _write_patient(
+                    tree / folder,
+                    _Study(number, seed=seed, group=GROUPS[(number - 1) % len(GROUPS)]),
+                    cine=cine,
+                )
+                if on_patient is not None:
+                    on_patient(number, total)
+            if out.exists():
+                out.rmdir()
+            tree.rename(out)
+    except OSError as error:
+        raise DataError(
+            f"{out}: cannot be written ({error.strerror}); check the path, its permissions and "
+            "the free disk space"
+        ) from error
+    return [out / folder for folder in folders]
+
+
+def make_patient(number: int, *, seed: int, group: str) -> PhantomPatient:
+    """One patient in memory, with the arrays that `synthesize` would write.
+
+    Raises:
+        DataError: Unknown group.
+    """
+    if group not in GROUPS:
+        raise DataError(f"group '{group}' is unknown; choose from: {', '.join(GROUPS)}")
+    study = _Study(number, seed=seed, group=group)
+    frames = {
+        phase: study.frame(frame) for phase, frame in zip(PHASES, (study.ed, study.es), strict=True)
+    }
+    return PhantomPatient(
+        number=number,
+        group=group,
+        spacing=study.geometry.spacing,
+        info=study.info,
+        images={phase: image for phase, (image, _) in frames.items()},
+        labels={phase: labels for phase, (_, labels) in frames.items()},
+    )
+
+
+class _Study:
+    """One examination of one patient: any frame of the heart's cycle on demand."""
+
+    def __init__(self, number: int, *, seed: int, group: str) -> None:
+        self.number, self.seed = number, seed
+        rng = np.random.default_rng([seed, number])
+        self.num_frames = int(rng.integers(12, 36))
+        self.ed = 1 if rng.random() < 0.9 else int(rng.integers(2, 5))
+        self.es = self.ed + round(rng.uniform(0.33, 0.42) * self.num_frames)
+        self.info = {
+            "ED": str(self.ed),
+            "ES": str(self.es),
+            "Group": group,
+            "Height": f"{rng.normal(171, 9):.1f}",
+            "NbFrame": str(self.num_frames),
+            "Weight": f"{max(rng.normal(76, 13), 45):.1f}",
+        }
+        self.heart = Heart(group, rng)
+        self.geometry = _draw_geometry(self.heart, rng)
+        relaxed, contracted = (
+            self.heart.contours(self.geometry.depths, phase) for phase in (0.0, 1.0)
+        )
+        self.grid = HeartGrid(
+            self.geometry, reach=float(max(relaxed.fat.max(), contracted.fat.max())) + 4
+        )
+        contrast = draw_contrast(rng)
+        body = _draw_body(contrast, self.geometry, self.heart, float(relaxed.wall.max()), rng)
+        self.scanner = Scanner(body, contrast, self.geometry, rng)
+
+    def frame(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Image and labels `(X, Y, Z)` of a frame, counted from 1."""
+        tissues = self.grid.tissues(self.heart.contours(self.grid.depths, self._phase(number)))
+        image = self.scanner.image(
+            tissues, self.grid.box, np.random.default_rng([self.seed, self.number, number])
+        )
+        labels = label_map(tissues, image.shape, self.grid.box)
+        return image.transpose(1, 2, 0), labels.transpose(1, 2, 0)  # (Z, X, Y) -> (X, Y, Z)
+
+    def _phase(self, number: int) -> float:
+        """0 at end-diastole, 1 at end-systole, cosines between them."""
+        time = (number - self.ed) % self.num_frames
+        systole = self.es - self.ed
+        if time <= systole:
+            return 0.5 - 0.5 * np.cos(np.pi * time / systole)
+        return 0.5 + 0.5 * np.cos(np.pi * ((time - systole) / (self.num_frames - systole)) ** 0.8)
+
+
+def _draw_geometry(heart: Heart, rng: np.random.Generator) -> Geometry:
+    """Matrix, spacing and pose as scanners of ACDC have them; the base is the first slice or just
+    below.
+    """
+    fine = rng.random() < 0.03
+    pixel = round(
+        float(rng.uniform(0.7, 1.2) if fine else np.clip(rng.normal(1.52, 0.14), 1.3, 1.95)), 4
+    )
+    long = int(np.clip(rng.uniform(320, 390) / pixel, 200, 428)) // 2 * 2
+    short = int(np.clip(long * rng.uniform(0.72, 1), 154, 428)) // 2 * 2
+    matrix = (short, long) if rng.random() < 0.8 else (long, short)
+    depths = _draw_depths(heart, rng)
+    body_angle = rng.normal(0, 0.2)
+    tilt = rng.normal((-0.12, 0.05), 0.13)  # mm across per mm of depth
+    middle = np.array(matrix) * pixel * rng.uniform((0.41, 0.46), (0.5, 0.57))
+    centers = (
+        middle + (depths[:, None] - heart.length / 2) * tilt + rng.normal(0, 0.9, (len(depths), 2))
+    )
+    heart_angle = np.pi + body_angle - rng.uniform(-0.2, 0.8)
+    return Geometry(
+        matrix,
+        (pixel, pixel, float(depths[1] - depths[0])),
+        depths,
+        centers,
+        body_angle,
+        heart_angle,
+    )
+
+
+def _draw_depths(heart: Heart, rng: np.random.Generator) -> np.ndarray:
+    """Depths of 6 to 14 slices in mm that cover the heart, 6.5 to 10 mm apart."""
+    distance, first = rng.choice(SLICE_DISTANCES, p=(0.1, 0.1, 0.8)), rng.uniform(-1.0, 0.4)
+    covered = heart.length + 0.8 * heart.wall + rng.uniform(-8, 10)
+    if covered / distance - first > MAX_SLICES:
+        distance = max(SLICE_DISTANCES)
+    count = int(np.clip(np.ceil(covered / distance - first), MIN_SLICES, MAX_SLICES))
+    return np.asarray((np.arange(count) + first) * distance)
+
+
+def _draw_body(
+    contrast: Contrast, geometry: Geometry, heart: Heart, front: float, rng: np.random.Generator
+) -> np.ndarray:
+    """The scene around the heart `(Z, X, Y)`, in the body's own axes."""
+    pixel, middle = geometry.spacing[0], geometry.centers.mean(axis=0)
+    x = (np.arange(geometry.matrix[0]) * pixel - middle[0])[:, None]
+    y = (np.arange(geometry.matrix[1]) * pixel - middle[1])[None, :]
+    cosine, sine = np.cos(geometry.body_angle), np.sin(geometry.body_angle)
+    u, v = x * cosine + y * sine, y * cosine - x * sine  # (X, Y)
+    t = np.clip(geometry.depths / heart.length, 0, 1)
+    return Body(contrast, u, v, t, pixel=pixel, front=front).paint(rng)
+
+
+def _write_patient(folder: Path, study: _Study, *, cine: bool) -> None:
+    folder.mkdir(parents=True)
+    (folder / "Info.cfg").write_text(
+        "".join(f"{key}: {value}\n" for key, value in study.info.items()), encoding="ascii"
+    )
+    for frame in (study.ed, study.es):
+        image, labels = study.frame(frame)
+        _write_nifti(
+            folder / f"{folder.name}_frame{frame:02d}.nii.gz", image, study.geometry.spacing
+        )
+        _write_nifti(
+            folder / f"{folder.name}_frame{frame:02d}_gt.nii.gz", labels, study.geometry.spacing
+        )
+    if cine:
+        frames = np.stack(
+            [study.frame(number)[0] for number in range(1, study.num_frames + 1)], axis=-1
+        )
+        _write_nifti(
+            folder / f"{folder.name}_4d.nii.gz",
+            frames,
+            (*study.geometry.spacing, CYCLE_SECONDS / study.num_frames),
+        )
+
+
+def _write_nifti(path: Path, volume: np.ndarray, spacing: tuple[float, ...]) -> None:
+    """Writes `(X, Y, Z)` or `(X, Y, Z, frames)`; without a time stamp, so equal volumes give equal
+    files.
+    """
+    image = nib.Nifti1Image(volume, np.diag([-spacing[0], -spacing[1], spacing[2], 1.0]))
+    image.header.set_xyzt_units("mm", "sec")
+    image.header.set_zooms(spacing)
+    path.write_bytes(gzip.compress(image.to_bytes(), compresslevel=1, mtime=0))

@@ -1,0 +1,1 @@
+"""Data formats: each reads one layout of files into records."""

@@ -1,0 +1,1 @@
+"""Inference: images to class probabilities."""

@@ -1,0 +1,1 @@
+"""Metrics: overlap of predicted and true labels, and their summaries and tables."""

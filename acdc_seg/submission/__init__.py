@@ -1,0 +1,1 @@
+"""Submissions: run-length encoding and the Kaggle CSV."""

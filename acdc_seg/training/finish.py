@@ -1,0 +1,155 @@
+"""What a finished training leaves beside its checkpoints: scores and probabilities of the best
+weights, and the report.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from acdc_seg.config import Config, config_tree
+from acdc_seg.data.examples import Example, FileExamples
+from acdc_seg.data.source import Source
+from acdc_seg.evaluation import evaluate, score_image
+from acdc_seg.inference.predictors import Predictor, load_predictor, predict_labels
+from acdc_seg.inference.stored import store_probabilities
+from acdc_seg.metrics.scores import ImageScore, score_tree, summarize, write_csv, write_json
+from acdc_seg.report.figures import pick_cases, prediction_grid
+from acdc_seg.report.page import write_report
+from acdc_seg.runs.folder import Run
+
+PROBABILITIES = "probabilities"
+"""Folder of a run that `store_probabilities` writes those of its validation images to."""
+KEPT_BYTES = 200_000_000
+"""Probabilities larger than this are kept for folds only."""
+
+
+def conclude(
+    run: Run, config: Config, source: Source, history: Sequence[Mapping[str, Any]]
+) -> None:
+    """Writes report.html and, where images validate, metrics.csv, metrics.json and the
+    probabilities that best.pt gives them.
+
+    Images are read as they are needed, a batch at a time.
+    """
+    records, scores, figures = source.split("val"), None, {}
+    if records:
+        examples = FileExamples(records, data=config.data, classes=config.classes)
+        predictor = load_predictor(
+            run.best, device=config.train.device, precision=config.train.precision
+        )
+        scores = _score(run, config, predictor, examples)
+        chosen = {case: examples[index] for case, index in pick_cases(scores["images"]).items()}
+        figures = {
+            "Best, median and worst validation image": _draw_cases(config, predictor, chosen)
+        }
+    write_report(
+        run.folder / "report.html",
+        title=f"{run.folder.name}: {config.model.name} on {source.kind} data",
+        config=config_tree(config),
+        run=run.read_json(),
+        protocol=_protocol(config, source),
+        history=history,
+        scores=scores,
+        figures=figures,
+    )
+
+
+class _Scoring(Predictor):
+    """Hands on what a predictor gives and scores it against the masks of the examples that it is
+    given in turn.
+    """
+
+    def __init__(self, predictor: Predictor, examples: Sequence[Example]) -> None:
+        self.predictor, self.classes, self.channels = (
+            predictor,
+            predictor.classes,
+            predictor.channels,
+        )
+        self.examples, self.rows = iter(examples), list[ImageScore]()
+
+    def predict_batch(self, images: torch.Tensor) -> torch.Tensor:
+        probabilities = self.predictor.predict_batch(images)
+        for labels, (record, _, mask) in zip(
+            probabilities.argmax(1).to(torch.uint8).cpu(), self.examples, strict=False
+        ):
+            self.rows.append(score_image(labels.numpy(), mask.numpy(), record, self.classes))
+        return probabilities
+
+
+def _score(
+    run: Run, config: Config, predictor: Predictor, examples: FileExamples
+) -> dict[str, Any]:
+    """Writes metrics.csv and metrics.json, and gives the content of the latter.
+
+    The probabilities behind them are kept on the way where they are small or out of fold.
+    """
+    size, batch_size = (
+        np.dtype(np.float16).itemsize * len(config.classes.names),
+        config.train.batch_size,
+    )
+    if config.data.fold is None and len(examples) * examples[0][2].numel() * size > KEPT_BYTES:
+        rows = evaluate(predictor, examples.records, data=config.data, batch_size=batch_size)
+    else:
+        scoring = _Scoring(predictor, examples)
+        store_probabilities(
+            run.folder / PROBABILITIES,
+            scoring,
+            examples.records,
+            checkpoint=run.best,
+            batch_size=batch_size,
+        )
+        rows = scoring.rows
+    summary = summarize(rows)
+    write_csv(run.folder / "metrics.csv", rows)
+    write_json(run.folder / "metrics.json", rows, summary)
+    return score_tree(rows, summary)
+
+
+def _protocol(config: Config, source: Source) -> dict[str, str]:
+    described = {}
+    for split in ("train", "val"):
+        records = source.split(split)
+        described[split] = (
+            f"{len(records)} images of {len({record.patient for record in records})} patients"
+            if records
+            else "none"
+        )
+    return {
+        "Data": "synthetic phantom; its scores say nothing about real hearts"
+        if source.kind == "phantom"
+        else str(source.root),
+        "Split": _split_rule(config),
+        "Training": described["train"],
+        "Validation": described["val"],
+        "Checkpoint": "the epoch with the best validation foreground Dice"
+        if source.split("val")
+        else "the last epoch",
+        "Seed": str(config.seed),
+    }
+
+
+def _split_rule(config: Config) -> str:
+    """Who validates, in words."""
+    if config.data.fold == "none":
+        return "train and val together; nothing validates"
+    if config.data.folds is None:
+        return "by patient"
+    return (
+        f"by patient: fold {config.data.fold} (counted from 0) of {config.data.folds}, seed "
+        f"{config.data.split_seed}"
+    )
+
+
+def _draw_cases(config: Config, predictor: Predictor, cases: Mapping[str, Example]) -> Figure:
+    images = [image.numpy() for _, image, _ in cases.values()]
+    return prediction_grid(
+        images,
+        list(predict_labels(predictor, images, batch_size=1)),
+        [mask.numpy() for *_, mask in cases.values()],
+        colors=config.classes.colors,
+        names=config.classes.names,
+        titles=[f"{case}\n{record.id}" for case, (record, *_) in cases.items()],
+    )

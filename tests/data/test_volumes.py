@@ -1,0 +1,239 @@
+import gzip
+import tracemalloc
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from acdc_seg.data.volumes import read_volume
+from acdc_seg.errors import DataError
+
+
+def save(path: Path, voxels: np.ndarray, *, spacing=(1.5, 1.25, 10.0), origin=0.0) -> Path:
+    affine = np.diag([*spacing, 1.0])
+    affine[:3, 3] = origin
+    nib.save(nib.Nifti1Image(voxels, affine), path)
+    return path
+
+
+@pytest.fixture
+def pair(tmp_path):
+    """Image and label files of 4 x 3 x 2 voxels."""
+    image = save(tmp_path / "image.nii.gz", np.arange(24, dtype=np.int16).reshape(4, 3, 2))
+    label = save(tmp_path / "label.nii.gz", (np.arange(24) % 4).astype(np.uint8).reshape(4, 3, 2))
+    return image, label
+
+
+def test_values_types_and_spacing(pair):
+    volume = read_volume(*pair)
+    assert volume.spacing == (1.5, 1.25, 10.0)
+    assert (volume.image.dtype, volume.image.shape) == (np.float32, (4, 3, 2))
+    assert (volume.label.dtype, volume.label.shape) == (np.uint8, (4, 3, 2))
+    assert volume.image[3, 2, 1] == 23
+    assert volume.label[3, 2, 1] == 3
+
+
+def test_without_label_uncompressed_and_one_frame_in_four_dimensions(tmp_path):
+    path = save(tmp_path / "image.nii", np.ones((4, 3, 2, 1), np.float32))
+    volume = read_volume(path, None)
+    assert volume.image.shape == (4, 3, 2)
+    assert volume.label is None
+
+
+def test_scale_slope_is_applied(tmp_path):
+    image = nib.Nifti1Image(np.full((2, 2, 2), 1.5), np.eye(4))
+    image.set_data_dtype(np.int16)
+    nib.save(image, tmp_path / "image.nii.gz")
+    assert np.allclose(read_volume(tmp_path / "image.nii.gz", None).image, 1.5, atol=1e-3)
+
+
+def test_float_labels_that_are_whole_numbers(pair):
+    save(pair[1], np.full((4, 3, 2), 2.0))
+    assert (read_volume(*pair).label == 2).all()
+
+
+@pytest.mark.parametrize("kept", [0, 10, 60, -4])
+def test_truncated_file(pair, kept):
+    pair[0].write_bytes(pair[0].read_bytes()[:kept])
+    with pytest.raises(
+        DataError,
+        match=r"image.nii.gz: not a readable NIfTI file, truncated or damaged .*copy it again",
+    ):
+        read_volume(*pair)
+
+
+def test_flipped_bit_fails_the_checksum(pair):
+    content = bytearray(pair[0].read_bytes())
+    content[-8] ^= 1
+    pair[0].write_bytes(content)
+    with pytest.raises(DataError, match="truncated or damaged"):
+        read_volume(*pair)
+
+
+def test_truncated_inside_the_voxels_of_an_uncompressed_file(tmp_path):
+    path = save(tmp_path / "image.nii", np.ones((4, 3, 2), np.float32))
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(DataError, match="truncated or damaged"):
+        read_volume(path, None)
+
+
+def test_missing_file(pair):
+    pair[1].unlink()
+    with pytest.raises(DataError, match=r"label.nii.gz: the file is missing"):
+        read_volume(*pair)
+
+
+def test_text_named_nifti(tmp_path):
+    (tmp_path / "image.nii").write_text("no image " * 100)
+    with pytest.raises(DataError, match="not a readable NIfTI file"):
+        read_volume(tmp_path / "image.nii", None)
+
+
+def test_absurd_header_is_refused_before_loading(pair):
+    header = bytearray(gzip.decompress(pair[0].read_bytes()))
+    header[42:48] = np.array([30000, 30000, 30000], "<i2").tobytes()
+    pair[0].write_bytes(gzip.compress(bytes(header)))
+    with pytest.raises(
+        DataError,
+        match=r"the header claims \(30000, 30000, 30000\) voxels, 50291.4 GiB; it is damaged",
+    ):
+        read_volume(*pair)
+
+
+@pytest.mark.parametrize(
+    ("offset", "told"), [(1e9, "1,000,000,000"), (np.inf, "inf"), (np.nan, "nan")]
+)
+def test_voxels_far_behind_the_header_are_refused(pair, offset, told):
+    content = bytearray(gzip.decompress(pair[0].read_bytes()))
+    content[108:112] = np.array([offset], "<f4").tobytes()
+    pair[0].write_bytes(gzip.compress(bytes(content)))
+    with pytest.raises(
+        DataError,
+        match=rf"image.nii.gz: the header claims that voxels begin at byte {told}; it is damaged",
+    ):
+        read_volume(*pair)
+
+
+def test_a_stream_that_goes_on_after_its_voxels_is_not_read_to_the_end(pair):
+    content = gzip.decompress(pair[0].read_bytes())
+    bomb = gzip.compress(content + bytes(300_000_000), compresslevel=1)
+    assert len(bomb) < 2_000_000
+    pair[0].write_bytes(bomb)
+    tracemalloc.start()
+    try:
+        with pytest.raises(
+            DataError, match=r"image.nii.gz: goes on after the 400 bytes that its header claims"
+        ):
+            read_volume(*pair)
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+@pytest.mark.parametrize("extended", [False, True])
+def test_both_versions_with_extensions_and_a_few_bytes_behind(tmp_path, ending, kind, extended):
+    nifti = kind(np.arange(24, dtype=">i2").reshape(4, 3, 2), np.diag([1.5, 1.25, 10, 1]))
+    if extended:
+        nifti.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"hello " * 200))
+    path = tmp_path / f"image{ending}"
+    nib.save(nifti, path)
+    content = gzip.decompress(path.read_bytes()) if ending == ".nii.gz" else path.read_bytes()
+    path.write_bytes(
+        gzip.compress(content + bytes(100)) if ending == ".nii.gz" else content + bytes(100)
+    )
+    volume = read_volume(path, None)
+    assert volume.image.ravel().tolist() == list(range(24))
+    assert volume.spacing == (1.5, 1.25, 10)
+
+
+@pytest.mark.parametrize("bad", [0.0, -1.5, np.nan])
+def test_voxel_size_must_be_positive(pair, bad, capfd):
+    content = bytearray(gzip.decompress(pair[0].read_bytes()))
+    content[80:84] = np.array([bad], "<f4").tobytes()
+    pair[0].write_bytes(gzip.compress(bytes(content)))
+    with pytest.raises(
+        DataError, match=rf"image.nii.gz: the voxel size \({bad:g}, 1.25, 10\) mm must be positive"
+    ):
+        read_volume(*pair)
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (4, 3, 2, 5)])
+def test_single_slice_and_cine(tmp_path, shape):
+    path = save(tmp_path / "image.nii.gz", np.ones(shape, np.float32))
+    with pytest.raises(DataError, match=r"expected \(X, Y, Z\)"):
+        read_volume(path, None)
+
+
+def test_colour_volume(tmp_path):
+    path = save(
+        tmp_path / "image.nii.gz", np.zeros((4, 3, 2), [("R", "u1"), ("G", "u1"), ("B", "u1")])
+    )
+    with pytest.raises(DataError, match="expected integers or real numbers"):
+        read_volume(path, None)
+
+
+def test_shape_mismatch(pair):
+    save(pair[1], np.zeros((4, 3, 3), np.uint8))
+    with pytest.raises(
+        DataError,
+        match=r"label.nii.gz: the labels have shape \(4, 3, 3\), image.nii.gz has \(4, 3, 2\)",
+    ):
+        read_volume(*pair)
+
+
+def test_spacing_mismatch(pair):
+    save(pair[1], np.zeros((4, 3, 2), np.uint8), spacing=(1.5, 1.5, 10.0))
+    with pytest.raises(
+        DataError,
+        match=r"label.nii.gz: voxels are \(1.5, 1.5, 10.0\) mm, those of image.nii.gz are \(1.5, "
+        r"1.25, 10.0\)",
+    ):
+        read_volume(*pair)
+
+
+def test_affine_mismatch(pair):
+    save(pair[1], np.zeros((4, 3, 2), np.uint8), origin=7.5)
+    with pytest.raises(
+        DataError,
+        match=r"label.nii.gz: position or orientation \(affine\) differs from image.nii.gz by up "
+        r"to 7.5",
+    ):
+        read_volume(*pair)
+
+
+def test_unknown_labels_are_counted(pair):
+    label = np.zeros((4, 3, 2), np.int16)
+    label[0, 0, 0], label[1], label[2, 0, 0] = 4, 300, -1
+    save(pair[1], label)
+    with pytest.raises(
+        DataError,
+        match=r"label -1 \(1 voxels\), 4 \(1 voxels\), 300 \(6 voxels\) is no class, the classes "
+        r"are \[0, 1, 2, 3\]",
+    ):
+        read_volume(*pair)
+
+
+def test_fractions_and_nan_are_no_labels(pair):
+    label = np.zeros((4, 3, 2), np.float32)
+    label[0, 0, 0], label[0, 0, 1] = 0.5, np.nan
+    save(pair[1], label)
+    with pytest.raises(DataError, match=r"label 0.5 \(1 voxels\), nan \(1 voxels\)"):
+        read_volume(*pair)
+
+
+def test_allowed_values_are_the_caller_s(pair):
+    save(pair[1], np.full((4, 3, 2), 85, np.uint8))
+    assert read_volume(*pair, label_values=(0, 85, 170, 255)).label[0, 0, 0] == 85
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_not_finite_image(pair, value):
+    image = np.ones((4, 3, 2), np.float32)
+    image[0, :2, 0] = value
+    save(pair[0], image)
+    with pytest.raises(DataError, match=r"image.nii.gz: 2 voxels are NaN or infinite"):
+        read_volume(*pair)

@@ -1,0 +1,242 @@
+import numpy as np
+import pytest
+
+from acdc_seg.config import ClassesConfig
+from acdc_seg.data.images import IGNORE_INDEX
+from acdc_seg.data.record import Record
+from acdc_seg.ensembling.selection import (
+    Panel,
+    Selection,
+    best_single,
+    foreground_dice,
+    greedy,
+    most_probable,
+    patient_bootstrap,
+    with_largest,
+)
+from acdc_seg.errors import ConfigError
+from acdc_seg.metrics.scores import overlap_rows, summarize
+
+TWO = ClassesConfig(names=("background", "heart"), values=(0, 1), colors=((0, 0, 0), (255, 0, 0)))
+
+
+def heart(*rows):
+    """Probabilities (2, H, W), float16, of an image whose heart has these."""
+    values = np.array(rows, np.float32)
+    return np.stack([1 - values, values]).astype(np.float16)
+
+
+def panel_of(candidates, truths, classes=TWO):
+    records = [
+        Record(f"image{number}", None, None, f"patient{number}") for number in range(len(truths))
+    ]
+    return Panel(
+        candidates,
+        [np.array(truth, np.uint8) for truth in truths],
+        records=records,
+        classes=classes,
+    )
+
+
+def everywhere(panel):
+    return np.ones(len(panel.truths), bool)
+
+
+def random_panel(rng, num_images=6, num_candidates=4, classes=None):
+    classes = classes or ClassesConfig()
+    shapes = [(int(rng.integers(5, 9)), 7) for _ in range(num_images)]
+    truths = [rng.integers(0, 4, shape) * (rng.random(shape) < 0.5) for shape in shapes]
+    right = [np.arange(4)[:, None, None] == truth for truth in truths]
+    candidates = [
+        [
+            (
+                0.8 * rng.dirichlet(np.ones(4), each.shape[1:]).transpose(2, 0, 1) + 0.2 * each
+            ).astype(np.float16)
+            for each in right
+        ]
+        for _ in range(num_candidates)
+    ]
+    return panel_of(candidates, truths, classes)
+
+
+A = heart([0.9, 0.4, 0.1, 0.1])  # finds the left pixel of the heart: Dice 2 * 1 / (1 + 2)
+B = heart([0.4, 0.9, 0.4, 0.4])  # finds the right one; with A both: Dice 1
+C = heart([0.8, 0.1, 0.8, 0.1])  # finds one and invents one: Dice 2 * 1 / (2 + 2)
+TRUTH = [[1, 1, 0, 0]]
+
+
+def test_complementary_members_are_picked():
+    panel = panel_of([[C], [A], [B]], [TRUTH])
+    assert best_single(panel, images=everywhere(panel)) == Selection((0, 1, 0))
+    np.testing.assert_allclose(
+        [panel.quick_scores(values)[0] for values in panel.disputed], [1 / 2, 2 / 3, 2 / 3]
+    )
+    chosen = greedy(panel, images=everywhere(panel))
+    assert chosen == Selection((0, 1, 1))
+    assert panel.scores(chosen).tolist() == [1.0]
+    (row,) = panel.rows(chosen)
+    assert (row.id, row.patient, row.dice) == ("image0", "patient0", {"heart": 1.0})
+
+
+def test_weights_are_how_often_a_member_was_taken():
+    """A alone has 3 of 5 heart pixels (Dice 6/8), A + B 4 (8/9), 2 A + B all."""
+    a = heart([0.45, 0.65, 0.45, 0.65, 0.65, 0.1])
+    b = heart([0.9, 0.3, 0.9, 0.4, 0.4, 0.1])
+    panel = panel_of([[a], [b]], [[[1, 1, 1, 1, 1, 0]]])
+    for rounds, counts, dice in (
+        (1, (1, 0), 6 / 8),
+        (2, (1, 1), 8 / 9),
+        (3, (2, 1), 1.0),
+        (25, (2, 1), 1.0),
+    ):
+        chosen = greedy(panel, images=everywhere(panel), rounds=rounds)
+        assert chosen.counts == counts
+        np.testing.assert_allclose(panel.scores(chosen), [dice])
+
+
+def test_a_member_that_harms_as_an_equal_is_found_as_the_smaller_part():
+    """A has 2 of 3 heart pixels (Dice 4/5); A + B has 1 (2/4), 2 A + B all."""
+    a = heart([0.75, 0.75, 0.45, 0.1])
+    b = heart([0.1, 0.1, 0.65, 0.2])
+    panel = panel_of([[a], [b]], [[[1, 1, 1, 0]]])
+    np.testing.assert_allclose(
+        [panel.scores(Selection(counts))[0] for counts in ((1, 0), (1, 1), (2, 1))],
+        [4 / 5, 2 / 4, 1],
+    )
+    assert greedy(panel, images=everywhere(panel), rounds=2) == Selection((1, 0))
+    assert greedy(panel, images=everywhere(panel)) == Selection((2, 1))
+
+
+def test_copies_of_one_model_add_nothing():
+    panel = panel_of([[A], [A], [A]], [TRUTH])
+    assert (
+        greedy(panel, images=everywhere(panel))
+        == best_single(panel, images=everywhere(panel))
+        == Selection((1, 0, 0))
+    )
+    assert panel.disputed.shape == (3, 2, 0)
+
+
+def test_only_the_given_images_choose():
+    """On the first image C is perfect, on the second A."""
+    panel = panel_of([[A, A], [C, C]], [[[1, 0, 1, 0]], [[1, 0, 0, 0]]])
+    assert best_single(panel, images=np.array([False, True])).counts == (1, 0)
+    assert best_single(panel, images=np.array([True, False])).counts == (0, 1)
+    assert greedy(panel, images=np.array([True, False])).counts == (0, 1)
+
+
+def test_largest_regions_are_kept_only_where_that_helps():
+    speck = heart([0.9, 0.9, 0.1, 0.1, 0.9])  # truth has no speck: Dice 4 / 5 with it, 1 without
+    panel = panel_of([[speck]], [[[1, 1, 0, 0, 0]]])
+    assert greedy(panel, images=everywhere(panel)) == Selection((1,), ("heart",))
+    assert greedy(panel, images=everywhere(panel), largest=False) == Selection((1,))
+    np.testing.assert_allclose(
+        [panel.scores(Selection((1,), keep))[0] for keep in ((), ("heart",))], [4 / 5, 1]
+    )
+    two_parts = panel_of([[speck]], [[[1, 1, 0, 0, 1]]])
+    assert with_largest(two_parts, Selection((1,)), images=everywhere(two_parts)) == Selection((1,))
+
+
+def test_each_class_is_decided_on_its_own():
+    """Class a has a speck that is wrong, class b one that is right."""
+    three = ClassesConfig(
+        names=("background", "a", "b"), values=(0, 1, 2), colors=((0, 0, 0), (1, 1, 1), (2, 2, 2))
+    )
+    labels = np.array([[1, 1, 0, 1, 0, 2, 2, 0, 2]])
+    predicted = np.where(np.arange(3)[:, None, None] == labels, 0.8, 0.1).astype(np.float16)
+    panel = panel_of([[predicted]], [[[1, 1, 0, 0, 0, 2, 2, 0, 2]]], three)
+    assert greedy(panel, images=everywhere(panel)) == Selection((1,), ("a",))
+
+
+def test_quick_scores_are_the_packages_own():
+    rng = np.random.default_rng(0)
+    for classes in (ClassesConfig(), ClassesConfig(ignore_value=9)):
+        panel = random_panel(rng, classes=classes)
+        if classes.ignore_value is not None:
+            panel.truths[0][2:4] = IGNORE_INDEX
+            panel = Panel(panel.candidates, panel.truths, records=panel.records, classes=classes)
+        assert 0 < panel.disputed.shape[2] < sum(truth.size for truth in panel.truths)
+        for counts in ((1, 0, 0, 0), (2, 1, 0, 3), (1, 1, 1, 1)):
+            total = np.tensordot(np.array(counts, np.float32), panel.disputed.astype(np.float32), 1)
+            chosen = Selection(counts)
+            np.testing.assert_allclose(panel.quick_scores(total), panel.scores(chosen), atol=1e-12)
+            np.testing.assert_allclose(
+                panel.scores(chosen).mean(), summarize(panel.rows(chosen)).dice
+            )
+
+
+def test_dice_of_counts_follows_the_policy_for_empty_masks():
+    rng = np.random.default_rng(0)
+    pairs = [
+        (rng.integers(0, top, 20), rng.integers(0, other, 20))
+        for top in (1, 2, 3, 4)
+        for other in (1, 2, 3, 4)
+    ]
+    names = ClassesConfig().names
+    confusion = np.zeros((len(pairs), 4, 4), int)
+    for number, (predicted, truth) in enumerate(pairs):
+        np.add.at(confusion[number], (truth, predicted), 1)
+    expected = [
+        np.mean(list(overlap_rows(predicted, truth, id="", classes=names).dice.values()))
+        for predicted, truth in pairs
+    ]
+    np.testing.assert_allclose(foreground_dice(confusion), expected)
+    assert {0.0, 1.0} < set(expected)
+
+
+def test_each_round_takes_the_best_of_all_ways_to_go_on():
+    panel = random_panel(np.random.default_rng(4))
+    images = everywhere(panel)
+    one, two = (
+        greedy(panel, images=images, rounds=rounds, largest=False).counts for rounds in (1, 2)
+    )
+    assert (sum(one), sum(two)) == (1, 2)
+    pairs = [Selection(tuple(np.array(one) + row)) for row in np.eye(4, dtype=int)]
+    assert panel.scores(Selection(two)).mean() == max(panel.scores(pair).mean() for pair in pairs)
+
+
+def test_ties_go_to_the_first_class_as_in_argmax():
+    values = np.random.default_rng(0).integers(0, 3, (4, 200)).astype(np.float32)
+    np.testing.assert_array_equal(most_probable(values), values.argmax(0))
+
+
+def test_no_rounds_are_refused():
+    with pytest.raises(ConfigError, match="0 rounds choose nothing; give 1 or more"):
+        greedy(panel_of([[A]], [TRUTH]), images=np.array([True]), rounds=0)
+
+
+def test_the_interval_of_a_constant_difference_is_that_constant():
+    np.testing.assert_allclose(
+        patient_bootstrap(np.full(7, 0.125), list("aabbbcd")), (0.125, 0.125)
+    )
+    assert patient_bootstrap(np.zeros(3), list("abc")) == (0.0, 0.0)
+
+
+def test_patients_are_drawn_not_images():
+    """Draws of patients a and b: twice a gives 0, twice b 1 (a quarter each), both (3 * 0 + 1 * 1)
+    / 4.
+    """
+    assert patient_bootstrap(np.array([0.0, 0.0, 0.0, 1.0]), list("aaab")) == (0.0, 1.0)
+    means = {
+        round(
+            patient_bootstrap(np.array([0.0, 0.0, 0.0, 1.0]), list("aaab"), resamples=1, seed=seed)[
+                0
+            ],
+            9,
+        )
+        for seed in range(30)
+    }
+    assert means == {0.0, 0.25, 1.0}
+
+
+def test_the_interval_repeats_with_its_seed_and_narrows_with_patients():
+    rng = np.random.default_rng(0)
+    few, many = rng.normal(0.1, 1, 10), rng.normal(0.1, 1, 1000)
+    assert (
+        patient_bootstrap(few, range(10), seed=3)
+        == patient_bootstrap(few, range(10), seed=3)
+        != patient_bootstrap(few, range(10), seed=4)
+    )
+    low, high = patient_bootstrap(many, range(1000))
+    assert low == pytest.approx(many.mean() - 1.96 / 1000**0.5, abs=0.01)
+    assert high == pytest.approx(many.mean() + 1.96 / 1000**0.5, abs=0.01)

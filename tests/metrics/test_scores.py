@@ -1,0 +1,158 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from acdc_seg.errors import DataError
+from acdc_seg.metrics.scores import (
+    EMPTY_POLICY,
+    format_table,
+    overlap_rows,
+    summarize,
+    write_csv,
+    write_json,
+    write_text,
+)
+
+CLASSES = ("background", "rv", "myo", "lv")
+
+TRUTH = np.array([[0, 1, 1], [0, 2, 2]])  # rv 2 pixels, myo 2, lv 0
+PREDICTION = np.array([[0, 1, 2], [1, 2, 2]])  # rv 2 pixels, 1 common; myo 3, 2 common; lv 0
+
+
+def test_dice_and_iou_by_hand():
+    row = overlap_rows(PREDICTION, TRUTH, id="cmr1", classes=CLASSES, patient="1", phase="ED")
+    assert (row.id, row.patient, row.phase) == ("cmr1", "1", "ED")
+    assert row.dice == pytest.approx({"rv": 2 / 4, "myo": 4 / 5, "lv": 1})
+    assert row.iou == pytest.approx({"rv": 1 / 3, "myo": 2 / 3, "lv": 1})
+    assert row.truth_size == {"rv": 2, "myo": 2, "lv": 0}
+    assert row.prediction_size == {"rv": 2, "myo": 3, "lv": 0}
+
+
+@pytest.mark.parametrize(("prediction", "truth"), [([[3, 0]], [[0, 0]]), ([[0, 0]], [[3, 0]])])
+def test_a_class_empty_on_one_side_scores_zero(prediction, truth):
+    row = overlap_rows(np.array(prediction), np.array(truth), id="a", classes=CLASSES)
+    assert (row.dice["lv"], row.iou["lv"]) == (0, 0)
+    assert (row.dice["rv"], row.iou["rv"]) == (1, 1)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int64])
+def test_volumes_of_any_integer_type_count_like_images(dtype):
+    volume = np.stack([PREDICTION, TRUTH], axis=-1).astype(dtype)  # (X, Y, 2)
+    row = overlap_rows(
+        volume, np.stack([TRUTH, TRUTH], axis=-1).astype(np.uint8), id="v", classes=CLASSES
+    )
+    assert row.dice == pytest.approx({"rv": 2 * 3 / 8, "myo": 2 * 4 / 9, "lv": 1})
+
+
+def test_many_classes_do_not_overflow_a_byte():
+    labels = np.arange(250, dtype=np.uint8).reshape(10, 25)
+    row = overlap_rows(labels, labels, id="a", classes=[f"c{i}" for i in range(250)])
+    assert set(row.dice.values()) == {1.0}
+    assert set(row.truth_size.values()) == {1}
+
+
+def test_ignored_pixels_count_on_neither_side():
+    truth = np.array([[255, 1, 1], [255, 2, 2]], dtype=np.uint8)
+    row = overlap_rows(PREDICTION, truth, id="a", classes=CLASSES, ignore_index=255)
+    assert row.dice == pytest.approx({"rv": 2 / 3, "myo": 4 / 5, "lv": 1})
+    assert row.prediction_size["rv"] == 1
+
+
+@pytest.mark.parametrize(
+    ("prediction", "truth", "message"),
+    [
+        (
+            np.zeros((2, 3), int),
+            np.zeros((3, 2), int),
+            r"cmr7: the prediction is \(2, 3\), the truth \(3, 2\)",
+        ),
+        (
+            np.full((2, 2), 4),
+            np.zeros((2, 2), int),
+            "cmr7: the prediction holds values 4 to 4; class indices are 0 to 3",
+        ),
+        (np.zeros((2, 2), int), np.full((2, 2), 255), "cmr7: the truth holds values 255"),
+        (np.full((2, 2), -1), np.zeros((2, 2), int), "values -1 to -1"),
+        (np.zeros((2, 2)), np.zeros((2, 2), int), "array of float64"),
+    ],
+)
+def test_ill_arrays_are_named(prediction, truth, message):
+    with pytest.raises(DataError, match=message):
+        overlap_rows(prediction, truth, id="cmr7", classes=CLASSES)
+
+
+def two_rows():
+    return [
+        overlap_rows(PREDICTION, TRUTH, id="cmr1", classes=CLASSES, patient="1"),
+        overlap_rows(np.zeros_like(TRUTH), TRUTH, id="cmr2", classes=CLASSES, patient="1"),
+    ]
+
+
+def test_summary_is_the_mean_over_images_and_classes():
+    summary = summarize(two_rows())
+    assert summary.n == 2
+    assert summary.dice == pytest.approx((0.5 + 0.8 + 1 + 0 + 0 + 1) / 6)
+    assert summary.iou == pytest.approx((1 / 3 + 2 / 3 + 1 + 0 + 0 + 1) / 6)
+    rv, lv = summary.classes["rv"], summary.classes["lv"]
+    assert (rv.n, rv.dice_mean, rv.dice_std) == pytest.approx((2, 0.25, 0.25))
+    assert (rv.iou_mean, rv.iou_std) == pytest.approx((1 / 6, 1 / 6))
+    assert (rv.num_empty_truth, rv.num_empty_prediction) == (0, 1)
+    assert (lv.num_empty_truth, lv.num_empty_prediction) == (2, 2)
+
+
+def test_nothing_to_summarize():
+    with pytest.raises(DataError, match="no image has a truth mask"):
+        summarize([])
+
+
+def test_csv_columns_and_values(tmp_path):
+    write_csv(tmp_path / "new" / "metrics.csv", two_rows())
+    assert b"\r" not in (tmp_path / "new" / "metrics.csv").read_bytes()
+    with (tmp_path / "new" / "metrics.csv").open(encoding="utf-8", newline="") as file:
+        first, second = csv.DictReader(file)
+    assert list(first)[:7] == ["id", "patient", "phase", "dice_rv", "dice_myo", "dice_lv", "iou_rv"]
+    assert (first["dice_rv"], first["dice_myo"], first["truth_size_rv"]) == (
+        "0.500000",
+        "0.800000",
+        "2",
+    )
+    assert (second["id"], second["dice_rv"], second["prediction_size_rv"]) == (
+        "cmr2",
+        "0.000000",
+        "0",
+    )
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+a", "-a", "@sum", "\ta"])
+def test_csv_neutralises_formulas(tmp_path, name):
+    write_csv(tmp_path / "a.csv", [overlap_rows(TRUTH, TRUTH, id=name, classes=CLASSES)])
+    with (tmp_path / "a.csv").open(encoding="utf-8", newline="") as file:
+        assert [line["id"] for line in csv.DictReader(file)] == [f"'{name}"]
+
+
+def test_json_holds_policy_headline_and_rows(tmp_path):
+    rows = two_rows()
+    write_json(tmp_path / "metrics.json", rows, summarize(rows))
+    content = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
+    assert content["empty_policy"] == EMPTY_POLICY
+    assert (content["n"], content["dice"]) == (2, pytest.approx(0.55))
+    assert content["classes"]["rv"]["dice_mean"] == pytest.approx(0.25)
+    assert [image["id"] for image in content["images"]] == ["cmr1", "cmr2"]
+
+
+def test_table_names_classes_policy_and_n():
+    table = format_table(summarize(two_rows())).splitlines()
+    assert table[1].split() == ["rv", "0.2500", "±", "0.2500", "0.1667", "±", "0.1667", "0", "1"]
+    assert table[4].split() == ["foreground", "0.5500", "0.5000"]
+    assert table[-1] == f"n = 2 images. {EMPTY_POLICY}"
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path):
+    path = tmp_path / "metrics.csv"
+    write_text(path, "old")
+    (tmp_path / ".metrics.csv.partial").mkdir()
+    with pytest.raises(DataError, match=r"metrics\.csv: cannot write"):
+        write_text(path, "new")
+    assert path.read_text() == "old"

@@ -1,0 +1,62 @@
+import pytest
+import torch
+
+from acdc_seg.errors import ConfigError
+from acdc_seg.runtime.device import DTYPES, resolve_device, resolve_precision
+
+CPU = torch.device("cpu")
+
+
+def test_cpu_is_everywhere():
+    assert resolve_device("cpu") == CPU
+
+
+@pytest.mark.parametrize(
+    ("has_cuda", "has_mps", "expected"),
+    [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")],
+)
+def test_auto_takes_a_gpu_when_there_is_one(monkeypatch, has_cuda, has_mps, expected):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: has_mps)
+    assert resolve_device("auto").type == expected
+
+
+def test_a_device_that_is_not_here_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="'cuda' is not on this machine; use auto or cpu"):
+        resolve_device("cuda")
+
+
+def test_unknown_names_list_what_there_is():
+    with pytest.raises(
+        ConfigError, match="device 'gpu' is unknown; choose from: auto, cuda, mps, cpu"
+    ):
+        resolve_device("gpu")
+    with pytest.raises(
+        ConfigError, match="precision 'fp8' is unknown; choose from: auto, fp32, bf16, fp16"
+    ):
+        resolve_precision("fp8", CPU)
+
+
+@pytest.mark.parametrize("name", ["fp32", "bf16"])
+def test_a_named_precision_is_taken(name):
+    assert resolve_precision(name, CPU) == name
+    assert name in DTYPES
+
+
+def test_half_precision_needs_a_gpu():
+    with pytest.raises(ConfigError, match="fp16 needs a GPU; use bf16 or fp32 on the CPU"):
+        resolve_precision("fp16", CPU)
+    assert resolve_precision("fp16", torch.device("cuda")) == "fp16"
+
+
+@pytest.mark.parametrize(("native", "expected"), [(True, "bf16"), (False, "fp32")])
+def test_auto_takes_bf16_where_it_is_native(monkeypatch, native, expected):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: native, raising=False)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: native)
+    assert resolve_precision("auto", CPU) == expected
+    assert resolve_precision("auto", torch.device("cuda")) == expected
+
+
+def test_auto_is_fp32_elsewhere():
+    assert resolve_precision("auto", torch.device("mps")) == "fp32"

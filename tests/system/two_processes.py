@@ -1,0 +1,171 @@
+"""What a process sees of a training that several share. test_distributed.py starts it with
+torchrun.
+
+`two_processes.py parts FOLDER` tries the parts of distributed.py, `two_processes.py train CONFIG
+NAME` trains in double precision.
+"""
+
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate import Accelerator, PartialState
+from torch import nn
+
+import acdc_seg.training.loop
+from acdc_seg.config import load_config
+from acdc_seg.data.source import open_source
+from acdc_seg.errors import DataError
+from acdc_seg.runs.folder import create_run
+from acdc_seg.runtime.distributed import (
+    any_process,
+    from_first,
+    is_first_with,
+    share_layers,
+    whole_batch,
+)
+from acdc_seg.training.loop import Watch
+
+
+def make_network():
+    """BatchNorms, one of them used twice, and both kinds of dropout, in double precision; its
+    images are far from centred.
+    """
+    torch.manual_seed(0)
+    norm = nn.BatchNorm2d(3, eps=1e-2, momentum=0.3)
+    layers = [
+        nn.Conv2d(1, 3, 3),
+        norm,
+        nn.ReLU(),
+        nn.Dropout(0.3),
+        nn.Conv2d(3, 3, 1),
+        norm,
+        nn.ReLU(),
+        nn.Dropout2d(0.4),
+    ]
+    layers += [nn.Conv2d(3, 1, 1), nn.BatchNorm2d(1)]
+    return nn.Sequential(*layers).double()
+
+
+def make_batches():
+    """Two batches of images `(4, 1, 6, 5)` and their truth; the parts of the processes differ in
+    mean and contrast.
+    """
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randn(2, 4, 1, 6, 5, generator=generator, dtype=torch.float64)
+    images *= torch.tensor([1.0, 2.0, 5.0, 0.5])[:, None, None, None]
+    images += torch.tensor([0.0, 3.0, -7.0, 1.0])[:, None, None, None]
+    return list(
+        zip(images, (torch.rand(2, 4, 1, 4, 3, generator=generator) > 0.7).double(), strict=True)
+    )
+
+
+def overlap_loss(logits, target):
+    """A Dice loss pooled over the batch: not the mean of the losses of its parts."""
+    probabilities = logits.sigmoid()
+    return 1 - 2 * (probabilities * target).sum() / (probabilities.square() + target).sum()
+
+
+def learn(accelerator):
+    """A batch after the other: their losses, then the last one's logits and gradients, and the
+    network's state.
+    """
+    network = make_network()
+    share_layers(network, accelerator)
+    model = accelerator.prepare(network)
+    losses = []
+    for images, truth in make_batches():
+        number = len(images) // accelerator.num_processes
+        own = slice(number * accelerator.process_index, number * (accelerator.process_index + 1))
+        part = images[own].clone().requires_grad_()
+        torch.manual_seed(2)
+        logits = model(part.contiguous(memory_format=torch.channels_last))
+        loss = overlap_loss(whole_batch(accelerator, logits), whole_batch(accelerator, truth[own]))
+        network.zero_grad()
+        (loss * accelerator.num_processes).backward()
+        losses.append(loss.item())
+    return {
+        "losses": torch.tensor(losses, dtype=torch.float64),
+        "logits": logits.detach(),
+        "image_gradient": part.grad / accelerator.num_processes,
+        "gradients": {name: parameter.grad for name, parameter in network.named_parameters()},
+        "state": network.state_dict(),
+        "eval": network.eval()(images).detach(),
+    }
+
+
+def normalize_bf16(accelerator):
+    """What BatchNorm makes of bf16, as autocast hands it over, and its running statistics."""
+    norm = nn.Sequential(nn.BatchNorm2d(1))
+    share_layers(norm, accelerator)
+    images = make_batches()[0][0].bfloat16()
+    number = len(images) // accelerator.num_processes
+    with torch.no_grad():
+        y = norm(images[number * accelerator.process_index :][:number])
+    return {"y": y, "running_mean": norm[0].running_mean, "running_var": norm[0].running_var}
+
+
+def failure_of_first(accelerator):
+    def fail():
+        raise DataError("the disk is full")
+
+    try:
+        from_first(accelerator, fail)
+    except DataError as error:
+        return str(error)
+
+
+def train_double(config, name):
+    """Trains into runs/NAME with weights, activations and loss in double precision; the mean losses
+    after each of its batches.
+    """
+    losses = []
+    model_of, build_loss = acdc_seg.training.loop.model_of, acdc_seg.training.loop.build_loss
+
+    def in_double(module):
+        module.double().register_forward_pre_hook(
+            lambda module, inputs: (inputs[0].double(), *inputs[1:])
+        )
+        return module
+
+    source = open_source(config.data, prepare_settings=config.prepare)
+    watch = Watch(on_batch=lambda epoch, done, total, mean_loss: losses.append(mean_loss))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(acdc_seg.training.loop, "model_of", lambda *args: in_double(model_of(*args)))
+        patch.setattr(
+            acdc_seg.training.loop,
+            "build_loss",
+            lambda *args, **options: in_double(build_loss(*args, **options)),
+        )
+        acdc_seg.training.loop.train(
+            config, source, partial(create_run, name=name), watch=watch, report=False
+        )
+    return losses
+
+
+def see_parts(folder):
+    accelerator = Accelerator(cpu=True)
+    rank = accelerator.process_index
+    seen = {"learned": learn(accelerator), "bf16": normalize_bf16(accelerator)}
+    seen["any"] = [any_process(accelerator, flag) for flag in (rank == 1, False)]
+    seen["from_first"] = from_first(accelerator, lambda: f"process {rank} made it")
+    seen["failure"] = failure_of_first(accelerator)
+    seen["first_with"] = [
+        is_first_with(message)
+        for message in ("what all say", f"what {rank} says", f"what {rank} says")
+    ]
+    torch.save(seen, Path(folder) / f"{rank}.pt")
+    accelerator.end_training()
+
+
+def see_training(config, name):
+    config = load_config(config)
+    losses = train_double(config, name)
+    if PartialState().is_main_process:
+        torch.save(losses, Path(config.runs_dir) / name / "losses.pt")
+
+
+if __name__ == "__main__":
+    {"parts": see_parts, "train": see_training}[sys.argv[1]](*sys.argv[2:])

@@ -1,0 +1,97 @@
+import numpy as np
+import pytest
+import torch
+
+from acdc_seg.config import ClassesConfig, DataConfig
+from acdc_seg.data.readers.paired import read_paired
+from acdc_seg.data.record import Record
+from acdc_seg.errors import DataError
+from acdc_seg.evaluation import evaluate, score_image
+from acdc_seg.inference.predictors import Predictor
+
+CLASSES = ClassesConfig()
+
+
+class Oracle(Predictor):
+    """Tells the class of a pixel from its grey value, which is 50 times the class."""
+
+    def __init__(self, classes=CLASSES, channels=1):
+        self.classes, self.channels, self.batches = classes, channels, []
+
+    def predict_batch(self, images):
+        self.batches.append(len(images))
+        labels = (images.mean(1) * 255 / 50).round().long()
+        return torch.nn.functional.one_hot(labels, 4).permute(0, 3, 1, 2).float()
+
+
+@pytest.fixture
+def oracle_folder(tmp_path, write_png):
+    """Three images of two sizes; in the last the grey values tell one RV pixel too many and no
+    LV.
+    """
+    truths = {"patient1_a": [[0, 1, 2, 3]], "patient1_b": [[0, 0, 0, 2]], "patient2_a": [[0, 1, 3]]}
+    shown = {**truths, "patient2_a": [[1, 1, 0]]}
+    for stem, truth in truths.items():
+        write_png(tmp_path / "image" / f"{stem}.png", np.array(shown[stem], np.uint8) * 50)
+        write_png(tmp_path / "mask" / f"{stem}_mask.png", np.array(truth, np.uint8))
+    return tmp_path
+
+
+def test_rows_by_hand(oracle_folder):
+    done = []
+    oracle, data = Oracle(), DataConfig()
+    rows = evaluate(
+        oracle, read_paired(oracle_folder, data), data=data, batch_size=2, on_image=done.append
+    )
+    assert [(row.id, row.patient) for row in rows] == [
+        ("patient1_a", "patient1"),
+        ("patient1_b", "patient1"),
+        ("patient2_a", "patient2"),
+    ]
+    assert rows[0].dice == rows[1].dice == {"rv": 1, "myo": 1, "lv": 1}
+    assert rows[2].dice == pytest.approx({"rv": 2 / 3, "myo": 1, "lv": 0})
+    assert rows[2].truth_size == {"rv": 1, "myo": 0, "lv": 1}
+    assert oracle.batches == [2, 1]
+    assert done == [1, 2, 3]
+
+
+def test_files_are_read_as_the_predictor_wants_them(oracle_folder, write_png):
+    for path in (oracle_folder / "image").iterdir():
+        write_png(path, np.zeros((1, 4, 3), np.uint8))
+    records = read_paired(oracle_folder, DataConfig())
+    with pytest.raises(DataError, match="has 3 channels where 1 are configured"):
+        evaluate(Oracle(), records[:2], data=DataConfig())
+    rows = evaluate(Oracle(channels=3), records[:2], data=DataConfig(channels=1))
+    assert rows[0].prediction_size == {"rv": 0, "myo": 0, "lv": 0}
+
+
+def test_masks_are_read_by_the_predictors_classes(oracle_folder, write_png):
+    for path in (oracle_folder / "mask").iterdir():
+        write_png(
+            path, np.array([[0, 85, 170, 255]], np.uint8)[:, : 3 if "patient2" in path.name else 4]
+        )
+    records = read_paired(oracle_folder, DataConfig())
+    with pytest.raises(DataError, match="mask value 85"):
+        evaluate(Oracle(), records, data=DataConfig())
+    rows = evaluate(Oracle(ClassesConfig(values=(0, 85, 170, 255))), records, data=DataConfig())
+    assert rows[0].dice == {"rv": 1, "myo": 1, "lv": 1}
+
+
+def test_images_without_mask_are_named(tmp_path):
+    records = [Record(f"cmr{number}", tmp_path / "a.png", None, "p") for number in range(5)]
+    with pytest.raises(
+        DataError,
+        match="5 images have no mask to compare with, first cmr0, cmr1, cmr2; evaluate a split "
+        "with masks",
+    ):
+        evaluate(Oracle(), records, data=DataConfig())
+
+
+def test_void_pixels_do_not_score():
+    record = Record("a", None, None, "patient7", phase="ED")
+    truth, labels = np.array([[1, 255, 0]]), np.array([[1, 1, 0]])
+    row = score_image(labels, truth, record, ClassesConfig(ignore_value=9))
+    assert (row.id, row.patient, row.phase) == ("a", "patient7", "ED")
+    assert row.dice == {"rv": 1, "myo": 1, "lv": 1}
+    with pytest.raises(DataError, match="values 0 to 255; class indices are 0 to 3"):
+        score_image(labels, truth, record, CLASSES)

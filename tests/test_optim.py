@@ -1,0 +1,103 @@
+import pytest
+import torch
+from torch import nn, optim
+
+from acdc_seg.config import OptimizerConfig, ScheduleConfig
+from acdc_seg.optim import build_optimizer, build_schedule, lr_factor
+
+WEIGHTS = [nn.Parameter(torch.ones(2))]
+
+
+def factors(num_steps, **settings):
+    config = ScheduleConfig(**settings)
+    return [lr_factor(step, num_steps=num_steps, config=config) for step in range(num_steps)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"name": "constant", "warmup": 0}, [1, 1, 1, 1]),
+        ({"name": "constant", "warmup": 0.5}, [1 / 3, 2 / 3, 1, 1]),
+        ({"name": "poly", "warmup": 0, "power": 2}, [1, 9 / 16, 4 / 16, 1 / 16]),
+        ({"name": "poly", "warmup": 0.25, "power": 1}, [1 / 2, 1, 2 / 3, 1 / 3]),
+        ({"name": "cosine", "warmup": 0}, [1, (1 + 0.5**0.5) / 2, 0.5, (1 - 0.5**0.5) / 2]),
+        ({"name": "cosine", "warmup": 0.5}, [1 / 3, 2 / 3, 1, 0.5]),
+        ({"name": "one_cycle", "warmup": 0.5}, [0.04 + 0.96 * 0.25, 0.04 + 0.96 * 0.75, 1, 0.5]),
+        ({"name": "one_cycle", "warmup": 0.25}, [0.04 + 0.96 * 0.5, 1, 0.75, 0.25]),
+        ({"name": "one_cycle", "warmup": 0}, [1, (1 + 0.5**0.5) / 2, 0.5, (1 - 0.5**0.5) / 2]),
+    ],
+)
+def test_four_steps_by_hand(settings, expected):
+    assert factors(4, **settings) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", ["constant", "one_cycle", "cosine", "poly"])
+@pytest.mark.parametrize("warmup", [0, 0.3, 1])
+def test_rates_rise_then_fall_and_stay_positive(name, warmup):
+    rates = factors(50, name=name, warmup=warmup)
+    peak = rates.index(max(rates))
+    assert all(0 < rate <= 1 for rate in rates)
+    assert rates[:peak] == sorted(rates[:peak])
+    assert rates[peak:] == sorted(rates[peak:], reverse=True)
+    assert peak == (49 if warmup == 1 else 50 * warmup)
+
+
+def test_a_single_step_has_a_rate():
+    assert factors(1, name="one_cycle", warmup=0.1) == [1]
+
+
+def test_schedule_sets_the_rate_of_every_step():
+    optimizer = build_optimizer(WEIGHTS, OptimizerConfig(name="sgd", lr=0.5))
+    schedule = build_schedule(
+        optimizer, ScheduleConfig(name="poly", warmup=0, power=1), num_steps=4
+    )
+    rates = []
+    for _ in range(4):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert rates == pytest.approx([0.5, 0.375, 0.25, 0.125])
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.125)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "options"),
+    [
+        ("adam", optim.Adam, {}),
+        ("adamw", optim.AdamW, {}),
+        ("rmsprop", optim.RMSprop, {"momentum": 0.7}),
+        ("sgd", optim.SGD, {"momentum": 0.7, "nesterov": True}),
+    ],
+)
+def test_optimizers_take_their_options(name, kind, options):
+    optimizer = build_optimizer(
+        WEIGHTS, OptimizerConfig(name=name, lr=0.02, weight_decay=0.03, momentum=0.7)
+    )
+    assert type(optimizer) is kind
+    assert {key: optimizer.defaults[key] for key in ("lr", "weight_decay", *options)} == {
+        "lr": 0.02,
+        "weight_decay": 0.03,
+        **options,
+    }
+
+
+def test_sgd_without_momentum_is_plain():
+    weight = nn.Parameter(torch.tensor([1.0]))
+    optimizer = build_optimizer(
+        [weight], OptimizerConfig(name="sgd", lr=0.1, momentum=0, weight_decay=0)
+    )
+    weight.grad = torch.tensor([2.0])
+    optimizer.step()
+    assert weight.item() == pytest.approx(0.8)
+
+
+def test_weight_decay_is_decoupled_in_adamw_alone():
+    """Without a gradient, AdamW shrinks by lr * decay; Adam sees the decay as a gradient and steps
+    by the whole lr.
+    """
+    for name, expected in (("adamw", 1 - 0.1 * 0.5), ("adam", 1 - 0.1)):
+        weight = nn.Parameter(torch.tensor([1.0]))
+        optimizer = build_optimizer([weight], OptimizerConfig(name=name, lr=0.1, weight_decay=0.5))
+        weight.grad = torch.zeros(1)
+        optimizer.step()
+        assert weight.item() == pytest.approx(expected)

@@ -1,0 +1,50 @@
+import json
+
+import pytest
+import torch
+
+from acdc_seg.data.source import open_source
+from acdc_seg.evaluation import evaluate
+from acdc_seg.inference.predictors import load_predictor
+from acdc_seg.metrics.scores import summarize
+from acdc_seg.models import build_model
+from acdc_seg.runs.checkpoint import Checkpoint, save_checkpoint
+from acdc_seg.runs.folder import create_run
+from acdc_seg.training.finish import conclude
+
+HISTORY = [
+    {"epoch": 1, "lr": 0.1, "train_loss": 1.5, "val_loss": 1.25, "dice": 0.25, "seconds": 1.0}
+]
+
+
+@pytest.fixture
+def run(tiny_config):
+    torch.manual_seed(0)
+    made = create_run(tiny_config, name="run")
+    options = tiny_config.model.model_dump()
+    weights = build_model(options.pop("name"), 1, 4, **options).state_dict()
+    save_checkpoint(
+        made.best,
+        Checkpoint(config=tiny_config, weights=weights, epoch=1, dice=0.25, data="paired"),
+    )
+    made.update_json(status="finished")
+    return made
+
+
+def test_the_files_hold_what_evaluation_gives(run, tiny_config):
+    source = open_source(tiny_config.data, prepare_settings=tiny_config.prepare)
+    conclude(run, tiny_config, source, HISTORY)
+    rows = evaluate(
+        load_predictor(run.folder, precision="fp32"),
+        source.split("val"),
+        data=tiny_config.data,
+        batch_size=2,
+    )
+    scores = json.loads((run.folder / "metrics.json").read_text())
+    assert scores["dice"] == summarize(rows).dice
+    assert [row["id"] for row in scores["images"]] == ["patient003_0", "patient003_1"]
+    assert len((run.folder / "metrics.csv").read_text().splitlines()) == 1 + 2
+    page = (run.folder / "report.html").read_text()
+    assert "2 images of 1 patients" in page
+    assert "not a medical device" in page
+    assert page.count("patient003_0") >= 1

@@ -1,0 +1,309 @@
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_runs import assert_same, read_history, train_run
+
+from acdc_seg.config import load_config, with_overrides
+from acdc_seg.data.source import open_source
+from acdc_seg.errors import ConfigError, DataError, TrainingError
+from acdc_seg.evaluation import evaluate
+from acdc_seg.inference.predictors import load_predictor
+from acdc_seg.losses import SegmentationLoss
+from acdc_seg.metrics.scores import summarize
+from acdc_seg.runs.checkpoint import load_checkpoint
+from acdc_seg.runs.folder import create_run
+from acdc_seg.training.loop import Watch, train
+
+COLUMNS = [
+    "epoch",
+    "lr",
+    "train_loss",
+    "val_loss",
+    "dice",
+    "dice_rv",
+    "dice_myo",
+    "dice_lv",
+    "seconds",
+]
+
+
+def test_equal_seeds_give_equal_runs_and_another_seed_another(tiny_config):
+    first, run = train_run(tiny_config, "first")
+    second, again = train_run(tiny_config, "second")
+    _, other = train_run(tiny_config, "other", changes={"seed": 1})
+    assert first == second
+    assert read_history(run) == read_history(again)
+    assert_same(dict(load_checkpoint(run.best).weights), dict(load_checkpoint(again.best).weights))
+    assert_same(load_checkpoint(run.last).training, load_checkpoint(again.last).training)
+    assert read_history(run) != read_history(other)
+
+
+def test_workers_do_not_change_the_run(tiny_config):
+    _, alone = train_run(tiny_config, "alone")
+    _, helped = train_run(tiny_config, "helped", changes={"data.num_workers": 2})
+    assert_same(load_checkpoint(alone.last).training, load_checkpoint(helped.last).training)
+
+
+def test_history_has_a_row_per_epoch(tiny_config):
+    result, run = train_run(tiny_config)
+    rows = read_history(run)
+    header = (run.folder / "history.csv").read_text().splitlines()[0]
+    assert header.split(",") == COLUMNS
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    for row in rows:
+        mean = sum(float(row[f"dice_{name}"]) for name in ("rv", "myo", "lv")) / 3
+        assert float(row["dice"]) == pytest.approx(mean, abs=1e-5)
+        assert float(row["train_loss"]) > 0
+    assert result.dice == pytest.approx(max(float(row["dice"]) for row in rows), abs=1e-6)
+    assert rows[result.epoch - 1]["dice"] == f"{result.dice:.6g}"
+
+
+def test_epochs_without_validation_leave_fields_empty(tiny_config):
+    seen = []
+    watch = Watch(on_epoch_end=lambda epoch, dice: seen.append((epoch, math.isnan(dice))))
+    _, run = train_run(tiny_config, watch=watch, changes={"train.epochs": 3, "train.val_every": 2})
+    assert seen == [(1, True), (2, False), (3, False)]
+    rows = read_history(run)
+    assert (run.folder / "history.csv").read_text().splitlines()[0].split(",") == COLUMNS
+    assert [row["dice"] == "" for row in rows] == [True, False, False]
+
+
+def test_schedule_steps_once_per_optimizer_step(tiny_config):
+    changes = {
+        "train.batch_size": 1,
+        "train.accumulate": 2,
+        "schedule.name": "poly",
+        "schedule.power": 1,
+        "schedule.warmup": 0,
+    }
+    _, run = train_run(tiny_config, changes={**changes, "optimizer.lr": 0.8})
+    assert [float(row["lr"]) for row in read_history(run)] == pytest.approx(
+        [0.8 * (1 - 2 / 4), 0.8 * (1 - 3 / 4)]
+    )
+    assert load_checkpoint(run.last).training["schedule"]["last_epoch"] == 4
+
+
+def test_accumulated_batches_step_like_one_large_batch(tiny_config):
+    """Without BatchNorm the mean gradient of two batches of two is that of one batch of four."""
+    changes = {
+        "model.norm": "none",
+        "loss.name": "cross_entropy",
+        "augment.preset": "none",
+        "train.epochs": 1,
+        "train.ema_decay": None,
+    }
+    _, small = train_run(tiny_config, "small", changes={**changes, "train.accumulate": 2})
+    _, large = train_run(tiny_config, "large", changes={**changes, "train.batch_size": 4})
+    weights, expected = (load_checkpoint(run.last).weights for run in (small, large))
+    for name, value in weights.items():
+        torch.testing.assert_close(value, expected[name], atol=1e-4, rtol=1e-3)
+
+
+def test_without_averaging_the_raw_weights_are_kept(tiny_config):
+    _, run = train_run(tiny_config, changes={"train.ema_decay": None, "train.epochs": 1})
+    assert_same(dict(load_checkpoint(run.best).weights), dict(load_checkpoint(run.last).weights))
+    _, averaged = train_run(tiny_config, "averaged", changes={"train.epochs": 1})
+    best, last = load_checkpoint(averaged.best), load_checkpoint(averaged.last)
+    assert not torch.equal(best.weights["head.weight"], last.weights["head.weight"])
+    assert torch.equal(best.weights["head.weight"], last.training["ema"]["module.head.weight"])
+
+
+def test_best_checkpoint_evaluates_to_the_best_dice_of_the_history(tiny_config):
+    result, run = train_run(tiny_config, changes={"train.epochs": 4, "optimizer.lr": 0.02})
+    source = open_source(tiny_config.data, prepare_settings=tiny_config.prepare)
+    predictor = load_predictor(run.folder, device="cpu", precision="fp32")
+    rows = evaluate(predictor, source.split("val"), data=tiny_config.data, batch_size=2)
+    assert summarize(rows).dice == result.dice == load_checkpoint(run.best).dice
+    assert load_checkpoint(run.best).epoch == result.epoch
+
+
+def test_run_json_tells_what_was_trained(tiny_config):
+    result, run = train_run(tiny_config)
+    facts = run.read_json()
+    assert facts["status"] == "finished"
+    assert facts["data"] == "paired"
+    assert facts["data_path"] == tiny_config.data.path
+    assert facts["num_images"] == {"train": 4, "val": 2}
+    assert facts["num_patients"] == {"train": 2, "val": 1}
+    assert (facts["seed"], facts["precision"], facts["epochs"]) == (0, "fp32", 2)
+    assert (facts["best_dice"], facts["best_epoch"]) == (result.dice, result.epoch)
+    assert len(facts["data_sha256"]) == 64
+    assert (
+        facts["libraries"]["torch"] == torch.__version__.split("+")[0]
+        or facts["libraries"]["torch"] == torch.__version__
+    )
+    assert {"started", "seconds", "host", "python", "commit"} <= facts.keys()
+
+
+def test_a_finished_run_has_a_report_of_its_best_weights(tiny_config):
+    result, run = train_run(tiny_config, report=True)
+    assert json.loads((run.folder / "metrics.json").read_text())["dice"] == result.dice
+    assert len((run.folder / "metrics.csv").read_text().splitlines()) == 1 + 2
+    assert f"{result.dice:.3f}" in (run.folder / "report.html").read_text()
+
+
+def test_the_written_config_repeats_the_run(tiny_config):
+    _, run = train_run(tiny_config, changes={"train.precision": "auto"})
+    config = load_config(run.folder / "config.yaml")
+    assert config.train.precision in ("fp32", "bf16")
+    _, again = train_run(config, "again")
+    assert read_history(again) == read_history(run)
+    assert (again.folder / "config.yaml").read_text() == (run.folder / "config.yaml").read_text()
+
+
+def test_the_number_of_threads_is_a_setting(tiny_config):
+    before = torch.get_num_threads()
+    try:
+        train_run(tiny_config, changes={"train.epochs": 1, "train.threads": before + 1})
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_progress_is_reported(tiny_config):
+    batches, epochs = [], []
+    watch = Watch(
+        on_batch=lambda epoch, done, total, loss: batches.append((epoch, done, total)),
+        on_epoch_end=lambda epoch, dice: epochs.append((epoch, dice)),
+    )
+    result, _ = train_run(tiny_config, watch=watch)
+    assert batches == [(1, 1, 2), (1, 2, 2), (2, 1, 2), (2, 2, 2)]
+    assert [epoch for epoch, _ in epochs] == [1, 2]
+    assert max(dice for _, dice in epochs) == result.dice
+
+
+def test_runs_of_other_precision_and_accumulation_follow_in_one_process(tiny_config):
+    _, run = train_run(
+        tiny_config,
+        "a",
+        changes={"train.epochs": 1, "train.precision": "bf16", "train.accumulate": 2},
+    )
+    assert load_checkpoint(run.last).training["schedule"]["last_epoch"] == 1
+    _, run = train_run(tiny_config, "b", changes={"train.epochs": 1})
+    assert load_checkpoint(run.last).training["schedule"]["last_epoch"] == 2
+    _, alone = train_run(tiny_config, "c", changes={"train.epochs": 1})
+    assert read_history(run) == read_history(alone)
+
+
+def test_a_loss_that_is_no_number_ends_the_training(tiny_config, monkeypatch):
+    monkeypatch.setattr(
+        SegmentationLoss, "forward", lambda self, logits, target: logits.sum() * math.nan
+    )
+    with pytest.raises(
+        TrainingError, match=r"epoch 1, batch 1: the loss is nan; lower optimizer\.lr"
+    ):
+        train_run(tiny_config)
+    assert not (Path(tiny_config.runs_dir) / "run" / "best.pt").exists()
+
+
+def test_patience_ends_a_run_that_no_longer_improves(tiny_config):
+    changes = {
+        "train.epochs": 20,
+        "train.patience": 3,
+        "optimizer.lr": 1e-12,
+        "train.ema_decay": None,
+        "schedule.name": "constant",
+    }
+    result, run = train_run(tiny_config, changes={**changes, "model.norm": "none"})
+    assert (result.epoch, result.num_epochs, result.stopped) == (1, 4, False)
+    assert len(read_history(run)) == 4
+    assert run.read_json()["status"] == "finished"
+
+
+def test_patience_waits_for_a_validation(tiny_config):
+    changes = {
+        "train.epochs": 20,
+        "train.patience": 1,
+        "train.val_every": 3,
+        "optimizer.lr": 1e-12,
+        "train.ema_decay": None,
+    }
+    result, run = train_run(tiny_config, changes={**changes, "model.norm": "none"})
+    assert (result.epoch, result.num_epochs) == (3, 6)
+    assert run.best.is_file()
+
+
+def test_a_small_unet_overfits_four_images(tiny_config):
+    config = with_overrides(
+        tiny_config,
+        {"train.epochs": 40, "model.base_channels": 8, "model.depth": 3, "optimizer.lr": 0.02},
+    )
+    config = with_overrides(
+        config, {"augment.preset": "none", "train.batch_size": 4, "train.val_every": 10}
+    )
+    source = open_source(config.data, prepare_settings=config.prepare)
+    seen = source.split("train")
+    source = replace(source, records=(*seen, *(replace(record, split="val") for record in seen)))
+    result = train(config, source, lambda resolved: create_run(resolved, name=None), report=False)
+    assert result.dice > 0.9
+
+
+def test_void_pixels_train_and_are_drawn(tiny_config, paired_folder, hearts, write_png):
+    for path in paired_folder.glob("*/mask/*.png"):
+        mask = hearts[0][1].copy()
+        mask[:4] = 200
+        write_png(path, mask)
+    changes = {"classes.ignore_value": 200, "train.images_every": 1, "train.epochs": 1}
+    result, run = train_run(tiny_config, changes=changes)
+    assert 0 <= result.dice <= 1
+    assert list(run.folder.glob("events.*"))
+
+
+def refuse_run(config):
+    raise AssertionError("the run folder was asked for before the input had proved usable")
+
+
+def spoil_no_val(folder, write_png):
+    for path in (folder / "val").rglob("*.png"):
+        path.unlink()
+    (folder / "val" / "image").rmdir()
+    for path in (folder / "train").rglob("patient002*"):
+        path.unlink()
+
+
+def spoil_mask_value(folder, write_png):
+    write_png(folder / "val" / "mask" / "patient003_1_mask.png", np.full((48, 48), 4, np.uint8))
+
+
+def spoil_size(folder, write_png):
+    for kind, stem in (("image", "patient001_0"), ("mask", "patient001_0_mask")):
+        write_png(folder / "train" / kind / f"{stem}.png", np.zeros((40, 48), np.uint8))
+
+
+def spoil_file(folder, write_png):
+    path = folder / "train" / "image" / "patient002_1.png"
+    path.write_bytes(path.read_bytes()[:300])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (spoil_no_val, "two patients are needed at least, or a val folder"),
+        (spoil_mask_value, r"patient003_1_mask\.png: mask value 4 \(2,304 pixels\)"),
+        (spoil_size, r"set data\.size"),
+        (spoil_file, r"patient002_1\.png: not a readable image"),
+    ],
+)
+def test_bad_data_leaves_no_run_behind(tiny_config, paired_folder, write_png, spoil, message):
+    spoil(paired_folder, write_png)
+    with pytest.raises(DataError, match=message):
+        train(
+            tiny_config,
+            open_source(tiny_config.data, prepare_settings=tiny_config.prepare),
+            refuse_run,
+        )
+
+
+def test_bad_settings_leave_no_run_behind(tiny_config):
+    source = open_source(tiny_config.data, prepare_settings=tiny_config.prepare)
+    for changes, message in (
+        ({"loss.class_weights": [1, 2]}, "class_weights has 2 entries for 4 classes"),
+        ({"train.precision": "fp16"}, "fp16 needs a GPU"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            train(with_overrides(tiny_config, changes), source, refuse_run)

@@ -1,0 +1,175 @@
+"""Studies of a tiny U-Net on eight hearts, in this process and in others."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import optuna
+import pytest
+import torch
+
+from acdc_seg.config import Config
+from acdc_seg.tuning.space import Space, load_space
+from acdc_seg.tuning.spec import Plan, open_study
+from acdc_seg.tuning.workers import work
+
+SPACE = """
+optimizer.lr: {low: 1.0e-3, high: 1.0e-1, log: true}
+train.epochs: [2, 3]
+loss.name: [dice_ce, tversky]
+loss.tversky_alpha: {low: 0.2, high: 0.6, when: {loss.name: tversky}}
+"""
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def make_space(tmp_path: Path, tiny_config: Config) -> Callable[[str], Space]:
+    def make(text: str) -> Space:
+        (tmp_path / "space.yaml").write_text(text)
+        return load_space(tmp_path / "space.yaml", tiny_config)
+
+    return make
+
+
+@pytest.fixture
+def make_plan(
+    tmp_path: Path, tiny_config: Config, make_space: Callable[[str], Space]
+) -> Callable[..., Plan]:
+    def make(
+        *,
+        space: str = SPACE,
+        trials: int = 4,
+        name: str = "s",
+        place: str = "studies",
+        **options: object,
+    ) -> Plan:
+        config = options.pop("config", tiny_config)
+        return Plan(
+            name=name,
+            config=config,
+            space=make_space(space),
+            trials=trials,
+            studies_dir=tmp_path / place,
+            **options,
+        )
+
+    return make
+
+
+@pytest.fixture
+def run_study() -> Callable[[Plan], optuna.Study]:
+    """Works on a study in this process and gives it back."""
+
+    def run(plan: Plan) -> optuna.Study:
+        work(plan)
+        return open_study(plan)
+
+    return run
+
+
+@pytest.fixture
+def start_command(tmp_path: Path, paired_folder: Path) -> Iterator[Callable[..., subprocess.Popen]]:
+    """Starts acdc-tune on the tiny U-Net in a process group of its own."""
+    started: list[subprocess.Popen] = []
+    (tmp_path / "space.yaml").write_text(SPACE)
+    fixed = (
+        "--data",
+        paired_folder,
+        "--space",
+        tmp_path / "space.yaml",
+        "--name",
+        "s",
+        "--device",
+        "cpu",
+        "--trials",
+        "12",
+    )
+    tiny = ("train.precision=fp32", "train.batch_size=2", "model.depth=2", "model.base_channels=4")
+
+    def start(*arguments: str) -> subprocess.Popen:
+        code = "from acdc_seg.cli.tune import main; main()"
+        command = [sys.executable, "-c", code, *map(str, fixed), *arguments, *tiny]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        started.append(
+            subprocess.Popen(
+                command,
+                cwd=tmp_path,
+                env=environment,
+                start_new_session=True,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        )
+        return started[-1]
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, 9)
+        process.communicate()
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """Address of a PostgreSQL: ACDC_TEST_POSTGRESQL, or a server of our own on loopback."""
+    pytest.importorskip(
+        "psycopg", reason="psycopg is not installed: pip install 'acdc_seg[postgresql]'"
+    )
+    if given := os.environ.get("ACDC_TEST_POSTGRESQL"):
+        yield given
+        return
+    binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    if not binaries:
+        pytest.skip(
+            "no PostgreSQL: set ACDC_TEST_POSTGRESQL, or install the server (/usr/lib/postgresql)"
+        )
+    folder = Path(tempfile.mkdtemp(prefix="acdc-pg-"))
+    as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    try:
+        if as_user:
+            shutil.chown(folder, "postgres")
+        _run(
+            *as_user,
+            str(binaries[-1] / "initdb"),
+            "-D",
+            str(folder / "db"),
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+            "-N",
+        )
+        options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
+        control = [*as_user, str(binaries[-1] / "pg_ctl"), "-D", str(folder / "db"), "-w"]
+        _run(*control, "-l", str(folder / "log"), "-o", options, "start")
+    except (LookupError, OSError, subprocess.SubprocessError) as error:
+        pytest.skip(f"PostgreSQL does not start here: {error}")
+    yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
+    _run(*control, "-m", "immediate", "stop")
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _run(*command: str) -> None:
+    subprocess.run(
+        command,
+        check=True,
+        timeout=60,
+        cwd="/",
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )

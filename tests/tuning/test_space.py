@@ -1,0 +1,144 @@
+from pathlib import Path
+
+import optuna
+import pytest
+
+from acdc_seg.config import configs_dir, load_config, with_overrides
+from acdc_seg.errors import ConfigError
+from acdc_seg.tuning.space import find_space, load_space
+
+
+@pytest.fixture
+def read(tmp_path):
+    def load(text: str):
+        path = tmp_path / "space.yaml"
+        path.write_text(text)
+        return load_space(path, load_config(model="unet"))
+
+    return load
+
+
+@pytest.mark.parametrize(
+    "path", sorted((configs_dir() / "tune").glob("*.yaml")), ids=lambda path: path.stem
+)
+def test_shipped_spaces_fit_the_config_and_draw_settings_that_it_takes(path):
+    base = load_config(model="unet")
+    space = load_space(find_space(path.stem), base)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(0))
+    for _ in range(10):
+        with_overrides(base, space.suggest(study.ask()))
+    assert len(space.grid()) > 1
+
+
+def test_kinds_of_settings(read):
+    space = read(
+        "optimizer.lr: {low: 1.0e-4, high: 1.0e-2, log: true}\n"
+        "train.epochs: {low: 4, high: 8, step: 2}\n"
+        "train.ema_decay: [null, 0.9]\n"
+        "data.size: [[32, 32], [48, 64]]\n"
+    )
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(1))
+    drawn = [(trial := study.ask(), space.suggest(trial)) for _ in range(30)]
+    assert all(1e-4 <= values["optimizer.lr"] <= 1e-2 for _, values in drawn)
+    assert {values["train.epochs"] for _, values in drawn} == {4, 6, 8}
+    assert {values["train.ema_decay"] for _, values in drawn} == {None, 0.9}
+    assert [48, 64] in [values["data.size"] for _, values in drawn]
+    assert all(space.values_of(trial.params) == values for trial, values in drawn)
+
+
+def test_conditional_settings_are_drawn_only_where_they_apply(read):
+    space = read(
+        "loss.name: [dice, tversky]\nloss.tversky_alpha: {low: 0.1, high: 0.9, when: {loss.name: "
+        "tversky}}\n"
+    )
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(0))
+    drawn = [space.suggest(study.ask()) for _ in range(20)]
+    assert {values["loss.name"] for values in drawn} == {"dice", "tversky"}
+    assert all(
+        ("loss.tversky_alpha" in values) == (values["loss.name"] == "tversky") for values in drawn
+    )
+
+
+def test_grid_has_every_combination_once_and_no_setting_without_effect(read):
+    space = read(
+        "loss.name: [dice, tversky]\n"
+        "loss.tversky_alpha: {low: 0.2, high: 0.6, points: 3, when: {loss.name: tversky}}\n"
+        "train.epochs: {low: 1, high: 3, step: 2}\n"
+    )
+    tversky = [
+        {"loss.name": "tversky", "loss.tversky_alpha": pytest.approx(alpha)}
+        for alpha in (0.2, 0.4, 0.6)
+    ]
+    assert space.grid() == [
+        {**given, "train.epochs": epochs}
+        for given in ({"loss.name": "dice"}, *tversky)
+        for epochs in (1, 3)
+    ]
+
+
+def test_grid_points_by_ratio(read):
+    assert read("optimizer.lr: {low: 1.0e-4, high: 1.0e-2, log: true, points: 3}").grid() == [
+        {"optimizer.lr": pytest.approx(lr)} for lr in (1e-4, 1e-3, 1e-2)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("optimizer.lrr: [1]", "line 1: optimizer.lrr: unknown setting; did you mean 'lr'?"),
+        ("loss.name: [dice, tverski]", "line 1: loss.name: got 'tverski'; did you mean 'tversky'?"),
+        (
+            "optimizer.lr: {low: 0.0, high: 1.0}",
+            "optimizer.lr: got 0.0; input should be greater than 0",
+        ),
+        ("train.epochs: {low: 1.5, high: 4.5}", "train.epochs: got 1.5"),
+        (
+            "optimizer.lr: {low: 1.0, high: 2.0, stpe: 0.1}",
+            "optimizer.lr.stpe: unknown setting; did you mean 'step'?",
+        ),
+        ("optimizer.lr: {low: 2.0, high: 1.0}", "low=2.0 must be below high=1.0"),
+        (
+            "optimizer.lr: {low: 0.1, high: 1.0, log: true, step: 0.1}",
+            "log and step exclude each other",
+        ),
+        ("optimizer.lr: 0.1", "optimizer.lr: got 0.1; write a list of values, or low and high"),
+        ("loss.name: []", "choices must be at least one value, each once"),
+        ("data.fold: [0, 1]", "data.fold: is set by the study itself and cannot be varied"),
+        (
+            "loss.gamma: {low: 1.0, high: 2.0, when: {loss.name: focal}}",
+            "loss.gamma.when: 'loss.name' is no choice above this line",
+        ),
+        (
+            "loss.name: [dice]\nloss.gamma: {low: 1.0, high: 2.0, when: {loss.name: focal}}",
+            "line 2: loss.gamma.when.loss.name: 'focal'",
+        ),
+        ("- a", "a space is lines such as"),
+        ("a: [", "this is not YAML"),
+    ],
+)
+def test_mistakes(read, text, message):
+    with pytest.raises(ConfigError) as error:
+        read(text)
+    assert message in str(error.value)
+
+
+def test_all_mistakes_at_once(read):
+    with pytest.raises(ConfigError) as error:
+        read("optimizer.lrr: [1]\ntrain.epochs: [0]\n")
+    assert [line.split(": ")[1] for line in str(error.value).splitlines()] == [
+        "optimizer.lrr",
+        "train.epochs",
+    ]
+
+
+def test_a_grid_needs_to_know_how_fine(read):
+    with pytest.raises(
+        ConfigError, match=r"optimizer\.lr: a grid needs to know how fine; add points: 5"
+    ):
+        read("optimizer.lr: {low: 0.1, high: 1.0}").grid()
+
+
+def test_unknown_space():
+    with pytest.raises(ConfigError, match="did you mean 'default'"):
+        find_space("defualt")
+    assert find_space("loss") == Path(configs_dir() / "tune" / "loss.yaml")
