@@ -11,7 +11,7 @@ from acdc_seg.data.record import Record
 from acdc_seg.data.transforms import load_example
 from acdc_seg.errors import DataError
 from acdc_seg.inference.predictors import Predictor, predict_labels
-from acdc_seg.metrics.scores import ImageScore, overlap_rows
+from acdc_seg.metrics.scores import ImageScore, score_labels
 
 
 def score_image(
@@ -20,7 +20,7 @@ def score_image(
     """The row of one image: class indices `(H, W)` against the mask `(H, W)`."""
     ignore_index = IGNORE_INDEX if classes.ignore_value is not None else None
     names = classes.names
-    return overlap_rows(
+    return score_labels(
         labels,
         truth,
         id=record.id,

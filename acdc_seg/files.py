@@ -81,7 +81,7 @@ def write_table(path: Path, rows: Iterable[Iterable[Any]]) -> None:
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\r\n").writerows(
         [map(_neutral, row) for row in rows]
-    )  # cells with \r are quoted for this end only
+    )  # cells with \r are shell_path for this end only
     write_text(path, text.getvalue().replace("\r\n", "\n"))
 
 

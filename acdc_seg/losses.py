@@ -70,7 +70,7 @@ class SegmentationLoss(nn.Module):
         return self.criterion(logits, target)
 
 
-class PixelLoss(nn.Module):
+class CrossEntropyLoss(nn.Module):
     """Cross-entropy, focused on hard pixels by the factor (1 - p)**gamma where gamma is set (Lin
     2017, focal loss).
 
@@ -140,7 +140,7 @@ class BinaryCrossEntropy(nn.Module):
         return (classes * self.class_weights).sum() / self.class_weights.sum()
 
 
-class RegionLoss(nn.Module):
+class OverlapLoss(nn.Module):
     """Weighted mean over the foreground classes of one of MONAI's overlap losses, each class raised
     to an exponent.
 
@@ -198,12 +198,12 @@ OVERLAP: dict[str, Any] = {
 
 def cross_entropy(config: LossConfig, weights: torch.Tensor, ignore_index: int | None) -> nn.Module:
     """Softmax cross-entropy with label smoothing."""
-    return PixelLoss(weights, ignore_index, label_smoothing=config.label_smoothing)
+    return CrossEntropyLoss(weights, ignore_index, label_smoothing=config.label_smoothing)
 
 
 def focal(config: LossConfig, weights: torch.Tensor, ignore_index: int | None) -> nn.Module:
     """Softmax focal loss (Lin 2017)."""
-    return PixelLoss(weights, ignore_index, gamma=config.gamma)
+    return CrossEntropyLoss(weights, ignore_index, gamma=config.gamma)
 
 
 def bce(config: LossConfig, weights: torch.Tensor, ignore_index: int | None) -> nn.Module:
@@ -213,47 +213,42 @@ def bce(config: LossConfig, weights: torch.Tensor, ignore_index: int | None) -> 
 
 def dice(config: LossConfig, weights: torch.Tensor, ignore_index: int | None) -> nn.Module:
     """1 - soft Dice (Milletari 2016)."""
-    return RegionLoss(DiceLoss(**OVERLAP, ignore_index=ignore_index), weights)
+    return OverlapLoss(DiceLoss(**OVERLAP, ignore_index=ignore_index), weights)
 
 
 def jaccard(config: LossConfig, weights: torch.Tensor, ignore_index: int | None) -> nn.Module:
     """1 - soft intersection over union."""
-    return RegionLoss(DiceLoss(**OVERLAP, jaccard=True, ignore_index=ignore_index), weights)
+    return OverlapLoss(DiceLoss(**OVERLAP, jaccard=True, ignore_index=ignore_index), weights)
 
 
 def tversky(config: LossConfig, weights: torch.Tensor, ignore_index: int | None) -> nn.Module:
     """1 - Tversky index: Dice with separate weights of false positives and false negatives (Salehi
     2017).
     """
-    return RegionLoss(_tversky_overlap(config, ignore_index), weights)
+    return OverlapLoss(_tversky_overlap(config, ignore_index), weights)
 
 
 def focal_tversky(config: LossConfig, weights: torch.Tensor, ignore_index: int | None) -> nn.Module:
     """(1 - Tversky index)**tversky_gamma (Abraham 2019)."""
-    return RegionLoss(
+    return OverlapLoss(
         _tversky_overlap(config, ignore_index), weights, exponent=config.tversky_gamma
     )
 
 
 def dice_ce(config: LossConfig, weights: torch.Tensor, ignore_index: int | None) -> nn.Module:
-    """Dice + cross-entropy."""
+    """lambda_dice * Dice + lambda_ce * cross-entropy."""
     return WeightedSum(
-        (1.0, dice(config, weights, ignore_index)),
-        (1.0, cross_entropy(config, weights, ignore_index)),
+        (config.lambda_dice, dice(config, weights, ignore_index)),
+        (config.lambda_ce, cross_entropy(config, weights, ignore_index)),
     )
 
 
 def dice_focal(config: LossConfig, weights: torch.Tensor, ignore_index: int | None) -> nn.Module:
-    """Dice + focal loss."""
+    """lambda_dice * Dice + lambda_focal * focal loss."""
     return WeightedSum(
-        (1.0, dice(config, weights, ignore_index)), (1.0, focal(config, weights, ignore_index))
+        (config.lambda_dice, dice(config, weights, ignore_index)),
+        (config.lambda_focal, focal(config, weights, ignore_index)),
     )
-
-
-def ce_dice(config: LossConfig, weights: torch.Tensor, ignore_index: int | None) -> nn.Module:
-    """beta * cross-entropy + (1 - beta) * Dice."""
-    terms = cross_entropy(config, weights, ignore_index), dice(config, weights, ignore_index)
-    return WeightedSum((config.beta, terms[0]), (1 - config.beta, terms[1]))
 
 
 LOSSES: dict[str, Callable[[LossConfig, torch.Tensor, int | None], nn.Module]] = {
@@ -266,7 +261,6 @@ LOSSES: dict[str, Callable[[LossConfig, torch.Tensor, int | None], nn.Module]] =
     "focal_tversky": focal_tversky,
     "jaccard": jaccard,
     "bce": bce,
-    "ce_dice": ce_dice,
 }
 
 

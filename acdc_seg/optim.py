@@ -36,7 +36,7 @@ def lr_factor(step: int, *, num_steps: int, config: ScheduleConfig) -> float:
     Smith 2018), then the named shape: constant at 1; one_cycle and cosine half a cosine to 0; poly
     (1 - t) ** power (Chen 2017).
     """
-    num_warmup = round(config.warmup * num_steps)
+    num_warmup = round(config.warmup_fraction * num_steps)
     if step < num_warmup:
         rise = (step + 1) / (num_warmup + 1)
         return _half_cosine(1 - rise, low=0.04) if config.name == "one_cycle" else rise

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from acdc_seg.models import build_model
+from acdc_seg.models import create_model
 from acdc_seg.models.blocks import AtrousConv2d
 
 VARIANTS = {
@@ -79,7 +79,7 @@ def step_seconds(
     images: torch.Tensor, masks: torch.Tensor, *, live_taps: bool, channels_last: bool, bf16: bool
 ) -> float:
     """Time of the second of two training steps of a fresh network."""
-    model = build_model("deeplab_drn", 1, 4).train()
+    model = create_model("deeplab_drn", 1, 4).train()
     if channels_last:
         model = model.to(memory_format=torch.channels_last)
         images = images.contiguous(memory_format=torch.channels_last)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from acdc_seg.config import load_config
-from acdc_seg.models import model_of
+from acdc_seg.models import build_model
 from acdc_seg.runs.checkpoint import Checkpoint, save_checkpoint
 
 NUM_DISTINCT = 10
@@ -67,7 +67,9 @@ def write_checkpoint(path: Path) -> None:
     """
     config = load_config(overrides=TINY)
     torch.manual_seed(0)
-    weights = model_of(config.model, config.data.channels, len(config.classes.names)).state_dict()
+    weights = build_model(
+        config.model, config.data.channels, len(config.classes.names)
+    ).state_dict()
     weights = {
         name: torch.zeros_like(value) if name.startswith("head.") else value
         for name, value in weights.items()

@@ -289,7 +289,7 @@ def read_picture(path: Path) -> None:
     refuse.
     """
     refusals = []
-    for classes in (None, ClassesConfig(), ClassesConfig(masks="nearest_color")):
+    for classes in (None, ClassesConfig(), ClassesConfig(mask_encoding="nearest_color")):
         try:
             read_image(path) if classes is None else read_mask(path, classes)
         except AcdcError as error:

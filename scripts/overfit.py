@@ -19,8 +19,8 @@ from acdc_seg.data.slicing import prepare
 from acdc_seg.data.transforms import normalize
 from acdc_seg.inference.predictors import ModelPredictor
 from acdc_seg.losses import build_loss
-from acdc_seg.metrics.scores import overlap_rows, summarize
-from acdc_seg.models import MODELS, build_model
+from acdc_seg.metrics.scores import score_labels, summarize
+from acdc_seg.models import MODELS, create_model
 from acdc_seg.runtime.device import DTYPES, resolve_device, resolve_precision
 
 DATA, CLASSES = DataConfig(), ClassesConfig()
@@ -60,11 +60,11 @@ def overfit(name: str, images: torch.Tensor, masks: torch.Tensor) -> tuple[int, 
     torch.manual_seed(0)
     device = resolve_device("auto")
     precision = resolve_precision("auto", device)
-    model = build_model(name, images.shape[1], len(CLASSES.names))
+    model = create_model(name, images.shape[1], len(CLASSES.names))
     predictor = ModelPredictor(
         model, data=DATA, classes=CLASSES, device=device, precision=precision
     )
-    loss_of = build_loss(LossConfig(name="dice_ce"), num_classes=len(CLASSES.names)).to(device)
+    criterion = build_loss(LossConfig(name="dice_ce"), num_classes=len(CLASSES.names)).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATES.get(name, LEARNING_RATE))
     inputs = normalize(images, DATA).to(device).contiguous(memory_format=torch.channels_last)
     target = masks.long().to(device)
@@ -73,7 +73,7 @@ def overfit(name: str, images: torch.Tensor, masks: torch.Tensor) -> tuple[int, 
         with torch.autocast(device.type, DTYPES[precision], enabled=precision != "fp32"):
             logits = model(inputs)
         optimizer.zero_grad()
-        loss_of(logits, target).backward()
+        criterion(logits, target).backward()
         optimizer.step()
         if step % STEPS_PER_CHECK == 0:
             dice = foreground_dice(predictor.logits(images).argmax(1).cpu().numpy(), masks.numpy())
@@ -87,7 +87,7 @@ def foreground_dice(predictions: np.ndarray, truths: np.ndarray) -> float:
     pairs = zip(predictions, truths, strict=True)
     return summarize(
         [
-            overlap_rows(prediction, truth, id="slice", classes=CLASSES.names)
+            score_labels(prediction, truth, id="slice", classes=CLASSES.names)
             for prediction, truth in pairs
         ]
     ).dice
@@ -96,7 +96,7 @@ def foreground_dice(predictions: np.ndarray, truths: np.ndarray) -> float:
 def table_row(name: str, images: torch.Tensor, masks: torch.Tensor) -> str:
     """The network's line of the table."""
     num_parameters = sum(
-        parameter.numel() for parameter in build_model(name, 1, len(CLASSES.names)).parameters()
+        parameter.numel() for parameter in create_model(name, 1, len(CLASSES.names)).parameters()
     )
     started = time.monotonic()
     steps, dice = overfit(name, images, masks)

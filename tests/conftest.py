@@ -88,7 +88,7 @@ def tiny_config(paired_folder: Path, tmp_path: Path) -> Config:
         "train.batch_size": 2,
         "train.device": "cpu",
         "train.precision": "fp32",
-        "train.images_every": 0,
+        "train.log_images_interval": 0,
     }
     return load_config(overrides=[f"{key}={value}" for key, value in settings.items()])
 

@@ -12,7 +12,7 @@ from torch import nn
 from acdc_seg.config import LossConfig
 from acdc_seg.errors import ConfigError
 from acdc_seg.losses import LOSSES, build_loss
-from acdc_seg.models import build_model
+from acdc_seg.models import create_model
 
 VOID = 255
 
@@ -41,7 +41,7 @@ def mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
 
-def loss_of(
+def criterion(
     name: str,
     logits: torch.Tensor,
     target: torch.Tensor,
@@ -73,11 +73,16 @@ def test_registry_and_config_know_the_same_losses() -> None:
         ("focal_tversky", {}, mean([TVERSKY[0] ** 0.75, TVERSKY[1] ** 0.75])),
         ("dice_ce", {}, mean(DICE) + mean(CE)),
         ("dice_focal", {}, mean(DICE) + mean(FOCAL)),
-        ("ce_dice", {"beta": 0.2}, 0.2 * mean(CE) + 0.8 * mean(DICE)),
+        (
+            "dice_ce",
+            {"lambda_dice": 0.8, "lambda_ce": 0.2},
+            0.8 * mean(DICE) + 0.2 * mean(CE),
+        ),
+        ("dice_focal", {"lambda_focal": 3.0}, mean(DICE) + 3 * mean(FOCAL)),
     ],
 )
 def test_values_by_hand(name: str, options: dict[str, Any], expected: float) -> None:
-    assert loss_of(name, LOGITS, TARGET, **options).item() == pytest.approx(expected, abs=2e-5)
+    assert criterion(name, LOGITS, TARGET, **options).item() == pytest.approx(expected, abs=2e-5)
 
 
 @pytest.mark.parametrize(
@@ -92,16 +97,15 @@ def test_values_by_hand(name: str, options: dict[str, Any], expected: float) -> 
         ("focal_tversky", (1 * TVERSKY[0] ** 0.75 + 3 * TVERSKY[1] ** 0.75) / 4),
         ("dice_ce", (1 * DICE[0] + 3 * DICE[1]) / 4 + (1 * CE[0] + 3 * CE[1]) / 4),
         ("dice_focal", (1 * DICE[0] + 3 * DICE[1]) / 4 + (1 * FOCAL[0] + 3 * FOCAL[1]) / 4),
-        ("ce_dice", (1 * DICE[0] + 3 * DICE[1]) / 8 + (1 * CE[0] + 3 * CE[1]) / 8),
     ],
 )
 def test_class_weights_make_weighted_means(name: str, expected: float) -> None:
-    assert loss_of(name, LOGITS, TARGET, class_weights=(5.0, 1.0, 3.0)).item() == pytest.approx(
+    assert criterion(name, LOGITS, TARGET, class_weights=(5.0, 1.0, 3.0)).item() == pytest.approx(
         expected, abs=2e-5
     )
-    assert loss_of(name, LOGITS, TARGET, class_weights=(0.05, 0.01, 0.03)).item() == pytest.approx(
-        expected, abs=2e-5
-    )
+    assert criterion(
+        name, LOGITS, TARGET, class_weights=(0.05, 0.01, 0.03)
+    ).item() == pytest.approx(expected, abs=2e-5)
 
 
 def test_label_smoothing_by_hand() -> None:
@@ -109,7 +113,7 @@ def test_label_smoothing_by_hand() -> None:
         log(2) + log(4) + log(4)
     )  # 0.3 of the weight spread over three classes
     b = 0.7 * log(2) + 0.1 * (log(4) + log(4) + log(2))
-    assert loss_of("cross_entropy", LOGITS, TARGET, label_smoothing=0.3).item() == pytest.approx(
+    assert criterion("cross_entropy", LOGITS, TARGET, label_smoothing=0.3).item() == pytest.approx(
         (a + b) / 2, abs=1e-6
     )
     # one class against the rest: 0.4 moves the truth from 1 to 0.8; a sigmoid of 1/2 costs log 2
@@ -119,7 +123,7 @@ def test_label_smoothing_by_hand() -> None:
         torch.ones(1, 1, 1, dtype=torch.long),
     )
     expected = (log(2) - 0.8 * log(3 / 4) - 0.2 * log(1 / 4)) / 2
-    assert loss_of("bce", logits, target, label_smoothing=0.4).item() == pytest.approx(
+    assert criterion("bce", logits, target, label_smoothing=0.4).item() == pytest.approx(
         expected, abs=1e-6
     )
 
@@ -127,7 +131,9 @@ def test_label_smoothing_by_hand() -> None:
 def test_a_class_is_pooled_over_the_batch() -> None:
     logits = torch.zeros(2, 2, 1, 1)  # probability 1/2 everywhere; the second image lacks class 1
     target = torch.tensor([1, 0]).reshape(2, 1, 1)
-    assert loss_of("dice", logits, target).item() == pytest.approx(1 - 2 * 0.5 / (1 + 1), abs=1e-5)
+    assert criterion("dice", logits, target).item() == pytest.approx(
+        1 - 2 * 0.5 / (1 + 1), abs=1e-5
+    )
 
 
 def test_dice_ce_agrees_with_monai() -> None:
@@ -136,7 +142,7 @@ def test_dice_ce_agrees_with_monai() -> None:
     theirs = DiceCELoss(include_background=False, to_onehot_y=True, softmax=True, batch=True)(
         logits, target[:, None]
     )
-    assert loss_of("dice_ce", logits, target).item() == pytest.approx(theirs.item(), abs=1e-6)
+    assert criterion("dice_ce", logits, target).item() == pytest.approx(theirs.item(), abs=1e-6)
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -159,9 +165,8 @@ def test_a_single_logit_is_the_foreground(name: str) -> None:
         "focal_tversky": tversky**0.75,
         "dice_ce": dice + ce,
         "dice_focal": dice + focal,
-        "ce_dice": (dice + ce) / 2,
     }
-    assert loss_of(name, logits, target).item() == pytest.approx(expected[name], abs=2e-5)
+    assert criterion(name, logits, target).item() == pytest.approx(expected[name], abs=2e-5)
 
 
 def test_a_single_logit_takes_the_weights_of_background_and_foreground() -> None:
@@ -170,7 +175,7 @@ def test_a_single_logit_takes_the_weights_of_background_and_foreground() -> None
         torch.tensor([0, 1]).reshape(1, 1, 2),
     )  # sigmoid 3/4
     expected = (3 * log(4) + 1 * log(4 / 3)) / 4
-    assert loss_of("bce", logits, target, class_weights=(3.0, 1.0)).item() == pytest.approx(
+    assert criterion("bce", logits, target, class_weights=(3.0, 1.0)).item() == pytest.approx(
         expected, abs=1e-6
     )
 
@@ -193,14 +198,14 @@ def test_void_pixels_do_not_exist(
     target = torch.randint(0, labels, (2, 6, 5))
     target[torch.rand(2, 6, 5) < 0.3] = ignore_index
     valid = target != ignore_index
-    loss = loss_of(name, logits, target, ignore_index=ignore_index, **options)
+    loss = criterion(name, logits, target, ignore_index=ignore_index, **options)
     (gradient,) = torch.autograd.grad(loss, logits)
 
     pixels = logits.detach().movedim(1, 0)[:, valid][
         None, :, None
     ]  # (1, K, 1, N), the valid ones in a row
     assert loss.item() == pytest.approx(
-        loss_of(name, pixels, target[valid][None, None], **options).item(), abs=1e-6
+        criterion(name, pixels, target[valid][None, None], **options).item(), abs=1e-6
     )
     gradient = gradient.movedim(1, -1)  # (B, H, W, K)
     assert not gradient[~valid].any()
@@ -210,7 +215,7 @@ def test_void_pixels_do_not_exist(
 @pytest.mark.parametrize("name", LOSSES)
 def test_nothing_but_void_is_finite_and_teaches_nothing(name: str) -> None:
     logits = torch.randn(2, 4, 3, 3, requires_grad=True)
-    loss = loss_of(
+    loss = criterion(
         name,
         logits,
         torch.full((2, 3, 3), VOID),
@@ -231,7 +236,7 @@ def test_a_better_prediction_costs_less(name: str, num_classes: int) -> None:
         if num_classes == 1
         else F.one_hot(target, 4).movedim(-1, 1).float()
     )
-    losses = [loss_of(name, certainty * right, target).item() for certainty in (-4, -1, 0, 1, 4)]
+    losses = [criterion(name, certainty * right, target).item() for certainty in (-4, -1, 0, 1, 4)]
     assert losses == sorted(losses, reverse=True)
     assert len(set(losses)) == 5
 
@@ -252,7 +257,7 @@ def test_gradients_are_finite_at_the_extremes(
     )
     for gamma in (0.5, 2.0):
         logits = (scale * right).to(dtype).requires_grad_()
-        loss = loss_of(name, logits, target, gamma=gamma)
+        loss = criterion(name, logits, target, gamma=gamma)
         assert loss.isfinite()
         assert torch.autograd.grad(loss, logits)[0].isfinite().all()
 
@@ -264,9 +269,9 @@ def test_computes_in_fp32_under_autocast(name: str) -> None:
         torch.randn(2, 4, 16, 16, dtype=torch.bfloat16),
         torch.randint(0, 4, (2, 16, 16)),
     )
-    expected = loss_of(name, logits.float(), target)
+    expected = criterion(name, logits.float(), target)
     with torch.autocast("cpu", torch.bfloat16):
-        loss = loss_of(name, logits, target)
+        loss = criterion(name, logits, target)
     assert loss.dtype == torch.float32
     assert torch.equal(loss, expected)
 
@@ -291,7 +296,7 @@ def test_drives_a_small_network_to_overfit(name: str) -> None:
     target[0, 6:20, 8:22], target[0, 10:16, 12:18] = 1, 2
     target[1, 12:28, 4:18], target[1, 16:22, 8:14] = 1, 2
     images = (target + 0.3 * torch.randn(2, 32, 32))[:, None]  # (2, 1, 32, 32)
-    model = build_model("unet", 1, 3, depth=3, base_channels=8)
+    model = create_model("unet", 1, 3, depth=3, base_channels=8)
     loss = build_loss(LossConfig(name=name), num_classes=3)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     for _ in range(60):

@@ -16,15 +16,24 @@ def factors(num_steps, **settings):
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ({"name": "constant", "warmup": 0}, [1, 1, 1, 1]),
-        ({"name": "constant", "warmup": 0.5}, [1 / 3, 2 / 3, 1, 1]),
-        ({"name": "poly", "warmup": 0, "power": 2}, [1, 9 / 16, 4 / 16, 1 / 16]),
-        ({"name": "poly", "warmup": 0.25, "power": 1}, [1 / 2, 1, 2 / 3, 1 / 3]),
-        ({"name": "cosine", "warmup": 0}, [1, (1 + 0.5**0.5) / 2, 0.5, (1 - 0.5**0.5) / 2]),
-        ({"name": "cosine", "warmup": 0.5}, [1 / 3, 2 / 3, 1, 0.5]),
-        ({"name": "one_cycle", "warmup": 0.5}, [0.04 + 0.96 * 0.25, 0.04 + 0.96 * 0.75, 1, 0.5]),
-        ({"name": "one_cycle", "warmup": 0.25}, [0.04 + 0.96 * 0.5, 1, 0.75, 0.25]),
-        ({"name": "one_cycle", "warmup": 0}, [1, (1 + 0.5**0.5) / 2, 0.5, (1 - 0.5**0.5) / 2]),
+        ({"name": "constant", "warmup_fraction": 0}, [1, 1, 1, 1]),
+        ({"name": "constant", "warmup_fraction": 0.5}, [1 / 3, 2 / 3, 1, 1]),
+        ({"name": "poly", "warmup_fraction": 0, "power": 2}, [1, 9 / 16, 4 / 16, 1 / 16]),
+        ({"name": "poly", "warmup_fraction": 0.25, "power": 1}, [1 / 2, 1, 2 / 3, 1 / 3]),
+        (
+            {"name": "cosine", "warmup_fraction": 0},
+            [1, (1 + 0.5**0.5) / 2, 0.5, (1 - 0.5**0.5) / 2],
+        ),
+        ({"name": "cosine", "warmup_fraction": 0.5}, [1 / 3, 2 / 3, 1, 0.5]),
+        (
+            {"name": "one_cycle", "warmup_fraction": 0.5},
+            [0.04 + 0.96 * 0.25, 0.04 + 0.96 * 0.75, 1, 0.5],
+        ),
+        ({"name": "one_cycle", "warmup_fraction": 0.25}, [0.04 + 0.96 * 0.5, 1, 0.75, 0.25]),
+        (
+            {"name": "one_cycle", "warmup_fraction": 0},
+            [1, (1 + 0.5**0.5) / 2, 0.5, (1 - 0.5**0.5) / 2],
+        ),
     ],
 )
 def test_four_steps_by_hand(settings, expected):
@@ -34,7 +43,7 @@ def test_four_steps_by_hand(settings, expected):
 @pytest.mark.parametrize("name", ["constant", "one_cycle", "cosine", "poly"])
 @pytest.mark.parametrize("warmup", [0, 0.3, 1])
 def test_rates_rise_then_fall_and_stay_positive(name, warmup):
-    rates = factors(50, name=name, warmup=warmup)
+    rates = factors(50, name=name, warmup_fraction=warmup)
     peak = rates.index(max(rates))
     assert all(0 < rate <= 1 for rate in rates)
     assert rates[:peak] == sorted(rates[:peak])
@@ -43,13 +52,13 @@ def test_rates_rise_then_fall_and_stay_positive(name, warmup):
 
 
 def test_a_single_step_has_a_rate():
-    assert factors(1, name="one_cycle", warmup=0.1) == [1]
+    assert factors(1, name="one_cycle", warmup_fraction=0.1) == [1]
 
 
 def test_schedule_sets_the_rate_of_every_step():
     optimizer = build_optimizer(WEIGHTS, OptimizerConfig(name="sgd", lr=0.5))
     schedule = build_schedule(
-        optimizer, ScheduleConfig(name="poly", warmup=0, power=1), num_steps=4
+        optimizer, ScheduleConfig(name="poly", warmup_fraction=0, power=1), num_steps=4
     )
     rates = []
     for _ in range(4):

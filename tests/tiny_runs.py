@@ -10,10 +10,10 @@ from acdc_seg.config import with_overrides
 from acdc_seg.data.source import open_source
 from acdc_seg.runs.checkpoint import has_checkpoint, load_checkpoint
 from acdc_seg.runs.folder import create_run
-from acdc_seg.training.loop import Watch, train
+from acdc_seg.training.loop import Hooks, train
 
 
-def train_run(config, name="run", *, watch=None, changes=(), report=False):
+def train_run(config, name="run", *, hooks=None, changes=(), report=False):
     """Trains into runs/NAME and gives the result and the run."""
     config = with_overrides(config, dict(changes))
     made = []
@@ -23,7 +23,7 @@ def train_run(config, name="run", *, watch=None, changes=(), report=False):
         return made[0]
 
     source = open_source(config.data, prepare_settings=config.prepare)
-    return train(config, source, make_run, watch=watch, report=report), made[0]
+    return train(config, source, make_run, hooks=hooks, report=report), made[0]
 
 
 def read_history(run):
@@ -52,7 +52,7 @@ def assert_same(a, b):
         assert a == b
 
 
-def resume_run(config, run, *, changes=(), watch=None, extends=False):
+def resume_run(config, run, *, changes=(), hooks=None, extends=False):
     """Goes on with the run and gives the result."""
     config = with_overrides(config, dict(changes))
     source = open_source(config.data, prepare_settings=config.prepare)
@@ -60,7 +60,7 @@ def resume_run(config, run, *, changes=(), watch=None, extends=False):
         config,
         source,
         lambda resolved: run,
-        watch=watch,
+        hooks=hooks,
         resume=True,
         extends=extends,
         report=False,
@@ -68,9 +68,9 @@ def resume_run(config, run, *, changes=(), watch=None, extends=False):
 
 
 def stop_after(num_batches):
-    """A watch that asks to stop once so many batches are done."""
+    """A hooks that asks to stop once so many batches are done."""
     done = []
-    return Watch(
+    return Hooks(
         on_batch=lambda *args: done.append(args), should_stop=lambda: len(done) >= num_batches
     )
 
@@ -85,14 +85,14 @@ def assert_same_run(run, expected):
         assert (ours.epoch, ours.dice) == (theirs.epoch, theirs.dice)
 
 
-def train_into(run, config, *, changes=(), watch=None):
+def train_into(run, config, *, changes=(), hooks=None):
     """Trains into this run folder."""
     config = with_overrides(config, dict(changes))
     train(
         config,
         open_source(config.data, prepare_settings=config.prepare),
         lambda resolved: run,
-        watch=watch,
+        hooks=hooks,
         report=False,
     )
 
@@ -101,8 +101,8 @@ def live(config, changes, run, is_training):
     """Trains until killed, from the beginning or from the checkpoint that is there; sets the event
     after the first batch.
     """
-    watch = Watch(on_batch=lambda *args: is_training.set())
+    hooks = Hooks(on_batch=lambda *args: is_training.set())
     if has_checkpoint(run.last):
-        resume_run(config, run, changes=changes, watch=watch)
+        resume_run(config, run, changes=changes, hooks=hooks)
     else:
-        train_into(run, config, changes=changes, watch=watch)
+        train_into(run, config, changes=changes, hooks=hooks)

@@ -167,7 +167,7 @@ def expand(args: Sequence[str], *, lists: Collection[str], bare: Mapping[str, st
     return expanded[:-1]
 
 
-def quoted(path: Path) -> str:
+def shell_path(path: Path) -> str:
     """A path as it can be pasted into a shell, ready to print."""
     return escape(shlex.quote(str(path)))
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from acdc_seg.cli.app import Debug, Version, console, make_app, progress_bar, quoted, run
+from acdc_seg.cli.app import Debug, Version, console, make_app, progress_bar, run, shell_path
 
 app = make_app()
 
@@ -40,8 +40,8 @@ def synthesize(
             on_patient=on_patient,
         )
     console.print(
-        f"Wrote {quoted(out)}: {patients + test_patients} patients. Next: acdc-data prepare "
-        f"{quoted(out)}"
+        f"Wrote {shell_path(out)}: {patients + test_patients} patients. Next: acdc-data prepare "
+        f"{shell_path(out)}"
     )
 
 
@@ -59,7 +59,7 @@ def prepare(
         ),
     ] = "96",
     crop: Annotated[
-        str, typer.Option(help="heart (from the masks) or centre.", rich_help_panel="Geometry")
+        str, typer.Option(help="heart (from the masks) or center.", rich_help_panel="Geometry")
     ] = "heart",
     interpolation: Annotated[
         str,
@@ -122,7 +122,9 @@ def prepare(
         )
     if summary.num_left_out:
         console.print(f"{summary.num_left_out} patients are in no split and were left out")
-    console.print(f"Wrote {quoted(out)}. Next: acdc-train --model unet --data {quoted(out)}")
+    console.print(
+        f"Wrote {shell_path(out)}. Next: acdc-train --model unet --data {shell_path(out)}"
+    )
 
 
 def _parse_spacing(text: str) -> float | None:

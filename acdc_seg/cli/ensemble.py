@@ -16,8 +16,8 @@ from acdc_seg.cli.app import (
     errors,
     make_app,
     progress_bar,
-    quoted,
     run,
+    shell_path,
 )
 
 if TYPE_CHECKING:
@@ -134,10 +134,10 @@ def ensemble(
     folder = out or _fresh_folder()
     write_ensemble(folder, choice)
     _show(choice)
-    console.print(f"Wrote {quoted(folder)}/ensemble.yaml and ensemble.json")
+    console.print(f"Wrote {shell_path(folder)}/ensemble.yaml and ensemble.json")
     console.print(
-        f"Next: acdc-evaluate {quoted(folder)} --split test, or acdc-submit --runs "
-        f"{quoted(folder)} --data DIR"
+        f"Next: acdc-evaluate {shell_path(folder)} --split test, or acdc-submit --runs "
+        f"{shell_path(folder)} --data DIR"
     )
 
 
@@ -152,7 +152,12 @@ def _records(units: "list[Unit]", data: Path, split: str, report: "Progress") ->
         raise ConfigError(f"--split '{split}' is unknown; {did_you_mean(split, SPLITS)}")
     config = with_overrides(
         units[0].runs[0].config,
-        {"data.path": str(data.resolve()), "data.folds": None, "data.fold": None},
+        {
+            "data.path": str(data.resolve()),
+            "data.num_folds": None,
+            "data.fold": None,
+            "data.validation": True,
+        },
     )
     source = open_source(config.data, prepare_settings=config.prepare, on_progress=report)
     if not source.split(split):

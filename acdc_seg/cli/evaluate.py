@@ -14,8 +14,8 @@ from acdc_seg.cli.app import (
     console,
     make_app,
     progress_bar,
-    quoted,
     run,
+    shell_path,
 )
 from acdc_seg.cli.options import BARE, Members, Tta, Weights, load_members
 
@@ -69,7 +69,13 @@ def evaluate(
     )
     if data is not None:
         config = with_overrides(
-            config, {"data.path": str(data.resolve()), "data.folds": None, "data.fold": None}
+            config,
+            {
+                "data.path": str(data.resolve()),
+                "data.num_folds": None,
+                "data.fold": None,
+                "data.validation": True,
+            },
         )
     with progress_bar() as report:
         source = open_source(config.data, prepare_settings=config.prepare, on_progress=report)
@@ -96,7 +102,7 @@ def evaluate(
         f"{source.kind} data, split {split}: {len({record.patient for record in records})} patients"
     )
     console.print(format_table(summary), markup=False)
-    console.print(f"Wrote {quoted(folder)}/metrics.csv and metrics.json")
+    console.print(f"Wrote {shell_path(folder)}/metrics.csv and metrics.json")
 
 
 def main() -> None:

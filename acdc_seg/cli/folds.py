@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.markup import escape
 
-from acdc_seg.cli.app import console, quoted
+from acdc_seg.cli.app import console, shell_path
 
 if TYPE_CHECKING:
     from acdc_seg.config import Config
@@ -40,10 +40,10 @@ def train_folds(config: "Config", *, open_data: Open, train_one: TrainOne) -> No
             "--fold all trains in one process; start each fold by itself to have several: "
             "torchrun ... --fold 0, then 1, ..."
         )
-    assert config.data.folds is not None
+    assert config.data.num_folds is not None
     configs = [
         with_overrides(config, {"data.fold": fold, "name": None})
-        for fold in range(config.data.folds)
+        for fold in range(config.data.num_folds)
     ]
     sources = [open_data(each) for each in configs]
     name = config.name or _fresh_name(config)
@@ -62,7 +62,7 @@ def train_folds(config: "Config", *, open_data: Open, train_one: TrainOne) -> No
         ),
         markup=False,
     )
-    pattern = f"{quoted(Path(config.runs_dir) / name)}-fold*"
+    pattern = f"{shell_path(Path(config.runs_dir) / name)}-fold*"
     console.print(f"Wrote {len(folders)} runs, {pattern}. Next: acdc-ensemble {pattern}")
 
 
@@ -141,7 +141,7 @@ def _train_fold(
 
     if (folder / "report.html").is_file():
         console.print(
-            f"[bold]{quoted(folder)}[/]: finished before, Dice "
+            f"[bold]{shell_path(folder)}[/]: finished before, Dice "
             f"{Run(folder).read_json()['best_dice']:.4f}"
         )
         return

@@ -137,11 +137,11 @@ class Timing:
         return f"batches of {self.batch_size} in {self.precision} on {self.device.type}"
 
     def measure(self, section: "Section", shape: Shape) -> "Speed":
-        from acdc_seg.models import model_of
+        from acdc_seg.models import build_model
         from acdc_seg.models.summary import measure
         from acdc_seg.runtime.device import DTYPES
 
-        model = model_of(section, shape.in_channels, shape.num_classes)
+        model = build_model(section, shape.in_channels, shape.num_classes)
         return measure(
             model,
             size=shape.size,
@@ -169,10 +169,10 @@ def _without_weights(section: "Section", shape: Shape) -> "SegmentationModel":
     """The network with parameters that take no memory."""
     from accelerate import init_empty_weights
 
-    from acdc_seg.models import model_of
+    from acdc_seg.models import build_model
 
     with init_empty_weights():
-        return model_of(section, shape.in_channels, shape.num_classes)
+        return build_model(section, shape.in_channels, shape.num_classes)
 
 
 def _entry(section: "Section", summary: "ModelSummary", speed: "Speed | None") -> Entry:

@@ -16,8 +16,8 @@ from acdc_seg.cli.app import (
     console,
     make_app,
     progress_bar,
-    quoted,
     run,
+    shell_path,
 )
 from acdc_seg.cli.options import BARE, Tta, Weights, load_members
 
@@ -138,7 +138,8 @@ def submit(
         _write(labels, len(predictor.classes.names), out, template, masks)
     if check is None:
         console.print(
-            f"Next: acdc-submit --check {quoted(out)} --data {quoted(data) if data else 'DIR'}"
+            f"Next: acdc-submit --check {shell_path(out)} --data "
+            f"{shell_path(data) if data else 'DIR'}"
         )
 
 
@@ -200,8 +201,8 @@ def _write(
     """
     from acdc_seg.submission.table import (
         apply_template,
-        masks_from_rows,
-        submission_rows,
+        decode_rows,
+        encode_rows,
         write_masks,
         write_submission,
     )
@@ -213,12 +214,12 @@ def _write(
             shapes[stem] = mask.shape[0], mask.shape[1]
             yield stem, mask
 
-    rows = submission_rows(noted(), num_classes=num_classes)
+    rows = encode_rows(noted(), num_classes=num_classes)
     write_submission(out, apply_template(rows, template) if template else rows)
     if masks is not None:
-        for stem, mask in masks_from_rows(rows, shapes):
+        for stem, mask in decode_rows(rows, shapes):
             write_masks(masks, {stem: mask})
-    console.print(f"Wrote {quoted(out)}: {len(rows)} rows of {len(shapes)} images.")
+    console.print(f"Wrote {shell_path(out)}: {len(rows)} rows of {len(shapes)} images.")
 
 
 def _check(path: Path, data: Path | None, truth: Path | None) -> None:

@@ -18,8 +18,8 @@ from acdc_seg.cli.app import (
     make_app,
     make_progress,
     progress_bar,
-    quoted,
     run,
+    shell_path,
 )
 from acdc_seg.cli.folds import train_folds
 from acdc_seg.errors import ConfigError
@@ -36,8 +36,9 @@ RECIPE = "the model's recipe"
 ALL_FOLDS = "all"
 FLAG_KEYS = {
     "data": "data.path",
-    "folds": "data.folds",
+    "folds": "data.num_folds",
     "fold": "data.fold",
+    "validation": "data.validation",
     "epochs": "train.epochs",
     "batch_size": "train.batch_size",
     "lr": "optimizer.lr",
@@ -104,10 +105,18 @@ def train(
     fold: Annotated[
         str | None,
         _option(
-            "Fold that validates, from 0; all trains them one after another; none trains on train "
-            "and val.",
+            "Fold that validates, from 0; all trains them one after another.",
             "Cross-validation",
             "the data's split",
+        ),
+    ] = None,
+    validation: Annotated[
+        bool | None,
+        typer.Option(
+            "--validation/--no-validation",
+            help="Hold the validation images out, or train on them too.",
+            rich_help_panel="Cross-validation",
+            show_default="--validation",
         ),
     ] = None,
     epochs: Annotated[int | None, _option("Passes over the training images.", "How")] = None,
@@ -118,7 +127,7 @@ def train(
         str | None,
         _option(
             "cross_entropy, dice, dice_ce, dice_focal, focal, tversky, focal_tversky, jaccard, "
-            "bce, ce_dice.",
+            "bce.",
             "How",
         ),
     ] = None,
@@ -228,7 +237,7 @@ def _train(config: "Config", resume: Path | None, *, extends: bool) -> None:
     result = _train_one(stop, config, _open(config), make_run, resume is not None, extends=extends)
     if not folder:  # in all processes but the first
         raise typer.Exit(130 if result.stopped else 0)
-    place = quoted(folder[0])
+    place = shell_path(folder[0])
     if result.stopped:
         console.print(f"Stopped; nothing is lost. Go on with: acdc-train --resume {place}")
         raise typer.Exit(130)
@@ -267,22 +276,22 @@ def _train_one(
 ) -> "Result":
     """One training with its progress; says where the run lies and what it sees."""
     from acdc_seg.config import with_overrides
-    from acdc_seg.training.loop import Watch
+    from acdc_seg.training.loop import Hooks
     from acdc_seg.training.loop import train as train_model
 
-    monitor = Monitor(config.train.epochs, validates=config.data.fold != "none")
+    monitor = Monitor(config.train.epochs, validates=config.data.validation)
 
     def announce(resolved: "Config") -> "Run":
         made = make_run(resolved)
         monitor.best = made.read_json().get("best_dice") or 0.0
         counts = ", ".join(f"{len(source.split(split))} {split}" for split in ("train", "val"))
         console.print(
-            f"[bold]{quoted(made.folder)}[/]: {resolved.model.name} on {source.kind} ({counts} "
+            f"[bold]{shell_path(made.folder)}[/]: {resolved.model.name} on {source.kind} ({counts} "
             f"images, {resolved.train.precision})"
         )
         return made
 
-    watch = Watch(
+    hooks = Hooks(
         on_batch=monitor.on_batch,
         on_epoch_end=monitor.on_epoch_end,
         should_stop=stop.poll,
@@ -293,7 +302,7 @@ def _train_one(
             with_overrides(config, {"name": None}),
             source,
             announce,
-            watch=watch,
+            hooks=hooks,
             resume=resume,
             extends=extends,
         )

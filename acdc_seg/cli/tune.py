@@ -15,8 +15,8 @@ from acdc_seg.cli.app import (
     make_app,
     make_progress,
     progress_bar,
-    quoted,
     run,
+    shell_path,
 )
 
 if TYPE_CHECKING:
@@ -130,7 +130,9 @@ def _base_config(
     if model is None and path is None:
         model = str(dict(map(parse_override, overrides)).get("model.name", DEFAULT_MODEL))
     flags = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
-    return load_config(path, model=model, overrides=["train.images_every=0", *flags, *overrides])
+    return load_config(
+        path, model=model, overrides=["train.log_images_interval=0", *flags, *overrides]
+    )
 
 
 def _make_plan(
@@ -177,7 +179,7 @@ def _run(plan: "Plan") -> None:
     with progress_bar() as report:
         open_source(plan.config.data, prepare_settings=plan.config.prepare, on_progress=report)
     console.print(
-        f"[bold]{quoted(plan.folder)}[/]: {plan.config.model.name}, {plan.trials} trials, "
+        f"[bold]{shell_path(plan.folder)}[/]: {plan.config.model.name}, {plan.trials} trials, "
         f"{plan.sampler}, {plan.pruner}"
     )
     monitor, stop = Monitor(plan), StopOnSignal("the workers")
@@ -195,10 +197,10 @@ def _run(plan: "Plan") -> None:
             f"none of {plan.trials} trials was completed; the reasons stand in "
             f"{plan.folder}/trials.csv"
         )
-    place = quoted(plan.folder)
+    place = shell_path(plan.folder)
     console.print(
         f"Wrote {place}/best.yaml, trials.csv and report.html\nNext: acdc-train --config "
-        f"{quoted(best)}"
+        f"{shell_path(best)}"
     )
 
 

@@ -6,14 +6,14 @@ model (`configs/<model>.yaml`) or a YAML file, and `section.key=value` overrides
 
 from acdc_seg.config.load import (
     build_model_section,
-    config_from_tree,
-    config_tree,
     configs_dir,
     default_yaml,
     differences,
     dump_yaml,
+    from_dict,
     load_config,
     parse_override,
+    to_dict,
     with_overrides,
 )
 from acdc_seg.config.models import (
@@ -56,14 +56,14 @@ __all__ = [
     "TrainConfig",
     "UNetConfig",
     "build_model_section",
-    "config_from_tree",
-    "config_tree",
     "configs_dir",
     "default_yaml",
     "differences",
     "dump_yaml",
+    "from_dict",
     "load_config",
     "parse_override",
     "split_pattern",
+    "to_dict",
     "with_overrides",
 ]

@@ -64,10 +64,10 @@ def with_overrides(config: Config, changes: Mapping[str, Any]) -> Config:
     Raises:
         ConfigError: A key is unknown or a value out of range.
     """
-    return _validate(_merge(config_tree(config), changes))
+    return _validate(_merge(to_dict(config), changes))
 
 
-def config_tree(config: Section) -> dict[str, Any]:
+def to_dict(config: Section) -> dict[str, Any]:
     """The config as plain dicts, lists, strings and numbers, ready for YAML, JSON or a
     checkpoint.
     """
@@ -76,7 +76,7 @@ def config_tree(config: Section) -> dict[str, Any]:
 
 def differences(there: Config, here: Config) -> dict[str, tuple[Any, Any]]:
     """Dotted keys in which two configs differ, each with its value there and here."""
-    ours, theirs = _flat(config_tree(here)), _flat(config_tree(there))
+    ours, theirs = _flat(to_dict(here)), _flat(to_dict(there))
     return {
         key: (theirs.get(key), ours.get(key))
         for key in {**ours, **theirs}
@@ -84,14 +84,14 @@ def differences(there: Config, here: Config) -> dict[str, tuple[Any, Any]]:
     }
 
 
-def config_from_tree(tree: Mapping[str, Any], source: str = "") -> Config:
-    """The inverse of `config_tree`; raises ConfigError naming `source`."""
+def from_dict(tree: Mapping[str, Any], source: str = "") -> Config:
+    """The inverse of `to_dict`; raises ConfigError naming `source`."""
     return _validate(tree, source=source)
 
 
 def dump_yaml(config: Config) -> str:
     """The whole config as YAML text that `load_config` reads back."""
-    return yaml.safe_dump(config_tree(config), sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
 
 
 def parse_override(text: str) -> tuple[str, Any]:

@@ -18,7 +18,7 @@ class UNetConfig(Section):
     """Number of resolution levels; 5 means four times halved."""
     base_channels: Count = 32
     """Channels of the first level; every level doubles them."""
-    up: Literal["transpose", "bilinear", "bilinear_conv1x1"] = "transpose"
+    upsample: Literal["transpose", "bilinear", "bilinear_conv1x1"] = "transpose"
     """How the decoder doubles the resolution."""
     norm: Literal["batch", "none"] = "batch"
     """Normalisation after every 3x3 convolution."""
@@ -47,14 +47,14 @@ UNET_PRESETS: dict[str, dict[str, Any]] = {
     "cityscapes": {
         "depth": 5,
         "base_channels": 32,
-        "up": "transpose",
+        "upsample": "transpose",
         "norm": "batch",
         "conv_bias": False,
     },
     "pets": {
         "depth": 5,
         "base_channels": 64,
-        "up": "bilinear_conv1x1",
+        "upsample": "bilinear_conv1x1",
         "norm": "batch",
         "conv_bias": True,
     },

@@ -34,7 +34,7 @@ class ClassesConfig(Section):
     """
     colors: tuple[Color, ...] = tuple(label.color for label in ACDC_LABELS)
     """Colour of each class (R, G, B) in pictures, and in colour masks."""
-    masks: Literal["values", "colors", "nearest_color"] = "values"
+    mask_encoding: Literal["values", "colors", "nearest_color"] = "values"
     """What a mask pixel is: a value (in palette files the number of its colour), an exact colour,
     or the nearest colour (JPEG masks).
     """
@@ -52,8 +52,8 @@ class ClassesConfig(Section):
             raise ValueError("at least two classes are needed: the background and one more")
         if len(set(self.values)) < len(self.values) or len(set(self.names)) < len(self.names):
             raise ValueError("names and values must not repeat")
-        if self.masks != "values" and len(set(self.colors)) < len(self.colors):
-            raise ValueError(f"colors must not repeat where masks={self.masks}")
+        if self.mask_encoding != "values" and len(set(self.colors)) < len(self.colors):
+            raise ValueError(f"colors must not repeat where mask_encoding={self.mask_encoding}")
         if self.ignore_value in self.values:
             raise ValueError(
                 f"ignore_value {self.ignore_value} is the value of a class; void pixels need a "
@@ -80,7 +80,7 @@ class DataConfig(Section):
 
     path: PathText | None = None
     """ACDC tree or folder of image/mask pairs; null generates and uses the built-in phantom."""
-    source: Literal["auto", "acdc", "paired"] = "auto"
+    format: Literal["auto", "acdc", "paired"] = "auto"
     """Kind of data at `path`; auto recognises it."""
     image_dir: PathText = "image"
     """Folder of the images below each split folder."""
@@ -90,7 +90,7 @@ class DataConfig(Section):
     """Mask file stem for an image file stem."""
     extensions: tuple[str, ...] = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
     """File endings that are images; everything else in the folders is left alone."""
-    patients: str = "auto"
+    patient_rule: str = "auto"
     """Who an image belongs to: `auto` (records.csv, else patientNNN in the name, else cmrN pairs,
     else each), `pairs` (2k-1 and 2k), `each` image its own, or a regular expression whose first
     group is the patient.
@@ -101,9 +101,9 @@ class DataConfig(Section):
     """Height and width that images are resized to; null keeps them (all training images must then
     have one size).
     """
-    normalize: Literal["image", "fixed", "none"] = "image"
-    """`image`: zero mean and unit variance per image; `fixed`: by `mean` and `std`; `none`: grey
-    values in 0..1.
+    normalize: Literal["per_image", "fixed", "none"] = "per_image"
+    """`per_image`: zero mean and unit variance per image; `fixed`: by `mean` and `std`; `none`:
+    grey values in 0..1.
     """
     mean: float = 68.1232 / 255
     """Mean of `fixed` normalisation on the 0..1 scale."""
@@ -113,14 +113,14 @@ class DataConfig(Section):
     """Part of the patients that validate when the data has no val folder."""
     split_seed: int = 0
     """Seed of that split, and of the division into folds."""
-    folds: Annotated[int, Field(ge=2)] | None = None
+    num_folds: Annotated[int, Field(ge=2)] | None = None
     """Cross-validation: number of folds that the patients of train and val are divided into; null
     keeps train and val.
     """
-    fold: int | Literal["none"] | None = None
-    """The fold that validates, counted from 0, while the others train; `none` trains on train and
-    val together and validates nothing.
-    """
+    fold: Annotated[int, Field(ge=0, strict=True)] | None = None
+    """The fold that validates, counted from 0, while the others train."""
+    validation: bool = True
+    """Validate; false trains on train and val together, and the last weights are the best."""
     cache: Literal["auto", "memory", "disk", "none"] = "auto"
     """Where training images wait between epochs: `memory`, `disk` (unnamed files below data/), or
     `none`: the files are read in every epoch.
@@ -146,9 +146,9 @@ class DataConfig(Section):
             )
         return folder
 
-    @field_validator("patients")
+    @field_validator("patient_rule")
     @classmethod
-    def _check_patients(cls, rule: str) -> str:
+    def _check_patient_rule(cls, rule: str) -> str:
         try:
             known = rule in PATIENT_RULES or re.compile(rule).groups > 0
         except (re.error, RecursionError, OverflowError):
@@ -160,33 +160,23 @@ class DataConfig(Section):
             )
         return rule
 
-    @field_validator("fold", mode="before")
-    @classmethod
-    def _check_fold(cls, fold: object) -> object:
-        if (
-            fold is None
-            or fold == "none"
-            or (isinstance(fold, int) and not isinstance(fold, bool) and fold >= 0)
-        ):
-            return fold
-        raise ValueError(
-            f"got {fold!r}; a fold is a number from 0 up, or the word none (one after another: "
-            "acdc-train --fold all)"
-        )
-
     @model_validator(mode="after")
     def _check_folds(self) -> DataConfig:
-        if self.folds is not None and self.fold is None:
+        if not self.validation and (self.fold is not None or self.num_folds is not None):
             raise ValueError(
-                f"folds={self.folds} needs the fold that validates: set data.fold to "
-                f"0..{self.folds - 1}, or to none"
+                "validation=false trains on all folds: leave data.fold and data.num_folds out"
             )
-        if isinstance(self.fold, int) and self.folds is None:
-            raise ValueError("fold needs the number of folds: set data.folds, for example to 5")
-        if isinstance(self.fold, int) and self.folds is not None and self.fold >= self.folds:
+        if self.num_folds is not None and self.fold is None:
             raise ValueError(
-                f"fold={self.fold} is not one of {self.folds} folds, which count from 0: set "
-                f"data.fold to 0..{self.folds - 1}"
+                f"num_folds={self.num_folds} needs the fold that validates: set data.fold to "
+                f"0..{self.num_folds - 1}"
+            )
+        if self.fold is not None and self.num_folds is None:
+            raise ValueError("fold needs the number of folds: set data.num_folds, for example to 5")
+        if self.fold is not None and self.num_folds is not None and self.fold >= self.num_folds:
+            raise ValueError(
+                f"fold={self.fold} is not one of {self.num_folds} folds, which count from 0: set "
+                f"data.fold to 0..{self.num_folds - 1}"
             )
         return self
 
@@ -200,7 +190,7 @@ class PrepareConfig(Section):
     """In-plane pixel size in mm after resampling; null keeps the scanner's."""
     size: tuple[Count, Count] = (96, 96)
     """Height and width of the crop in pixels."""
-    crop: Literal["heart", "centre"] = "heart"
+    crop: Literal["heart", "center"] = "heart"
     """Centre the crop on the heart's mask, or on the image."""
     slices: Literal["mid", "all"] = "all"
     """All slices of a volume, or the middle one."""
@@ -222,8 +212,8 @@ class AugmentConfig(Section):
     """Pipeline; `reference`, `mix` and the single ones are the reference study's, `strong` is ours.
     """
     strength: Annotated[float, Field(ge=0, le=2)] = 1.0
-    """Scales the ranges of `strong`, and `turns`; 0 leaves `bias_field` alone."""
-    turns: Fraction = 0.5
+    """Scales the ranges of `strong`, and `flip_rotate_prob`; 0 leaves `bias_field` alone."""
+    flip_rotate_prob: Fraction = 0.5
     """Part of `strong`: how often an image is mirrored or turned by right angles; 0 for data that
     all lie one way.
     """
@@ -231,7 +221,7 @@ class AugmentConfig(Section):
     """Part of `strong`: standard deviation of the logarithm of a smooth random shading, as of a
     surface coil; 0 leaves it out.
     """
-    copies: Annotated[int, Field(ge=1)] = 1
+    repeats: Annotated[int, Field(ge=1)] = 1
     """How often each image is seen in an epoch, augmented differently each time."""
 
 
@@ -248,13 +238,16 @@ class LossConfig(Section):
         "focal_tversky",
         "jaccard",
         "bce",
-        "ce_dice",
     ] = "dice_ce"
     """Loss by name."""
     class_weights: tuple[NotNegative, ...] | None = None
     """Weight of each class, background first; null weighs them equally."""
-    beta: Fraction = 0.5
-    """Part of cross-entropy in `ce_dice`: beta * CE + (1 - beta) * Dice."""
+    lambda_dice: NotNegative = 1.0
+    """Weight of the Dice part in `dice_ce` and `dice_focal`."""
+    lambda_ce: NotNegative = 1.0
+    """Weight of the cross-entropy part in `dice_ce`."""
+    lambda_focal: NotNegative = 1.0
+    """Weight of the focal part in `dice_focal`."""
     gamma: NotNegative = 2.0
     """Focusing exponent of `focal` and `dice_focal`."""
     tversky_alpha: NotNegative = 0.3
@@ -286,7 +279,7 @@ class ScheduleConfig(Section):
     name: Literal["constant", "one_cycle", "cosine", "poly"] = "one_cycle"
     """Shape after the warm-up: constant, one_cycle (cosine up and down), cosine to zero, or poly.
     """
-    warmup: Fraction = 0.1
+    warmup_fraction: Fraction = 0.1
     """Part of all steps in which the rate rises to `optimizer.lr`; 0 starts there."""
     power: Positive = 0.9
     """Exponent of poly."""
@@ -299,16 +292,16 @@ class TrainConfig(Section):
     """Passes over the training images."""
     batch_size: Count = 16
     """Images in one batch, shared evenly by all processes: their number must divide it."""
-    accumulate: Count = 1
+    grad_accum_steps: Count = 1
     """Batches whose gradients are averaged for one step."""
-    clip_norm: Positive | None = 5.0
+    max_grad_norm: Positive | None = 5.0
     """Largest norm of the gradient; null does not clip."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Arithmetic of the network; auto takes bf16 where the device computes it natively, else fp32.
     """
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to train; auto takes a GPU when there is one."""
-    threads: Annotated[int, Field(ge=1, le=1024)] | None = None
+    num_threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     """Threads of the processor; null takes PyTorch's number.
 
     Another number may change the last digits of a result.
@@ -319,16 +312,16 @@ class TrainConfig(Section):
     """
     patience: Count | None = None
     """Stop after so many epochs without a better validation Dice; null never does."""
-    val_every: Count = 1
+    val_interval: Count = 1
     """Epochs between validations; the last epoch is always validated."""
-    save_seconds: NotNegative = 60.0
+    checkpoint_interval_s: NotNegative = 60.0
     """Least time between writes of last.pt; 0 writes it after every step.
 
     A stopped run always writes it.
     """
-    images_every: Annotated[int, Field(ge=0)] = 10
+    log_images_interval: Annotated[int, Field(ge=0)] = 10
     """Epochs between overlay images in TensorBoard; 0 writes none."""
-    num_images: Count = 4
+    num_log_images: Count = 4
     """Overlay images at a time."""
 
 

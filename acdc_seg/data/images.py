@@ -73,7 +73,7 @@ def read_mask(path: Path, classes: ClassesConfig) -> np.ndarray:
     """
     data = _read_bytes(path)
     pixels = _decode(path, data)
-    if classes.masks != "values":
+    if classes.mask_encoding != "values":
         return _indices_of_colors(path, pixels, classes)
     return _indices_of_values(
         path, _palette_numbers(path, data) if pixels.ndim == 3 else pixels, classes
@@ -172,7 +172,7 @@ def _palette_numbers(path: Path, data: bytes) -> np.ndarray:
     if image.mode != "P":
         raise DataError(
             f"{path}: the mask is a colour image where class numbers are configured; set "
-            "classes.masks=colors and classes.colors"
+            "classes.mask_encoding=colors and classes.colors"
         )
     try:
         with _quiet_decoders():
@@ -224,8 +224,9 @@ def _describe_unknown(
 def _indices_of_colors(path: Path, pixels: np.ndarray, classes: ClassesConfig) -> np.ndarray:
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
         raise DataError(
-            f"{path}: the mask is not an 8-bit RGB image, but classes.masks={classes.masks}; set "
-            "classes.masks=values"
+            f"{path}: the mask is not an 8-bit RGB image, but "
+            f"classes.mask_encoding={classes.mask_encoding}; set "
+            "classes.mask_encoding=values"
         )
     codes = pixels[..., 0].astype(
         np.int32
@@ -240,11 +241,11 @@ def _indices_of_colors(path: Path, pixels: np.ndarray, classes: ClassesConfig) -
     distance = np.stack(
         [np.abs(colors - color).sum(axis=1) for color in classes.colors], axis=1
     )  # (N, K)
-    if classes.masks == "colors" and distance.min(axis=1).any():
+    if classes.mask_encoding == "colors" and distance.min(axis=1).any():
         wrong = tuple(colors[distance.min(axis=1).argmax()].tolist())
         raise DataError(
             f"{path}: colour {wrong} is no class; correct classes.colors, or set "
-            "classes.masks=nearest_color for JPEG masks"
+            "classes.mask_encoding=nearest_color for JPEG masks"
         )
     indices = np.zeros(256**3, np.uint8)
     indices[found] = distance.argmin(axis=1)

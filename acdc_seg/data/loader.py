@@ -28,11 +28,11 @@ class TrainingSet(Dataset[Pair | AcdcError]):
     """
 
     def __init__(self, examples: Pairs, *, augment: AugmentConfig, seed: int) -> None:
-        self.examples, self.copies, self.seed = examples, augment.copies, seed
+        self.examples, self.repeats, self.seed = examples, augment.repeats, seed
         self.augment = Augment(augment)
 
     def __len__(self) -> int:
-        return len(self.examples) * self.copies
+        return len(self.examples) * self.repeats
 
     def __getitem__(self, key: Key) -> Pair | AcdcError:
         epoch, index = key
@@ -103,7 +103,7 @@ def batches(loader: Iterable[Pair | AcdcError]) -> Iterator[Pair]:
 
 
 @contextmanager
-def explained_losses() -> Iterator[None]:
+def explain_lost_worker() -> Iterator[None]:
     """Says what to do about a worker that the system ended.
 
     PyTorch reports it wherever the training process stands at that moment.

@@ -2,8 +2,8 @@
 coursework slices.
 
 Row is NIfTI x, column is NIfTI y. A slice is resampled to square pixels of `spacing` (output size
-floored; image linear, mask nearest, both on half-pixel centres), cropped around the heart, and its
-grey values are stretched to 0..255. The crop's centre is the middle of the bounding box of all
+floored; image linear, mask nearest, both on half-pixel centers), cropped around the heart, and its
+grey values are stretched to 0..255. The crop's center is the middle of the bounding box of all
 labels of all phases of a patient, so that ED and ES align.
 """
 
@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from acdc_seg import __version__
-from acdc_seg.config import PrepareConfig, config_tree
+from acdc_seg.config import PrepareConfig, to_dict
 from acdc_seg.data.images import LARGEST_IMAGE
 from acdc_seg.data.readers.acdc import Patient, read_tree
 from acdc_seg.data.readers.paired import SPLITS
@@ -130,7 +130,7 @@ def cut_slice(
     *,
     spacing: tuple[float, float],
     settings: PrepareConfig,
-    centre: tuple[float, float] | None = None,
+    center: tuple[float, float] | None = None,
 ) -> Cut:
     """Resamples, crops and stretches one slice.
 
@@ -138,7 +138,7 @@ def cut_slice(
         image: Grey values `(X, Y)`.
         label: Class numbers `(X, Y)`, or None.
         spacing: Pixel size (x, y) in mm.
-        centre: Middle of the crop (x, y) in mm from the slice's corner; None takes the middle of
+        center: Middle of the crop (x, y) in mm from the slice's corner; None takes the middle of
             the slice.
 
     Raises:
@@ -149,7 +149,7 @@ def cut_slice(
     resampled_spacing = extent / pixels
     size = np.array(settings.size)
     corner = np.floor(
-        (extent / 2 if centre is None else np.array(centre)) / resampled_spacing - size / 2 + 0.5
+        (extent / 2 if center is None else np.array(center)) / resampled_spacing - size / 2 + 0.5
     ).astype(int)
     margin = size // 6
     resampled = (
@@ -192,7 +192,7 @@ def _linear(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def _nearest(pixels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Nearest neighbour on half-pixel centres; a tie takes the higher index, which OpenCV's
+    """Nearest neighbour on half-pixel centers; a tie takes the higher index, which OpenCV's
     variants do not promise.
     """
     rows, columns = (
@@ -270,7 +270,7 @@ def _write_slices(
     for patient in patients:
         frames = [frame for frame in patient.frames if frame.phase in settings.phases]
         volumes = {frame.phase: read_volume(frame.image, frame.label) for frame in frames}
-        centre = _heart_centre(volumes.values()) if settings.crop == "heart" else None
+        center = _heart_center(volumes.values()) if settings.crop == "heart" else None
         for phase, volume in volumes.items():
             rows += _write_volume(
                 out,
@@ -278,7 +278,7 @@ def _write_slices(
                 patient=patient,
                 phase=phase,
                 split=home[patient.id],
-                centre=centre,
+                center=center,
                 settings=settings,
             )
             done += 1
@@ -287,7 +287,7 @@ def _write_slices(
     return rows
 
 
-def _heart_centre(volumes: Iterable[Volume]) -> tuple[float, float] | None:
+def _heart_center(volumes: Iterable[Volume]) -> tuple[float, float] | None:
     """Middle (x, y), in mm, of the box around all labels of all volumes; None where nothing is
     labelled.
     """
@@ -317,7 +317,7 @@ def _write_volume(
     patient: Patient,
     phase: str,
     split: str,
-    centre: tuple[float, float] | None,
+    center: tuple[float, float] | None,
     settings: PrepareConfig,
 ) -> list[Row]:
     rows: list[Row] = []
@@ -331,7 +331,7 @@ def _write_volume(
                 label,
                 spacing=volume.spacing[:2],
                 settings=settings,
-                centre=centre,
+                center=center,
             )
         except DataError as error:
             raise DataError(f"{name}: {error}") from None
@@ -364,7 +364,7 @@ def _write_tables(
     splits = {
         split: sorted(patient for patient in home if home[patient] == split) for split in SPLITS
     }
-    made_by = {"settings": config_tree(settings), "acdc_seg": __version__}
+    made_by = {"settings": to_dict(settings), "acdc_seg": __version__}
     for name, content in (("splits.json", splits), ("prepare.json", made_by)):
         (out / name).write_text(
             json.dumps(content, indent=2) + "\n", encoding="utf-8", newline="\n"

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from acdc_seg.config import DataConfig, PrepareConfig, config_tree
+from acdc_seg.config import DataConfig, PrepareConfig, to_dict
 from acdc_seg.data.phantom.patients import synthesize
 from acdc_seg.data.readers.acdc import is_acdc_tree
 from acdc_seg.data.readers.paired import SPLITS, is_paired, natural_key, read_paired
@@ -91,8 +91,8 @@ def recognize(data: DataConfig) -> str:
             f"{path}: no such folder; give --data the ACDC tree or the folder that holds "
             f"{data.image_dir}/ and {data.mask_dir}/"
         )
-    if data.source != "auto":
-        return data.source
+    if data.format != "auto":
+        return data.format
     if is_paired(path, data):
         return "paired"
     if is_acdc_tree(path):
@@ -141,7 +141,7 @@ def _prepared(
         (str(path), path.stat().st_size, path.stat().st_mtime_ns)
         for path in sorted(tree.resolve().rglob("*.*"))
     ]
-    rule = [files, config_tree(settings), data.val_fraction, data.split_seed]
+    rule = [files, to_dict(settings), data.val_fraction, data.split_seed]
     digest = hashlib.sha256(json.dumps(rule).encode()).hexdigest()[:8]
     out = work_dir / "prepared" / f"{tree.resolve().name}-{digest}"
     if not out.is_dir():
@@ -162,7 +162,7 @@ def _divided(records: Sequence[Record], data: DataConfig) -> list[Record]:
     """
     named = [record if record.split else replace(record, split="train") for record in records]
     splits = {record.split for record in named}
-    if data.fold is not None:
+    if data.fold is not None or not data.validation:
         return _folded(named, data)
     if "val" in splits or "train" not in splits:
         return named
@@ -184,8 +184,10 @@ def _folded(records: Sequence[Record], data: DataConfig) -> list[Record]:
         key=lambda record: natural_key(record.id),
     )
     val: list[str] = []
-    if pooled and data.folds is not None and isinstance(data.fold, int):
-        val = fold_patients(_groups(pooled), num_folds=data.folds, seed=data.split_seed)[data.fold]
+    if pooled and data.num_folds is not None and data.fold is not None:
+        val = fold_patients(_groups(pooled), num_folds=data.num_folds, seed=data.split_seed)[
+            data.fold
+        ]
     divided = [
         replace(record, split="val" if record.patient in val else "train") for record in pooled
     ]
@@ -208,5 +210,5 @@ def _check_patients(root: Path, records: Sequence[Record]) -> None:
     except DataError as error:
         raise DataError(
             f"{root}: {error}; if these are different people, say how to tell them apart with "
-            "data.patients"
+            "data.patient_rule"
         ) from None

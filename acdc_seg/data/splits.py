@@ -57,7 +57,7 @@ def fold_patients(groups: Mapping[str, str], *, num_folds: int, seed: int) -> li
     if not 2 <= num_folds <= len(groups):
         raise ConfigError(
             f"num_folds={num_folds} must lie between 2 and the number of patients, {len(groups)}; "
-            "choose another data.folds"
+            "choose another data.num_folds"
         )
     patients = sorted(groups)
     strata = _strata(groups, smallest=num_folds)

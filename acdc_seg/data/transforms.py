@@ -54,8 +54,8 @@ def fixed_transforms(
 
 
 def normalize(images: torch.Tensor, data: DataConfig) -> torch.Tensor:
-    """Brings images `(B, C, H, W)` in 0..1 to the range that networks see; `image` mode accepts any
-    range.
+    """Brings images `(B, C, H, W)` in 0..1 to the range that networks see; `per_image` mode accepts
+    any range.
     """
     if data.normalize == "none":
         return images
@@ -158,7 +158,7 @@ def _strong(config: AugmentConfig) -> list[A.BasicTransform | A.BaseCompose]:
     if s == 0:
         return [*shading]
     return [
-        A.SquareSymmetry(p=min(1, config.turns * s)),
+        A.SquareSymmetry(p=min(1, config.flip_rotate_prob * s)),
         A.Affine(
             rotate=(-30 * s, 30 * s),
             scale=(1 - 0.25 * s / (1 + 0.25 * s), 1 + 0.25 * s),

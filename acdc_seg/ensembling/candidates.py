@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from acdc_seg.config import Config, config_tree
+from acdc_seg.config import Config, to_dict
 from acdc_seg.data.record import Record
 from acdc_seg.data.source import Progress, open_source
 from acdc_seg.errors import ConfigError, DataError
@@ -231,7 +231,7 @@ def _group(run: MemberRun, groups: dict[str, list[MemberRun]]) -> str:
     """A key that the fold runs of one recipe share; a second run of a fold that is there already
     opens a group of its own.
     """
-    tree = config_tree(run.config)
+    tree = to_dict(run.config)
     fold = tree["data"].pop("fold")
     if not isinstance(fold, int):
         return f"single {len(groups)}"

@@ -19,7 +19,7 @@ from acdc_seg.config import ClassesConfig, Config, DataConfig
 from acdc_seg.config.ensemble import read_ensemble
 from acdc_seg.data.transforms import normalize
 from acdc_seg.errors import CheckpointError, ConfigError, DataError
-from acdc_seg.models import model_of
+from acdc_seg.models import build_model
 from acdc_seg.runs.checkpoint import Checkpoint, has_checkpoint, load_checkpoint
 from acdc_seg.runtime.device import DTYPES, resolve_device, resolve_precision
 
@@ -304,7 +304,7 @@ def predictor_from_checkpoint(
     """
     config = checkpoint.config
     precision = "fp32" if precision == "auto" and config.train.precision == "fp32" else precision
-    model = model_of(config.model, config.data.channels, len(config.classes.names))
+    model = build_model(config.model, config.data.channels, len(config.classes.names))
     try:
         model.load_state_dict(checkpoint.weights)
     except RuntimeError as error:

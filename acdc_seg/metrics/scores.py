@@ -56,7 +56,7 @@ class Summary:
     classes: dict[str, ClassSummary]
 
 
-def overlap_rows(
+def score_labels(
     prediction: np.ndarray,
     truth: np.ndarray,
     *,
@@ -133,7 +133,7 @@ def write_csv(path: Path, rows: Sequence[ImageScore]) -> None:
     write_table(path, [header, *([_rounded(value) for value in row.values()] for row in table)])
 
 
-def score_tree(rows: Sequence[ImageScore], summary: Summary) -> dict[str, Any]:
+def scores_to_dict(rows: Sequence[ImageScore], summary: Summary) -> dict[str, Any]:
     """Policy (`empty_policy`), n, headline, `classes` and all rows (`images`) as plain dicts and
     lists.
     """
@@ -145,10 +145,11 @@ def score_tree(rows: Sequence[ImageScore], summary: Summary) -> dict[str, Any]:
 
 
 def write_json(path: Path, rows: Sequence[ImageScore], summary: Summary) -> None:
-    """Writes `score_tree` as one JSON object."""
+    """Writes `scores_to_dict` as one JSON object."""
     write_text(
         path,
-        json.dumps(score_tree(rows, summary), indent=2, ensure_ascii=False, allow_nan=False) + "\n",
+        json.dumps(scores_to_dict(rows, summary), indent=2, ensure_ascii=False, allow_nan=False)
+        + "\n",
     )
 
 

@@ -40,7 +40,9 @@ MODELS: dict[str, Callable[..., SegmentationModel]] = {
 }
 
 
-def build_model(name: str, in_channels: int, num_classes: int, **options: Any) -> SegmentationModel:
+def create_model(
+    name: str, in_channels: int, num_classes: int, **options: Any
+) -> SegmentationModel:
     """A network with fresh weights, mapping images `(B, in_channels, H, W)` to logits `(B,
     num_classes, H, W)`.
 
@@ -53,10 +55,10 @@ def build_model(name: str, in_channels: int, num_classes: int, **options: Any) -
     Raises:
         ConfigError: Unknown network or option, or a value out of range.
     """
-    return model_of(build_model_section(name, options), in_channels, num_classes)
+    return build_model(build_model_section(name, options), in_channels, num_classes)
 
 
-def model_of(section: Section, in_channels: int, num_classes: int) -> SegmentationModel:
-    """The network of a config's `model` section, with fresh weights; see `build_model`."""
+def build_model(section: Section, in_channels: int, num_classes: int) -> SegmentationModel:
+    """The network of a config's `model` section, with fresh weights; see `create_model`."""
     options = section.model_dump(exclude=set(EncoderConfig.model_fields))
     return MODELS[options.pop("name")](in_channels, num_classes, **options)

@@ -63,7 +63,7 @@ class EffUNetDecoder(nn.Module):
         image, *skips, deepest = channels
         steps = pairwise([deepest, *DECODER_CHANNELS])
         joined = [*reversed(skips), image if concat_input else 0]
-        self.up = upsampling(deepest, deepest, up="bilinear")
+        self.up = upsampling(deepest, deepest, upsample="bilinear")
         self.levels = nn.ModuleList(
             double_conv(deep + skip, fine, norm=True, bias=False)
             for (deep, fine), skip in zip(steps, joined, strict=True)

@@ -68,8 +68,8 @@ class ResNet34UNetDecoder(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.bottleneck = double_conv(CHANNELS[-1], CHANNELS[-1], norm=True, bias=True)
-        self.unet = UNetDecoder(CHANNELS, up="bilinear_conv1x1", norm=True, bias=True)
-        self.up = upsampling(CHANNELS[0], TOP_CHANNELS, up="bilinear_conv1x1")
+        self.unet = UNetDecoder(CHANNELS, upsample="bilinear_conv1x1", norm=True, bias=True)
+        self.up = upsampling(CHANNELS[0], TOP_CHANNELS, upsample="bilinear_conv1x1")
         self.level = double_conv(STEM_CHANNELS + TOP_CHANNELS, STEM_CHANNELS, norm=True, bias=True)
         self.last = nn.Conv2d(STEM_CHANNELS, TOP_CHANNELS, 1)
 

@@ -12,7 +12,7 @@ from torch import nn
 from acdc_seg.models.base import MIN_SIZE, SegmentationModel
 from acdc_seg.models.blocks import conv_norm_relu, init_kaiming
 
-Up = Literal["transpose", "bilinear", "bilinear_conv1x1"]
+Upsample = Literal["transpose", "bilinear", "bilinear_conv1x1"]
 
 
 class UNet(SegmentationModel):
@@ -23,7 +23,7 @@ class UNet(SegmentationModel):
         num_classes: Channels of the logits.
         depth: Number of resolution levels, 1 to 6.
         base_channels: Channels of the first level; every level doubles them.
-        up: How the decoder doubles the resolution.
+        upsample: How the decoder doubles the resolution.
         norm: BatchNorm after every 3x3 convolution, or nothing.
         conv_bias: Whether 3x3 convolutions have a bias.
         dropout: Probability of dropout between the two convolutions of the deepest level.
@@ -36,7 +36,7 @@ class UNet(SegmentationModel):
         *,
         depth: int,
         base_channels: int,
-        up: Up,
+        upsample: Upsample,
         norm: Literal["batch", "none"],
         conv_bias: bool,
         dropout: float,
@@ -47,7 +47,7 @@ class UNet(SegmentationModel):
             encoder=UNetEncoder(
                 in_channels, channels, norm=norm == "batch", bias=conv_bias, dropout=dropout
             ),
-            decoder=UNetDecoder(channels, up=up, norm=norm == "batch", bias=conv_bias),
+            decoder=UNetDecoder(channels, upsample=upsample, norm=norm == "batch", bias=conv_bias),
             head=nn.Conv2d(base_channels, num_classes, 1),
             in_channels=in_channels,
             multiple=stride,
@@ -90,12 +90,16 @@ class UNetDecoder(nn.Module):
     from the deepest level up.
     """
 
-    def __init__(self, channels: Sequence[int], *, up: Up, norm: bool, bias: bool) -> None:
+    def __init__(
+        self, channels: Sequence[int], *, upsample: Upsample, norm: bool, bias: bool
+    ) -> None:
         super().__init__()
         steps = list(pairwise(reversed(channels)))
-        self.ups = nn.ModuleList(upsampling(deep, fine, up=up) for deep, fine in steps)
+        self.ups = nn.ModuleList(upsampling(deep, fine, upsample=upsample) for deep, fine in steps)
         self.levels = nn.ModuleList(
-            double_conv(fine + (deep if up == "bilinear" else fine), fine, norm=norm, bias=bias)
+            double_conv(
+                fine + (deep if upsample == "bilinear" else fine), fine, norm=norm, bias=bias
+            )
             for deep, fine in steps
         )
 
@@ -118,18 +122,18 @@ def double_conv(
     )
 
 
-def upsampling(in_channels: int, out_channels: int, *, up: Up) -> nn.Module:
+def upsampling(in_channels: int, out_channels: int, *, upsample: Upsample) -> nn.Module:
     """Doubles height and width; plain `bilinear` keeps the channels.
 
     The 1x1 convolution of `bilinear_conv1x1` stands before the interpolation: both are linear and
     the interpolation's weights sum to one, so the order does not change the result, but this one
     convolves a quarter of the pixels.
     """
-    if up == "transpose":
+    if upsample == "transpose":
         return nn.ConvTranspose2d(in_channels, out_channels, 2, stride=2)
     bilinear = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
     return (
         bilinear
-        if up == "bilinear"
+        if upsample == "bilinear"
         else nn.Sequential(nn.Conv2d(in_channels, out_channels, 1), bilinear)
     )

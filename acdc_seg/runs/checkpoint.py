@@ -18,13 +18,11 @@ from typing import IO, Any
 
 import torch
 
-from acdc_seg.config import Config, config_from_tree, config_tree
+from acdc_seg.config import Config, from_dict, to_dict
 from acdc_seg.errors import AcdcWarning, CheckpointError, ConfigError
 from acdc_seg.files import replacing
 
-FORMAT = 2
-READABLE = (1, 2)
-"""Format 1 is the same without a checksum."""
+FORMAT = 3
 FIELDS = ("weights", "epoch", "dice", "data", "training")
 SEAL = b"acdc_seg sha256 "
 SEAL_BYTES = len(SEAL) + 2 * hashlib.sha256().digest_size
@@ -59,7 +57,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """
     content = {
         "format": FORMAT,
-        "config": config_tree(checkpoint.config),
+        "config": to_dict(checkpoint.config),
         "classes": dict(
             zip(checkpoint.config.classes.names, checkpoint.config.classes.values, strict=True)
         ),
@@ -132,15 +130,15 @@ def _load(path: Path) -> Checkpoint:
             "best.pt"
         )
     version = content["format"]
-    if version not in READABLE:
+    if version != FORMAT:
         raise CheckpointError(
-            f"{path}: checkpoint format {version}, this version reads "
-            f"{' and '.join(map(str, READABLE))}; install the version that wrote it"
+            f"{path}: checkpoint format {version}, this version reads {FORMAT}; install the "
+            "version that wrote it, or train again"
         )
-    if version > 1 and not sealed:
+    if not sealed:
         raise _Damaged(f"{path}: damaged, its checksum is missing; copy it again from its source")
     try:
-        config = config_from_tree(content["config"], source=str(path))
+        config = from_dict(content["config"], source=str(path))
     except ConfigError as error:
         raise CheckpointError(f"{path}: its config does not fit this version:\n{error}") from None
     return Checkpoint(config=config, **{name: content[name] for name in FIELDS})

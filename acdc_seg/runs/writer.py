@@ -20,13 +20,19 @@ from acdc_seg.report.figures import overlay
 from acdc_seg.runs.checkpoint import Checkpoint, has_checkpoint, load_checkpoint, save_checkpoint
 from acdc_seg.runs.folder import Run, environment
 
-FREE_SETTINGS = ("data.path", "data.cache", "data.num_workers", "runs_dir", "train.save_seconds")
+FREE_SETTINGS = (
+    "data.path",
+    "data.cache",
+    "data.num_workers",
+    "runs_dir",
+    "train.checkpoint_interval_s",
+)
 """Settings that may differ on resuming: they change where files lie and how fast it goes, not the
 result.
 """
 
 
-class Journal:
+class RunWriter:
     """Writes one run folder; an inactive journal (of a process that is not the first) writes
     nothing.
     """
@@ -106,8 +112,8 @@ class Journal:
         """Adds a few validation images to TensorBoard, prediction left and truth right."""
         if not self.active or self.events is None:
             return
-        step = max(1, len(examples) // self.config.train.num_images)
-        for row in range(0, len(examples), step)[: self.config.train.num_images]:
+        step = max(1, len(examples) // self.config.train.num_log_images)
+        for row in range(0, len(examples), step)[: self.config.train.num_log_images]:
             (record, image, mask), predicted = examples[row], labels[row]
             colors = self.config.classes.colors
             pair = [
@@ -126,8 +132,11 @@ class Journal:
             save_checkpoint(self.run.best, self._checkpoint(network.state_dict(), epoch, dice))
 
     def save_when_due(self, epoch: int, make_state: Callable[[], dict[str, Any]]) -> None:
-        """Writes last.pt if `train.save_seconds` have passed since the last time."""
-        if self.active and time.monotonic() - self.saved_at >= self.config.train.save_seconds:
+        """Writes last.pt if `train.checkpoint_interval_s` have passed since the last time."""
+        if (
+            self.active
+            and time.monotonic() - self.saved_at >= self.config.train.checkpoint_interval_s
+        ):
             self._save_last(make_state())
 
     def read_last(self, *, extends: bool = False) -> dict[str, Any]:

@@ -27,7 +27,7 @@ STORE_TIMEOUT = timedelta(seconds=5)
 T = TypeVar("T")
 
 
-def check_shares(batch_size: int, num_images: int, num_processes: int) -> None:
+def check_batch_divides(batch_size: int, num_images: int, num_processes: int) -> None:
     """Raises ConfigError unless every process can have the same number of images of a batch."""
     size = min(batch_size, num_images)
     if size % num_processes == 0:
@@ -43,7 +43,7 @@ def check_shares(batch_size: int, num_images: int, num_processes: int) -> None:
     raise ConfigError(f"{given} cannot be divided evenly among {num_processes} processes; {remedy}")
 
 
-def whole_batch(accelerator: Accelerator, part: torch.Tensor) -> torch.Tensor:
+def gather_batch(accelerator: Accelerator, part: torch.Tensor) -> torch.Tensor:
     """The batch `(B, ...)` of all processes, of which this one holds `part`; only its own part
     carries a gradient.
 
@@ -60,14 +60,14 @@ def whole_batch(accelerator: Accelerator, part: torch.Tensor) -> torch.Tensor:
     return whole
 
 
-def any_process(accelerator: Accelerator, flag: bool) -> bool:
+def any_rank(accelerator: Accelerator, flag: bool) -> bool:
     """Whether the flag is set in any process, so that all stop together."""
     if accelerator.num_processes == 1:
         return flag
     return bool(accelerator.reduce(torch.tensor(float(flag), device=accelerator.device), "sum"))
 
 
-def from_first(accelerator: Accelerator, make: Callable[..., T], *args: Any) -> T:
+def on_main_process(accelerator: Accelerator, make: Callable[..., T], *args: Any) -> T:
     """The result of `make(*args)`, called in the first process alone and sent to the others, as is
     an AcdcError that it raises.
     """
@@ -86,27 +86,27 @@ def from_first(accelerator: Accelerator, make: Callable[..., T], *args: Any) -> 
     return result
 
 
-def share_layers(network: nn.Module, accelerator: Accelerator) -> None:
+def sync_layers(network: nn.Module, accelerator: Accelerator) -> None:
     """Makes every BatchNorm and dropout below the network act on the batch of all processes;
     parameters and their names stay.
     """
     if accelerator.num_processes == 1:
         return
     shared: dict[type[nn.Module], type[nn.Module]] = {
-        nn.Dropout: SharedDropout,
-        nn.Dropout2d: SharedDropout2d,
+        nn.Dropout: SyncDropout,
+        nn.Dropout2d: SyncDropout2d,
     }
     if accelerator.device.type == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(network)
     else:
-        shared[nn.BatchNorm2d] = SharedBatchNorm2d
+        shared[nn.BatchNorm2d] = SyncBatchNorm2d
     for module in network.modules():
         for kind, replacement in shared.items():
             if isinstance(module, kind):
                 module.__class__ = replacement
 
 
-class SharedBatchNorm2d(nn.BatchNorm2d):
+class SyncBatchNorm2d(nn.BatchNorm2d):
     """BatchNorm over the batch of all processes, each of which holds as many images, on any device.
 
     PyTorch's SyncBatchNorm is faster, but refuses tensors on the CPU.
@@ -141,7 +141,7 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
         self.running_var.lerp_(var * (count / (count - 1)), self.momentum)
 
 
-class SharedDropout(nn.Dropout):
+class SyncDropout(nn.Dropout):
     """Dropout that every process draws for the whole batch, from the same seed, to take its own
     part of it.
 
@@ -165,7 +165,7 @@ class SharedDropout(nn.Dropout):
         )
 
 
-class SharedDropout2d(nn.Dropout2d):
+class SyncDropout2d(nn.Dropout2d):
     """The same for dropout of whole maps."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -217,7 +217,7 @@ class _Sum(torch.autograd.Function):
 
 
 @contextmanager
-def ending_together() -> Iterator[None]:
+def report_lost_peer() -> Iterator[None]:
     """Says in plain words that another process has ended, where a collective operation fails for
     it.
 

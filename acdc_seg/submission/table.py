@@ -21,7 +21,7 @@ from acdc_seg.data.images import IGNORE_INDEX, read_mask
 from acdc_seg.data.readers.paired import natural_key
 from acdc_seg.errors import ConfigError, DataError
 from acdc_seg.files import replacing
-from acdc_seg.metrics.scores import overlap_rows, summarize
+from acdc_seg.metrics.scores import score_labels, summarize
 from acdc_seg.submission.rle import Shape, decode_rle, encode_rle
 
 HEADER = ["id", "encoding"]
@@ -44,7 +44,7 @@ class SubmissionCheck:
     class_scores: dict[str, float]
 
 
-def submission_rows(
+def encode_rows(
     masks: Iterable[tuple[str, np.ndarray]], *, num_classes: int, mask_pattern: str = "{stem}_mask"
 ) -> list[tuple[str, str]]:
     """Rows (id, encoding) of label arrays (H, W), images in natural order, classes 1 to K-1.
@@ -73,11 +73,11 @@ def submission_rows(
     ]
 
 
-def masks_from_rows(
+def decode_rows(
     rows: Sequence[tuple[str, str]], shapes: Mapping[str, Shape]
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Image file stem and class indices (H, W), one image after another: the inverse of
-    `submission_rows` for images of these shapes.
+    `encode_rows` for images of these shapes.
     """
     encodings, num_classes = dict(rows), 1 + len(rows) // max(1, len(shapes))
     for stem, shape in shapes.items():
@@ -385,7 +385,7 @@ def _score(
         for stem, truth in truths.items():
             binary = np.where(truth == IGNORE_INDEX, IGNORE_INDEX, truth == index)
             rows.append(
-                overlap_rows(
+                score_labels(
                     masks[stem, index],
                     binary,
                     id=stem,

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from acdc_seg.config import Config, config_tree
+from acdc_seg.config import Config, to_dict
 from acdc_seg.data.examples import Example, FileExamples
 from acdc_seg.data.source import Source
 from acdc_seg.evaluation import evaluate, score_image
 from acdc_seg.inference.predictors import Predictor, load_predictor, predict_labels
 from acdc_seg.inference.stored import store_probabilities
-from acdc_seg.metrics.scores import ImageScore, score_tree, summarize, write_csv, write_json
+from acdc_seg.metrics.scores import ImageScore, scores_to_dict, summarize, write_csv, write_json
 from acdc_seg.report.figures import pick_cases, prediction_grid
 from acdc_seg.report.page import write_report
 from acdc_seg.runs.folder import Run
@@ -48,7 +48,7 @@ def conclude(
     write_report(
         run.folder / "report.html",
         title=f"{run.folder.name}: {config.model.name} on {source.kind} data",
-        config=config_tree(config),
+        config=to_dict(config),
         run=run.read_json(),
         protocol=_protocol(config, source),
         history=history,
@@ -105,7 +105,7 @@ def _score(
     summary = summarize(rows)
     write_csv(run.folder / "metrics.csv", rows)
     write_json(run.folder / "metrics.json", rows, summary)
-    return score_tree(rows, summary)
+    return scores_to_dict(rows, summary)
 
 
 def _protocol(config: Config, source: Source) -> dict[str, str]:
@@ -133,12 +133,12 @@ def _protocol(config: Config, source: Source) -> dict[str, str]:
 
 def _split_rule(config: Config) -> str:
     """Who validates, in words."""
-    if config.data.fold == "none":
+    if not config.data.validation:
         return "train and val together; nothing validates"
-    if config.data.folds is None:
+    if config.data.num_folds is None:
         return "by patient"
     return (
-        f"by patient: fold {config.data.fold} (counted from 0) of {config.data.folds}, seed "
+        f"by patient: fold {config.data.fold} (counted from 0) of {config.data.num_folds}, seed "
         f"{config.data.split_seed}"
     )
 

@@ -24,7 +24,13 @@ from torch.utils.data import DataLoader
 from acdc_seg.config import Config, EncoderConfig, with_overrides
 from acdc_seg.data.examples import Example, load_examples, megabytes
 from acdc_seg.data.images import IGNORE_INDEX
-from acdc_seg.data.loader import EpochSampler, TrainingSet, batches, explained_losses, make_loader
+from acdc_seg.data.loader import (
+    EpochSampler,
+    TrainingSet,
+    batches,
+    explain_lost_worker,
+    make_loader,
+)
 from acdc_seg.data.source import Source
 from acdc_seg.data.transforms import normalize
 from acdc_seg.errors import ConfigError, DataError, TrainingError
@@ -32,20 +38,20 @@ from acdc_seg.evaluation import score_image
 from acdc_seg.inference.predictors import ModelPredictor, batches_of_one_size
 from acdc_seg.losses import build_loss
 from acdc_seg.metrics.scores import ImageScore, summarize
-from acdc_seg.models import model_of
+from acdc_seg.models import build_model
 from acdc_seg.models.base import MIN_SIZE, SegmentationModel
 from acdc_seg.models.pretrained import load_pretrained
 from acdc_seg.optim import build_optimizer, build_schedule
 from acdc_seg.runs.folder import Run
-from acdc_seg.runs.writer import Journal
+from acdc_seg.runs.writer import RunWriter
 from acdc_seg.runtime.device import resolve_device, resolve_precision
 from acdc_seg.runtime.distributed import (
-    any_process,
-    check_shares,
-    ending_together,
-    from_first,
-    share_layers,
-    whole_batch,
+    any_rank,
+    check_batch_divides,
+    gather_batch,
+    on_main_process,
+    report_lost_peer,
+    sync_layers,
 )
 from acdc_seg.training.finish import conclude
 
@@ -57,7 +63,7 @@ One that dies is noticed at once.
 
 
 @dataclass(frozen=True)
-class Watch:
+class Hooks:
     """What a caller listens to. `on_epoch_end(epoch, dice)` may raise to end the training."""
 
     on_batch: Callable[[int, int, int, float], None] = lambda epoch, done, total, mean_loss: None
@@ -130,14 +136,14 @@ class State:
                 setattr(self, name, saved[name])
 
 
-@ending_together()
-@explained_losses()
+@report_lost_peer()
+@explain_lost_worker()
 def train(
     config: Config,
     source: Source,
     make_run: Callable[[Config], Run],
     *,
-    watch: Watch | None = None,
+    hooks: Hooks | None = None,
     resume: bool = False,
     extends: bool = False,
     report: bool = True,
@@ -146,10 +152,10 @@ def train(
 
     Args:
         config: All settings; `auto` device and precision are resolved here.
-        source: Records with a train split and, unless `data.fold` is none, a val split.
+        source: Records with a train split and, unless `data.validation` is false, a val split.
         make_run: Gives the run folder; called when all input has proved usable, so that a mistake
             leaves nothing behind.
-        watch: Listeners for progress, tuning and interruption.
+        hooks: Listeners for progress, tuning and interruption.
         resume: Go on from last.pt of the run folder.
         extends: Go on for more `train.epochs` than last.pt was written with; the rest of the
             schedule is that of the longer training.
@@ -159,27 +165,29 @@ def train(
         AcdcError: Unusable data or settings, a checkpoint of another config or of other data, a
             file that cannot be written, or a loss that is no longer a number.
     """
-    watch = watch or Watch()
+    hooks = hooks or Hooks()
     config, accelerator = _set_up(config)
-    loader, validation = _load_data(config, source, watch)
+    loader, validation = _load_data(config, source, hooks)
     sampler = loader.sampler
     assert isinstance(sampler, EpochSampler)
-    check_shares(config.train.batch_size, len(sampler), accelerator.num_processes)
+    check_batch_divides(config.train.batch_size, len(sampler), accelerator.num_processes)
     state, model, loader = _build(config, loader, accelerator, pretrained=not resume)
-    loss_of = build_loss(
+    criterion = build_loss(
         config.loss, num_classes=len(config.classes.names), ignore_index=_ignore_index(config)
     ).to(accelerator.device)
-    journal = Journal(
-        from_first(accelerator, make_run, config),
+    journal = RunWriter(
+        on_main_process(accelerator, make_run, config),
         config,
         source,
         active=accelerator.is_main_process,
     )
     if resume:
-        state.load_state_dict(from_first(accelerator, partial(journal.read_last, extends=extends)))
+        state.load_state_dict(
+            on_main_process(accelerator, partial(journal.read_last, extends=extends))
+        )
 
     stopped = False
-    with journal.recording(first_epoch=state.epoch), ending_together():
+    with journal.recording(first_epoch=state.epoch), report_lost_peer():
         while not (
             stopped or state.epoch >= config.train.epochs or _out_of_patience(state, config)
         ):
@@ -195,37 +203,37 @@ def train(
                     inputs = normalize(images, config.data).contiguous(
                         memory_format=torch.channels_last
                     )
-                    loss = loss_of(
-                        whole_batch(accelerator, model(inputs)),
-                        whole_batch(accelerator, masks.long()),
+                    loss = criterion(
+                        gather_batch(accelerator, model(inputs)),
+                        gather_batch(accelerator, masks.long()),
                     )
                     state.loss_sum += _checked(loss.item(), state)
                     accelerator.backward(
                         loss * accelerator.num_processes
                     )  # of which the gradients are averaged
-                    if accelerator.sync_gradients and config.train.clip_norm is not None:
-                        accelerator.clip_grad_norm_(model.parameters(), config.train.clip_norm)
+                    if accelerator.sync_gradients and config.train.max_grad_norm is not None:
+                        accelerator.clip_grad_norm_(model.parameters(), config.train.max_grad_norm)
                     state.optimizer.step()
                     state.optimizer.zero_grad()
                 state.batch += 1
                 state.seconds = time.monotonic() - started
-                watch.on_batch(
+                hooks.on_batch(
                     state.epoch + 1, state.batch, len(loader), state.loss_sum / state.batch
                 )
                 if accelerator.sync_gradients:
                     state.schedule.step()
                     if state.ema is not None:
                         state.ema.update_parameters(state.model)
-                    if stopped := any_process(accelerator, watch.should_stop()):
+                    if stopped := any_rank(accelerator, hooks.should_stop()):
                         break
                     journal.save_when_due(state.epoch, state.state_dict)
             else:
-                row = from_first(
+                row = on_main_process(
                     accelerator,
                     _epoch_row,
                     state,
                     validation,
-                    loss_of,
+                    criterion,
                     config,
                     journal,
                     accelerator.device,
@@ -234,7 +242,7 @@ def train(
                     journal.save_best(state.kept, epoch=state.best_epoch, dice=state.best_dice)
                 journal.add(state.history)
                 journal.save_when_due(state.epoch, state.state_dict)
-                watch.on_epoch_end(state.epoch, row.get("dice", math.nan))
+                hooks.on_epoch_end(state.epoch, row.get("dice", math.nan))
         journal.close(state.state_dict(), stopped=stopped)
         if report and accelerator.is_main_process and not stopped:
             conclude(journal.run, config, source, state.history)
@@ -255,8 +263,8 @@ def _set_up(config: Config) -> tuple[Config, Accelerator]:
     device = resolve_device(config.train.device)
     precision = resolve_precision(config.train.precision, device)
     config = with_overrides(config, {"train.precision": precision})
-    if config.train.threads is not None:
-        torch.set_num_threads(config.train.threads)
+    if config.train.num_threads is not None:
+        torch.set_num_threads(config.train.num_threads)
     set_seed(config.seed)
     AcceleratorState._reset_state(
         reset_partial_state=True
@@ -264,7 +272,7 @@ def _set_up(config: Config) -> tuple[Config, Accelerator]:
     accelerator = Accelerator(
         mixed_precision={"fp32": "no"}.get(precision, precision),
         cpu=device.type == "cpu",
-        gradient_accumulation_steps=config.train.accumulate,
+        gradient_accumulation_steps=config.train.grad_accum_steps,
         step_scheduler_with_optimizer=False,
         rng_types=[],
         dataloader_config=DataLoaderConfiguration(split_batches=True),
@@ -277,14 +285,14 @@ def _set_up(config: Config) -> tuple[Config, Accelerator]:
 
 
 def _load_data(
-    config: Config, source: Source, watch: Watch
+    config: Config, source: Source, hooks: Hooks
 ) -> tuple[DataLoader[Any], Sequence[Example]]:
-    """The loader of training batches and the examples to validate on (none with `data.fold=none`),
-    all files read and checked.
+    """The loader of training batches and the examples to validate on (none with
+    `data.validation=false`), all files read and checked.
     """
-    if config.data.fold == "none" and config.train.patience is not None:
+    if not config.data.validation and config.train.patience is not None:
         raise ConfigError(
-            f"train.patience={config.train.patience} needs validation, which data.fold=none "
+            f"train.patience={config.train.patience} needs validation, which data.validation=false "
             "leaves out; set train.patience=null"
         )
     loaded = load_examples(
@@ -297,7 +305,7 @@ def _load_data(
             "is the least; set data.size"
         )
     if config.data.cache == "auto" and loaded.place != "memory":
-        watch.on_notice(
+        hooks.on_notice(
             f"The images would take {megabytes(loaded.num_bytes)} of memory: they are kept on "
             f"{loaded.place} instead."
         )
@@ -305,10 +313,10 @@ def _load_data(
     loader = make_loader(
         dataset, batch_size=config.train.batch_size, num_workers=config.data.num_workers
     )
-    if not loaded.validation and config.data.fold != "none":
+    if not loaded.validation and config.data.validation:
         raise DataError(
             f"{source.root}: no images to validate on; two patients are needed at least, or a val "
-            "folder, or data.fold=none to do without"
+            "folder, or data.validation=false to do without"
         )
     return loader, loaded.validation
 
@@ -317,14 +325,14 @@ def _build(
     config: Config, loader: Any, accelerator: Accelerator, *, pretrained: bool
 ) -> tuple[State, nn.Module, Any]:
     """The network and all that moves it, on the device."""
-    network = model_of(config.model, config.data.channels, len(config.classes.names))
+    network = build_model(config.model, config.data.channels, len(config.classes.names))
     if (
         pretrained
         and isinstance(config.model, EncoderConfig)
         and config.model.pretrained is not None
     ):
         load_pretrained(network.encoder, config.model.pretrained)
-    share_layers(network, accelerator)
+    sync_layers(network, accelerator)
     network = network.to(accelerator.device).to(memory_format=torch.channels_last)  # type: ignore
     ema = None
     if config.train.ema_decay is not None:
@@ -333,7 +341,7 @@ def _build(
         )
     optimizer = build_optimizer(network.parameters(), config.optimizer)
     model, optimizer, loader = accelerator.prepare(network, optimizer, loader)
-    num_steps = config.train.epochs * math.ceil(len(loader) / config.train.accumulate)
+    num_steps = config.train.epochs * math.ceil(len(loader) / config.train.grad_accum_steps)
     schedule = build_schedule(optimizer.optimizer, config.schedule, num_steps=num_steps)
     return State(network, ema, optimizer, schedule, accelerator.scaler), model, loader
 
@@ -383,9 +391,9 @@ def _checked(loss: float, state: State) -> float:
 def _epoch_row(
     state: State,
     validation: Sequence[Example],
-    loss_of: nn.Module,
+    criterion: nn.Module,
     config: Config,
-    journal: Journal,
+    journal: RunWriter,
     device: torch.device,
 ) -> dict[str, Any]:
     """The row of history.csv for the epoch that ends, with validation scores where they are due and
@@ -398,12 +406,14 @@ def _epoch_row(
         "train_loss": state.loss_sum / state.batch,
     }
     is_last = epoch == config.train.epochs
-    if validation and (is_last or epoch % config.train.val_every == 0):
-        val_loss, scores, labels = validate(state.kept, validation, loss_of, config, device)
+    if validation and (is_last or epoch % config.train.val_interval == 0):
+        val_loss, scores, labels = validate(state.kept, validation, criterion, config, device)
         summary = summarize(scores)
         by_class = {f"dice_{name}": each.dice_mean for name, each in summary.classes.items()}
         row |= {"val_loss": val_loss, "dice": summary.dice, **by_class}
-        if config.train.images_every and (is_last or epoch % config.train.images_every == 0):
+        if config.train.log_images_interval and (
+            is_last or epoch % config.train.log_images_interval == 0
+        ):
             journal.draw(epoch, validation, labels)
     return {**row, "seconds": round(state.seconds, 2)}
 
@@ -411,7 +421,7 @@ def _epoch_row(
 def validate(
     network: nn.Module,
     examples: Sequence[Example],
-    loss_of: nn.Module,
+    criterion: nn.Module,
     config: Config,
     device: torch.device,
 ) -> tuple[float, list[ImageScore], list[torch.Tensor]]:
@@ -431,7 +441,7 @@ def validate(
     ):
         logits = predictor.logits(torch.stack([image for _, image, _ in batch]))
         truth = torch.stack([mask for _, _, mask in batch])
-        loss_sum += loss_of(logits, truth.long().to(device)).item() * len(batch)
+        loss_sum += criterion(logits, truth.long().to(device)).item() * len(batch)
         for (record, _, mask), labels in zip(
             batch, logits.argmax(1).to(torch.uint8).cpu(), strict=True
         ):

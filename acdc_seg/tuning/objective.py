@@ -18,9 +18,9 @@ from optuna.trial import Trial, TrialState
 from acdc_seg.config import Config, DataConfig, PrepareConfig, with_overrides
 from acdc_seg.data.source import Source, open_source
 from acdc_seg.errors import AcdcError
-from acdc_seg.models import model_of
+from acdc_seg.models import build_model
 from acdc_seg.runs.folder import Run, create_run
-from acdc_seg.training.loop import Watch, train
+from acdc_seg.training.loop import Hooks, train
 from acdc_seg.tuning.queue import give_up, heartbeat
 from acdc_seg.tuning.spec import NUM_STEPS, Plan
 
@@ -106,7 +106,8 @@ class _Objective:
         name = folder.name
         if self.plan.folds is not None:
             config = with_overrides(
-                config, {"data.folds": self.plan.folds, "data.fold": fold, "runs_dir": str(folder)}
+                config,
+                {"data.num_folds": self.plan.folds, "data.fold": fold, "runs_dir": str(folder)},
             )
             name = f"fold-{fold}"
         source = _open(config.data, config.prepare)
@@ -128,7 +129,7 @@ class _Objective:
                 config,
                 source,
                 make_run,
-                watch=Watch(on_epoch_end=on_epoch_end, should_stop=self.should_stop),
+                hooks=Hooks(on_epoch_end=on_epoch_end, should_stop=self.should_stop),
                 report=False,
             )
             if result.stopped:
@@ -173,7 +174,7 @@ def _open(data: DataConfig, prepare: PrepareConfig) -> Source:
 
 
 def _num_parameters(config: Config) -> int:
-    network = model_of(config.model, config.data.channels, len(config.classes.names))
+    network = build_model(config.model, config.data.channels, len(config.classes.names))
     return sum(parameter.numel() for parameter in network.parameters())
 
 

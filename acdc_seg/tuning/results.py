@@ -15,7 +15,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 from torch.utils.tensorboard import SummaryWriter
 
-from acdc_seg.config import config_tree, dump_yaml, with_overrides
+from acdc_seg.config import dump_yaml, to_dict, with_overrides
 from acdc_seg.files import write_table, write_text
 from acdc_seg.report.figures import ACCENT
 from acdc_seg.report.page import write_report
@@ -59,7 +59,11 @@ def outcome_of(trial: FrozenTrial) -> str:
 
 
 def _write_best(best: FrozenTrial, plan: Plan) -> None:
-    changes = {"runs_dir": "runs", "name": None, "train.threads": best.user_attrs.get("threads")}
+    changes = {
+        "runs_dir": "runs",
+        "name": None,
+        "train.num_threads": best.user_attrs.get("threads"),
+    }
     config = with_overrides(trial_config(plan, plan.config, best.params), changes)
     path, folds = (
         plan.folder / "best.yaml",
@@ -160,7 +164,7 @@ def _write_page(study: Study, plan: Plan, best: FrozenTrial) -> None:
     write_report(
         plan.folder / "report.html",
         title=f"Study {plan.name}: {plan.config.model.name}",
-        config=config_tree(trial_config(plan, plan.config, best.params)),
+        config=to_dict(trial_config(plan, plan.config, best.params)),
         run={
             "study": plan.name,
             "storage": "database" if plan.storage else "journal.log",

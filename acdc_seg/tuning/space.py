@@ -19,7 +19,7 @@ from acdc_seg.config.validation import describe
 from acdc_seg.config.yaml_text import read_yaml
 from acdc_seg.errors import ConfigError, did_you_mean
 
-OWN_KEYS = ("name", "runs_dir", "data.fold", "data.folds")
+OWN_KEYS = ("name", "runs_dir", "data.fold", "data.num_folds")
 """Settings that the study itself sets."""
 GOLDEN = 0.382
 

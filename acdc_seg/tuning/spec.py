@@ -15,7 +15,7 @@ from optuna.samplers import BaseSampler, CmaEsSampler, RandomSampler, TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from acdc_seg.config import Config, config_tree, with_overrides
+from acdc_seg.config import Config, to_dict, with_overrides
 from acdc_seg.errors import ConfigError, did_you_mean
 from acdc_seg.tuning.queue import holds_slot
 from acdc_seg.tuning.space import Choice, Space
@@ -98,7 +98,7 @@ class Plan:
         """What all processes of a study must agree on, as plain values; where the data lies may
         differ between machines.
         """
-        config = config_tree(
+        config = to_dict(
             with_overrides(self.config, {"data.path": None, "runs_dir": "runs", "name": None})
         )
         chosen = {

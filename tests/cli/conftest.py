@@ -25,7 +25,7 @@ MAIN = {
 }
 TINY = (
     *("--epochs", "2", "--batch-size", "2", "--device", "cpu", "--precision", "fp32"),
-    *("model.depth=2", "model.base_channels=4", "train.images_every=0"),
+    *("model.depth=2", "model.base_channels=4", "train.log_images_interval=0"),
 )
 
 

@@ -47,7 +47,7 @@ def test_prepare_with_every_option(command, tree):
         "--size",
         "64X48",
         "--crop",
-        "centre",
+        "center",
         "--interpolation",
         "nearest",
     )
@@ -70,7 +70,7 @@ def test_prepare_with_every_option(command, tree):
     assert settings == {
         "spacing": None,
         "size": [64, 48],
-        "crop": "centre",
+        "crop": "center",
         "slices": "all",
         "interpolation": "nearest",
         "phases": ["ES"],

@@ -91,8 +91,8 @@ def test_all_folds_stopped_and_gone_on_with_are_the_straight_folds(
     assert straight.out.splitlines()[-2].split()[:4] == ["all", "3", "6", f"{pooled:.4f}"]
 
 
-def test_fold_none_and_the_commands_after_it(command, tiny, paired_folder):
-    outcome = command("train", "--data", paired_folder, *tiny, "--fold", "none")
+def test_no_validation_and_the_commands_after_it(command, tiny, paired_folder):
+    outcome = command("train", "--data", paired_folder, *tiny, "--no-validation")
     assert (outcome.code, outcome.err) == (0, "")
     first, *epochs, done, following = outcome.out.splitlines()
     assert first == "runs/unet: unet on paired (6 train, 0 val images, fp32)"
@@ -118,8 +118,8 @@ def test_fold_none_and_the_commands_after_it(command, tiny, paired_folder):
     ("arguments", "fold"),
     [
         (("--folds", 5, "--fold", 0), 0),
-        (("--fold", "none"), "none"),
-        (("data.folds=4", "data.fold=3"), 3),
+        (("--no-validation",), None),
+        (("data.num_folds=4", "data.fold=3"), 3),
         ((), None),
     ],
 )
@@ -135,7 +135,7 @@ def test_the_flags_are_settings(command, monkeypatch, arguments, fold):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--fold", "all"), "set data.folds, for example to 5"),
+        (("--fold", "all"), "set data.num_folds, for example to 5"),
         (("--folds", 5), "needs the fold that validates"),
         (("--folds", 5, "--fold", 5), "fold=5 is not one of 5 folds"),
         (("--folds", 5, "--fold", "every"), "data.fold: got 'every'"),
@@ -184,7 +184,7 @@ def test_the_table_of_two_folds():
 @pytest.fixture
 def config():
     return with_overrides(
-        load_config(overrides=["train.epochs=3"]), {"data.folds": 2, "data.fold": 0}
+        load_config(overrides=["train.epochs=3"]), {"data.num_folds": 2, "data.fold": 0}
     )
 
 
@@ -238,8 +238,8 @@ def test_folds_of_other_settings_or_data_are_refused(config):
         r"train\.epochs is 3, not 5",
     ):
         run_folds(other)
-    with pytest.raises(ConfigError, match=r"data\.folds is 2, not 3"):
-        run_folds(with_overrides(named(config, "a"), {"data.folds": 3}))
+    with pytest.raises(ConfigError, match=r"data\.num_folds is 2, not 3"):
+        run_folds(with_overrides(named(config, "a"), {"data.num_folds": 3}))
     with pytest.raises(
         ConfigError, match="a-fold0: was trained on other data than lies at data now"
     ):

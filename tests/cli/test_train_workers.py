@@ -17,7 +17,7 @@ from acdc_seg.cli.train import Monitor
 from acdc_seg.data import examples as cache
 from acdc_seg.runs.checkpoint import load_checkpoint
 
-WITH_WORKERS = ("data.num_workers=2", "train.save_seconds=0")
+WITH_WORKERS = ("data.num_workers=2", "train.checkpoint_interval_s=0")
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def after_epoch(monkeypatch):
 
 @pytest.mark.timeout(300)
 def test_neither_workers_nor_the_place_of_images_change_the_result(command, paired_folder, tiny):
-    arguments = ("train", "--data", paired_folder, *tiny, "augment.copies=2", "model.dropout=0.2")
+    arguments = ("train", "--data", paired_folder, *tiny, "augment.repeats=2", "model.dropout=0.2")
     ways = {
         "plain": (0, "memory"),
         "one": (1, "disk"),
@@ -83,7 +83,7 @@ def test_images_that_do_not_fit_into_memory_are_told_and_change_nothing(
     assert command("train", "--data", paired_folder, *tiny, "--name", "fits").code == 0
     monkeypatch.setattr(cache, "available_memory", lambda: 100_000)
     outcome = command(
-        "train", "--data", paired_folder, *tiny, "--name", "tight", "train.images_every=1"
+        "train", "--data", paired_folder, *tiny, "--name", "tight", "train.log_images_interval=1"
     )
     assert (outcome.code, outcome.err) == (0, "")
     assert (
@@ -154,7 +154,7 @@ def test_a_file_spoiled_between_epochs_is_not_missed_where_it_was_kept(
 
 @pytest.mark.timeout(300)
 def test_a_killed_worker_ends_the_run_with_the_remedy(command, after_epoch, paired_folder, tiny):
-    after_epoch(1, lambda: psutil.Process().children()[0].kill())
+    after_epoch(1, lambda: multiprocessing.active_children()[0].kill())
     outcome = command("train", "--data", paired_folder, *tiny, "--epochs", 9, *WITH_WORKERS)
     assert outcome.code == 2
     assert re.match(

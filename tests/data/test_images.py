@@ -18,7 +18,7 @@ RGB = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [10, 20, 30]]], np.uin
 PALETTE = ClassesConfig(
     names=("ground", "red", "green", "blue"),
     colors=((0, 0, 0), (255, 0, 0), (0, 255, 0), (0, 0, 255)),
-    masks="colors",
+    mask_encoding="colors",
 )
 
 
@@ -199,7 +199,8 @@ def test_a_color_of_no_class_is_named(tmp_path, write_png):
     path = write_png(tmp_path / "m.png", RGB)
     with pytest.raises(
         DataError,
-        match=r"m\.png: colour \(10, 20, 30\) is no class; .* set classes\.masks=nearest_color",
+        match=r"m\.png: colour \(10, 20, 30\) is no class; .* set "
+        r"classes\.mask_encoding=nearest_color",
     ):
         read_mask(path, PALETTE)
 
@@ -209,7 +210,9 @@ def test_the_nearest_color_is_taken_where_asked(tmp_path, write_png):
         tmp_path / "m.png",
         np.array([[[250, 9, 3], [30, 200, 90]], [[1, 60, 130], [20, 20, 20]]], np.uint8),
     )
-    assert read_mask(path, PALETTE.model_copy(update={"masks": "nearest_color"})).tolist() == [
+    assert read_mask(
+        path, PALETTE.model_copy(update={"mask_encoding": "nearest_color"})
+    ).tolist() == [
         [1, 2],
         [3, 0],
     ]
@@ -218,7 +221,8 @@ def test_the_nearest_color_is_taken_where_asked(tmp_path, write_png):
 def test_color_masks_have_eight_bits(tmp_path, write_png):
     path = write_png(tmp_path / "m.png", RGB.astype(np.uint16))
     with pytest.raises(
-        DataError, match=r"m\.png: the mask is not an 8-bit RGB image, but classes\.masks=colors"
+        DataError,
+        match=r"m\.png: the mask is not an 8-bit RGB image, but classes\.mask_encoding=colors",
     ):
         read_mask(path, PALETTE)
 
@@ -227,13 +231,13 @@ def test_the_kind_of_mask_must_be_as_configured(tmp_path, write_png):
     with pytest.raises(
         DataError,
         match=r"c\.png: the mask is a colour image where class numbers are configured; set "
-        r"classes\.masks=colors",
+        r"classes\.mask_encoding=colors",
     ):
         read_mask(write_png(tmp_path / "c.png", RGB), CLASSES)
     with pytest.raises(
         DataError,
-        match=r"g\.png: the mask is not an 8-bit RGB image, but classes\.masks=colors; set "
-        r"classes\.masks=values",
+        match=r"g\.png: the mask is not an 8-bit RGB image, but classes\.mask_encoding=colors; set "
+        r"classes\.mask_encoding=values",
     ):
         read_mask(write_png(tmp_path / "g.png", GREY), PALETTE)
 
@@ -384,7 +388,10 @@ def test_palette_masks_hold_class_numbers(tmp_path, ending, options):
 
 def test_palette_masks_are_colours_where_colours_are_configured(tmp_path):
     classes = CLASSES.model_copy(
-        update={"masks": "colors", "colors": ((0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0))}
+        update={
+            "mask_encoding": "colors",
+            "colors": ((0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0)),
+        }
     )
     assert read_mask(palette_mask(tmp_path / "m.png", [[0, 1], [2, 3]]), classes).tolist() == [
         [0, 1],

@@ -104,12 +104,12 @@ def test_a_batch_larger_than_the_data_is_the_data():
 
 
 def test_copies_are_augmented_differently(hearts):
-    dataset = hearts_dataset(hearts[:2], augment=AugmentConfig(preset="strong", copies=3))
+    dataset = hearts_dataset(hearts[:2], augment=AugmentConfig(preset="strong", repeats=3))
     assert len(dataset) == 6
     copies = [dataset[(0, index)][0] for index in (0, 2, 4)]
     assert not torch.equal(copies[0], copies[1])
     assert not torch.equal(copies[1], copies[2])
-    plain = hearts_dataset(hearts[:2], augment=AugmentConfig(preset="none", copies=3))
+    plain = hearts_dataset(hearts[:2], augment=AugmentConfig(preset="none", repeats=3))
     assert torch.equal(plain[(0, 1)][0], plain[(5, 3)][0])
     assert not torch.equal(plain[(0, 0)][0], plain[(0, 1)][0])
 

@@ -63,7 +63,7 @@ def files_below(folder: Path) -> set[str]:
 
 
 class TestCutSlice:
-    def test_masks_are_nearest_on_half_pixel_centres(self):
+    def test_masks_are_nearest_on_half_pixel_centers(self):
         label = np.array([[0, 1, 2, 3, 1, 2]] * 2, np.uint8)
         cut = cut_slice(
             np.zeros((2, 6)),
@@ -73,10 +73,10 @@ class TestCutSlice:
         )
         assert (
             cut.mask.tolist() == [[0, 2, 3, 2]] * 2
-        )  # (2, 4): centres 0.75, 2.25, 3.75, 5.25 lie in pixels 0, 2, 3, 5
+        )  # (2, 4): centers 0.75, 2.25, 3.75, 5.25 lie in pixels 0, 2, 3, 5
         assert cut.spacing == (1.5, 1.5)
 
-    def test_images_are_linear_on_half_pixel_centres(self):
+    def test_images_are_linear_on_half_pixel_centers(self):
         image = np.array([[0, 30, 60, 90]], np.float32).repeat(4, axis=0)
         cut = cut_slice(
             image, None, spacing=(1.0, 1.0), settings=PrepareConfig(spacing=2.0, size=(2, 2))
@@ -113,21 +113,21 @@ class TestCutSlice:
         assert cut.corner == (2, 3)
         assert (cut.mask == label[2:6, 3:5]).all()
 
-    def test_centre_in_mm(self):
+    def test_center_in_mm(self):
         label = np.arange(64, dtype=np.uint8).reshape(8, 8)
         cut = cut_slice(
             label,
             label,
             spacing=(2.0, 0.5),
             settings=PrepareConfig(spacing=None, size=(2, 2)),
-            centre=(6.0, 2.5),
+            center=(6.0, 2.5),
         )
         assert cut.corner == (2, 4)
         assert (cut.mask == label[2:4, 4:6]).all()
 
     def test_crop_beyond_the_slice_is_padded_with_zeros(self):
         label = np.full((4, 4), 3, np.uint8)
-        cut = cut_slice(label, label, spacing=(1.0, 1.0), settings=NATIVE, centre=(0.0, 4.0))
+        cut = cut_slice(label, label, spacing=(1.0, 1.0), settings=NATIVE, center=(0.0, 4.0))
         assert cut.corner == (-3, 1)
         expected = np.zeros((6, 6))
         expected[3:, :3] = 3
@@ -140,7 +140,7 @@ class TestCutSlice:
             np.ones((4, 4), np.uint8),
             spacing=(1.0, 1.0),
             settings=NATIVE,
-            centre=(50.0, 50.0),
+            center=(50.0, 50.0),
         )
         assert not cut.image.any()
         assert not cut.mask.any()
@@ -221,14 +221,14 @@ class TestPrepare:
         assert np.argwhere(masks["ES"]).tolist() == [[5, 2], [5, 3]]
         assert set(np.unique(masks["ED"])) == {0, 2}
 
-    def test_crop_at_the_image_centre(self, tmp_path):
+    def test_crop_at_the_image_center(self, tmp_path):
         tree = make_tree(tmp_path / "tree", {"patient001": ""})
-        prepare(tree, tmp_path / "out", settings=NATIVE.model_copy(update={"crop": "centre"}))
+        prepare(tree, tmp_path / "out", settings=NATIVE.model_copy(update={"crop": "center"}))
         assert (
             (tmp_path / "out" / "records.csv").read_text().splitlines()[1].endswith(",3,2")
         )  # (12 - 6) / 2, (10 - 6) / 2
 
-    def test_volumes_without_labels_are_cut_at_the_centre_and_get_no_masks(self, tmp_path):
+    def test_volumes_without_labels_are_cut_at_the_center_and_get_no_masks(self, tmp_path):
         tree = make_tree(tmp_path / "tree", {"patient101": "testing"}, label_boxes=())
         prepare(tree, tmp_path / "out", settings=NATIVE)
         assert (tmp_path / "out" / "records.csv").read_text().splitlines()[1].endswith(",3,2")

@@ -100,7 +100,7 @@ def test_what_is_not_recognised_is_refused(tmp_path):
     ):
         open_folder(tmp_path)
     with pytest.raises(DataError, match="no images in image/"):
-        open_folder(tmp_path, source="paired")
+        open_folder(tmp_path, format="paired")
 
 
 def test_without_a_path_a_phantom_is_made_once(tmp_path, monkeypatch):
@@ -154,7 +154,7 @@ def test_processes_that_start_together_make_it_once(tmp_path, monkeypatch):
 def test_one_patient_in_two_splits_is_refused(paired_folder):
     for kind, name in (("image", "patient001_0.png"), ("mask", "patient001_0_mask.png")):
         (paired_folder / "train" / kind / name).rename(paired_folder / "val" / kind / name)
-    with pytest.raises(DataError, match=r"'patient001' is in train and in val.*data\.patients"):
+    with pytest.raises(DataError, match=r"'patient001' is in train and in val.*data\.patient_rule"):
         open_folder(paired_folder)
 
 
@@ -187,7 +187,7 @@ def split_of_images(source, split):
 
 
 def test_every_labelled_patient_validates_once_over_the_folds(paired_folder):
-    sources = [open_folder(paired_folder, folds=3, fold=fold) for fold in range(3)]
+    sources = [open_folder(paired_folder, num_folds=3, fold=fold) for fold in range(3)]
     assert sorted(patient for source in sources for patient in patients(source, "val")) == [
         "patient001",
         "patient002",
@@ -204,7 +204,7 @@ def test_every_labelled_patient_validates_once_over_the_folds(paired_folder):
 def test_folds_divide_a_folder_without_splits_by_their_seed(flat_folder):
     found = [
         [
-            patients(open_folder(flat_folder, folds=2, fold=fold, split_seed=seed), "val")
+            patients(open_folder(flat_folder, num_folds=2, fold=fold, split_seed=seed), "val")
             for fold in (0, 1)
         ]
         for seed in range(6)
@@ -223,7 +223,7 @@ def test_known_groups_are_spread_over_the_folds(flat_folder):
     (flat_folder / "records.csv").write_text("id,group\n" + "".join(lines))
     for seed in range(4):
         for fold in range(3):
-            val = patients(open_folder(flat_folder, folds=3, fold=fold, split_seed=seed), "val")
+            val = patients(open_folder(flat_folder, num_folds=3, fold=fold, split_seed=seed), "val")
             assert sorted(group_of[patient] for patient in val) == ["DCM", "NOR"]
 
 
@@ -231,7 +231,7 @@ def test_folds_and_the_digest_depend_on_the_images_alone(paired_folder):
     """Which of the two folders a patient lies in, train or val, makes no difference to the
     folds.
     """
-    settings = [{}, {"fold": "none"}, *({"folds": 3, "fold": fold} for fold in range(3))]
+    settings = [{}, {"validation": False}, *({"num_folds": 3, "fold": fold} for fold in range(3))]
     opened = [open_folder(paired_folder, **each) for each in settings]
     assert len({source.digest() for source in opened}) == 1
     for path in (paired_folder / "train").rglob("patient001*"):
@@ -243,7 +243,7 @@ def test_folds_and_the_digest_depend_on_the_images_alone(paired_folder):
 
 
 def test_fold_none_trains_on_everything_labelled(paired_folder):
-    for settings in ({"fold": "none"}, {"fold": "none", "folds": 5}):
+    for settings in ({"validation": False}, {"validation": False, "val_fraction": 0.5}):
         source = open_folder(paired_folder, **settings)
         assert split_of_images(source, "train") == [
             f"patient00{patient}_{number}" for patient in (1, 2, 3) for number in (0, 1)
@@ -256,13 +256,13 @@ def test_more_folds_than_patients(paired_folder):
     with pytest.raises(
         ConfigError,
         match=r"num_folds=4 must lie between 2 and the number of patients, 3; choose another "
-        r"data\.folds",
+        r"data\.num_folds",
     ):
-        open_folder(paired_folder, folds=4, fold=0)
+        open_folder(paired_folder, num_folds=4, fold=0)
 
 
 def test_test_images_alone_need_no_folds(paired_folder):
     for path in paired_folder.glob("*/*/*.png"):
         if path.parts[-3] != "test":
             path.unlink()
-    assert len(open_folder(paired_folder, folds=5, fold=0).split("test")) == 2
+    assert len(open_folder(paired_folder, num_folds=5, fold=0).split("test")) == 2

@@ -19,7 +19,7 @@ from acdc_seg.data.transforms import Augment, fixed_transforms, load_example, no
 from acdc_seg.errors import DataError
 
 PRESETS = get_args(AugmentConfig.model_fields["preset"].annotation)
-IMAGE_MODE = DataConfig(normalize="image")
+IMAGE_MODE = DataConfig(normalize="per_image")
 CORNER = np.arange(16, dtype=np.float32).reshape(1, 4, 4) / 16
 """An image whose eight flips and turns all differ."""
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from acdc_seg.config import Config, with_overrides
-from acdc_seg.models import model_of
+from acdc_seg.models import build_model
 from acdc_seg.runs.checkpoint import Checkpoint, save_checkpoint
 
 SaveRun = Callable[..., Path]
@@ -34,7 +34,7 @@ def save_run(tmp_path: Path, tiny_config: Config, shared_folder: Path) -> SaveRu
             tiny_config, {"data.path": str(shared_folder), "data.val_fraction": 0.5, **changes}
         )
         torch.manual_seed(seed)
-        weights = model_of(
+        weights = build_model(
             config.model, config.data.channels, len(config.classes.names)
         ).state_dict()
         checkpoint = Checkpoint(config=config, weights=weights, epoch=1, dice=0.5, data="paired")

@@ -11,7 +11,7 @@ from acdc_seg.ensembling.candidates import common_validation, open_units, predic
 from acdc_seg.errors import CheckpointError, ConfigError, DataError
 from acdc_seg.inference.predictors import TTA, load_predictor
 
-FOLDS = {"data.folds": 2}
+FOLDS = {"data.num_folds": 2}
 
 
 def quiet(what, done, total):
@@ -65,7 +65,7 @@ def test_units_are_compared_on_what_all_of_them_held_out(save_run):
 
 
 def test_a_run_trained_on_everything_has_no_say_and_is_found_out(save_run):
-    single, trap = open_units([save_run("single"), save_run("trap", **{"data.fold": "none"})])
+    single, trap = open_units([save_run("single"), save_run("trap", **{"data.validation": False})])
     for units in ([single, trap], [trap, single]):
         records = common_validation(units)
         assert sorted(ids(records)) == sorted(ids(single.runs[0].val))

@@ -60,7 +60,7 @@ def test_two_copies_of_one_model_differ_by_nothing(save_run):
 
 
 def test_a_member_trained_on_the_images_is_left_out_unless_asked_for(save_run):
-    units = open_units([save_run("trap", seed=1, **{"data.fold": "none"}), save_run("honest")])
+    units = open_units([save_run("trap", seed=1, **{"data.validation": False}), save_run("honest")])
     choice = choose(units, settings=Settings(tta=("none",)), device="cpu")
     (seen,) = choice.seen
     assert (seen.unit.name, len(seen.images)) == ("trap", 4)
@@ -129,11 +129,11 @@ def choice(save_run):
         open_units([save_run("a")])[0],
         open_units(
             [
-                save_run(f"f{fold}", seed=fold + 1, **{"data.folds": 2, "data.fold": fold})
+                save_run(f"f{fold}", seed=fold + 1, **{"data.num_folds": 2, "data.fold": fold})
                 for fold in (0, 1)
             ]
         )[0],
-        open_units([save_run("trap", **{"data.fold": "none"})])[0],
+        open_units([save_run("trap", **{"data.validation": False})])[0],
     )
     return Choice(
         candidates=((a, "none"), (a, "flips"), (folds, "none")),

@@ -15,7 +15,7 @@ from acdc_seg.ensembling.selection import (
     with_largest,
 )
 from acdc_seg.errors import ConfigError
-from acdc_seg.metrics.scores import overlap_rows, summarize
+from acdc_seg.metrics.scores import score_labels, summarize
 
 TWO = ClassesConfig(names=("background", "heart"), values=(0, 1), colors=((0, 0, 0), (255, 0, 0)))
 
@@ -177,7 +177,7 @@ def test_dice_of_counts_follows_the_policy_for_empty_masks():
     for number, (predicted, truth) in enumerate(pairs):
         np.add.at(confusion[number], (truth, predicted), 1)
     expected = [
-        np.mean(list(overlap_rows(predicted, truth, id="", classes=names).dice.values()))
+        np.mean(list(score_labels(predicted, truth, id="", classes=names).dice.values()))
         for predicted, truth in pairs
     ]
     np.testing.assert_allclose(foreground_dice(confusion), expected)

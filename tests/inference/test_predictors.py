@@ -17,7 +17,7 @@ from acdc_seg.inference.predictors import (
     open_predictor,
     predict_labels,
 )
-from acdc_seg.models import build_model
+from acdc_seg.models import create_model
 from acdc_seg.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
 CPU = torch.device("cpu")
@@ -27,7 +27,7 @@ TWO = ClassesConfig(names=("background", "heart"), values=(0, 1), colors=((0, 0,
 
 def small_predictor(channels=1, seed=0, **settings):
     torch.manual_seed(seed)
-    network = build_model("unet", channels, 4, depth=2, base_channels=4)
+    network = create_model("unet", channels, 4, depth=2, base_channels=4)
     data = DataConfig(channels=channels, **settings)
     return ModelPredictor(network, data=data, classes=CLASSES, device=CPU, precision="fp32")
 

@@ -8,7 +8,7 @@ from acdc_seg.errors import DataError
 from acdc_seg.metrics.scores import (
     EMPTY_POLICY,
     format_table,
-    overlap_rows,
+    score_labels,
     summarize,
     write_csv,
     write_json,
@@ -22,7 +22,7 @@ PREDICTION = np.array([[0, 1, 2], [1, 2, 2]])  # rv 2 pixels, 1 common; myo 3, 2
 
 
 def test_dice_and_iou_by_hand():
-    row = overlap_rows(PREDICTION, TRUTH, id="cmr1", classes=CLASSES, patient="1", phase="ED")
+    row = score_labels(PREDICTION, TRUTH, id="cmr1", classes=CLASSES, patient="1", phase="ED")
     assert (row.id, row.patient, row.phase) == ("cmr1", "1", "ED")
     assert row.dice == pytest.approx({"rv": 2 / 4, "myo": 4 / 5, "lv": 1})
     assert row.iou == pytest.approx({"rv": 1 / 3, "myo": 2 / 3, "lv": 1})
@@ -32,7 +32,7 @@ def test_dice_and_iou_by_hand():
 
 @pytest.mark.parametrize(("prediction", "truth"), [([[3, 0]], [[0, 0]]), ([[0, 0]], [[3, 0]])])
 def test_a_class_empty_on_one_side_scores_zero(prediction, truth):
-    row = overlap_rows(np.array(prediction), np.array(truth), id="a", classes=CLASSES)
+    row = score_labels(np.array(prediction), np.array(truth), id="a", classes=CLASSES)
     assert (row.dice["lv"], row.iou["lv"]) == (0, 0)
     assert (row.dice["rv"], row.iou["rv"]) == (1, 1)
 
@@ -40,7 +40,7 @@ def test_a_class_empty_on_one_side_scores_zero(prediction, truth):
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int64])
 def test_volumes_of_any_integer_type_count_like_images(dtype):
     volume = np.stack([PREDICTION, TRUTH], axis=-1).astype(dtype)  # (X, Y, 2)
-    row = overlap_rows(
+    row = score_labels(
         volume, np.stack([TRUTH, TRUTH], axis=-1).astype(np.uint8), id="v", classes=CLASSES
     )
     assert row.dice == pytest.approx({"rv": 2 * 3 / 8, "myo": 2 * 4 / 9, "lv": 1})
@@ -48,14 +48,14 @@ def test_volumes_of_any_integer_type_count_like_images(dtype):
 
 def test_many_classes_do_not_overflow_a_byte():
     labels = np.arange(250, dtype=np.uint8).reshape(10, 25)
-    row = overlap_rows(labels, labels, id="a", classes=[f"c{i}" for i in range(250)])
+    row = score_labels(labels, labels, id="a", classes=[f"c{i}" for i in range(250)])
     assert set(row.dice.values()) == {1.0}
     assert set(row.truth_size.values()) == {1}
 
 
 def test_ignored_pixels_count_on_neither_side():
     truth = np.array([[255, 1, 1], [255, 2, 2]], dtype=np.uint8)
-    row = overlap_rows(PREDICTION, truth, id="a", classes=CLASSES, ignore_index=255)
+    row = score_labels(PREDICTION, truth, id="a", classes=CLASSES, ignore_index=255)
     assert row.dice == pytest.approx({"rv": 2 / 3, "myo": 4 / 5, "lv": 1})
     assert row.prediction_size["rv"] == 1
 
@@ -80,13 +80,13 @@ def test_ignored_pixels_count_on_neither_side():
 )
 def test_ill_arrays_are_named(prediction, truth, message):
     with pytest.raises(DataError, match=message):
-        overlap_rows(prediction, truth, id="cmr7", classes=CLASSES)
+        score_labels(prediction, truth, id="cmr7", classes=CLASSES)
 
 
 def two_rows():
     return [
-        overlap_rows(PREDICTION, TRUTH, id="cmr1", classes=CLASSES, patient="1"),
-        overlap_rows(np.zeros_like(TRUTH), TRUTH, id="cmr2", classes=CLASSES, patient="1"),
+        score_labels(PREDICTION, TRUTH, id="cmr1", classes=CLASSES, patient="1"),
+        score_labels(np.zeros_like(TRUTH), TRUTH, id="cmr2", classes=CLASSES, patient="1"),
     ]
 
 
@@ -127,7 +127,7 @@ def test_csv_columns_and_values(tmp_path):
 
 @pytest.mark.parametrize("name", ["=1+1", "+a", "-a", "@sum", "\ta"])
 def test_csv_neutralises_formulas(tmp_path, name):
-    write_csv(tmp_path / "a.csv", [overlap_rows(TRUTH, TRUTH, id=name, classes=CLASSES)])
+    write_csv(tmp_path / "a.csv", [score_labels(TRUTH, TRUTH, id=name, classes=CLASSES)])
     with (tmp_path / "a.csv").open(encoding="utf-8", newline="") as file:
         assert [line["id"] for line in csv.DictReader(file)] == [f"'{name}"]
 

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from acdc_seg.errors import ConfigError
-from acdc_seg.models import build_model
+from acdc_seg.models import create_model
 from acdc_seg.models.blocks import AtrousConv2d
 from acdc_seg.models.deeplab import BACKBONES, DeepLabDecoder, DeepLabV3Plus
 
@@ -24,7 +24,7 @@ def count(module: nn.Module) -> int:
 def test_published_networks(
     name: str, total: int, backbone: int, low_channels: int, rates: list[int]
 ) -> None:
-    model = build_model(name, 3, 4)
+    model = create_model(name, 3, 4)
     assert count(model) == total
     assert count(model.encoder) == backbone
     assert model.decoder.state_dict()["low_level.0.weight"].shape == (48, low_channels, 1, 1)
@@ -41,7 +41,7 @@ def test_resnet101_has_a_multi_grid() -> None:
 
 
 def test_dropout_stands_after_the_aspp_and_the_two_decoder_convolutions() -> None:
-    model = build_model("deeplab_mobilenet", 1, 4, dropout=0.3)
+    model = create_model("deeplab_mobilenet", 1, 4, dropout=0.3)
     assert [module.p for module in model.decoder.modules() if isinstance(module, nn.Dropout)] == [
         0.3,
         0.3,
@@ -56,7 +56,7 @@ def test_dropout_stands_after_the_aspp_and_the_two_decoder_convolutions() -> Non
 def test_output_stride_sets_the_rates_and_the_map(
     output_stride: int, rates: tuple[int, ...], size: int
 ) -> None:
-    model = build_model("deeplab_mobilenet", 1, 4, output_stride=output_stride).eval()
+    model = create_model("deeplab_mobilenet", 1, 4, output_stride=output_stride).eval()
     aspp = [
         module.dilation[0] for module in model.decoder.modules() if isinstance(module, AtrousConv2d)
     ]

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from acdc_seg.config import MODEL_SECTIONS
 from acdc_seg.errors import ConfigError, DataError
-from acdc_seg.models import MODELS, SegmentationModel, build_model
+from acdc_seg.models import MODELS, SegmentationModel, create_model
 
 SMALL: dict[str, dict[str, Any]] = {
     "unet": {"base_channels": 8},
@@ -32,7 +32,7 @@ WITHOUT_META = ("swin_unet",)  # its stochastic depth reads values while it is b
 @lru_cache(maxsize=2)  # tests of one network follow one another
 def small_model(name: str, in_channels: int) -> SegmentationModel:
     torch.manual_seed(0)
-    return build_model(name, in_channels, 4, **SMALL.get(name, {})).eval()
+    return create_model(name, in_channels, 4, **SMALL.get(name, {})).eval()
 
 
 def test_registry_and_config_know_the_same_networks() -> None:
@@ -44,7 +44,7 @@ def test_registry_and_config_know_the_same_networks() -> None:
 def test_logits_have_the_shape_of_the_image_for_all_channels_and_classes(name: str) -> None:
     with torch.device("cpu" if name in WITHOUT_META else "meta"):
         for in_channels, num_classes in product((1, 3), (1, 4, 8)):
-            model = build_model(name, in_channels, num_classes, **SMALL.get(name, {})).eval()
+            model = create_model(name, in_channels, num_classes, **SMALL.get(name, {})).eval()
             for height, width in [(96, 96), (97, 101), (128, 160)]:
                 assert model(torch.ones(2, in_channels, height, width)).shape == (
                     2,
@@ -68,7 +68,7 @@ def test_logits_have_the_size_of_the_image(name: str, in_channels: int) -> None:
 @pytest.mark.parametrize("name", MODELS, scope="module")
 def test_every_parameter_learns(name: str) -> None:
     torch.manual_seed(0)
-    model = build_model(name, 1, 4, **SMALL.get(name, {})).train()
+    model = create_model(name, 1, 4, **SMALL.get(name, {})).train()
     F.cross_entropy(model(torch.randn(2, 1, 64, 64)), torch.randint(0, 4, (2, 64, 64))).backward()
     for key, parameter in model.named_parameters():
         assert parameter.grad is not None, key
@@ -78,7 +78,7 @@ def test_every_parameter_learns(name: str) -> None:
 
 @pytest.mark.parametrize("name", MODELS, scope="module")
 def test_trains_on_a_batch_of_one(name: str) -> None:
-    model = build_model(name, 1, 4, **SMALL.get(name, {})).train()
+    model = create_model(name, 1, 4, **SMALL.get(name, {})).train()
     logits = model(torch.randn(1, 1, 32, 32))
     logits.square().mean().backward()
     assert logits.isfinite().all()
@@ -97,7 +97,7 @@ def test_trains_on_a_batch_of_one(name: str) -> None:
 def test_what_it_learns_in_train_mode_it_knows_in_eval_mode(name: str) -> None:
     torch.manual_seed(0)
     images, target = rings_and_pools()
-    model = build_model(name, 1, 3, **SMALL.get(name, {}))
+    model = create_model(name, 1, 3, **SMALL.get(name, {}))
     num_steps, lr = (120, 5e-3) if name in SLOW_LEARNERS else (60, 2e-3)
     optimizer = torch.optim.Adam(model.parameters(), lr=lr)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.01, total_iters=num_steps)
@@ -145,7 +145,7 @@ def test_memory_format_and_batch_do_not_change_the_logits(name: str) -> None:
 def test_state_dict_restores_the_network(name: str) -> None:
     model = small_model(name, 1)
     torch.manual_seed(1)
-    other = build_model(name, 1, 4, **SMALL.get(name, {})).eval()
+    other = create_model(name, 1, 4, **SMALL.get(name, {})).eval()
     images = torch.randn(1, 1, 32, 32)
     with torch.inference_mode():
         assert not torch.equal(other(images), model(images))
@@ -187,8 +187,8 @@ def test_wrong_images_are_refused_with_the_remedy() -> None:
 
 def test_unknown_networks_and_options_are_refused() -> None:
     with pytest.raises(ConfigError, match="did you mean 'unet'"):
-        build_model("unett", 1, 4)
+        create_model("unett", 1, 4)
     with pytest.raises(ConfigError, match=r"depht: unknown setting; did you mean 'depth'"):
-        build_model("unet", 1, 4, depht=4)
+        create_model("unet", 1, 4, depht=4)
     with pytest.raises(ConfigError, match="depth"):
-        build_model("unet", 1, 4, depth=7)
+        create_model("unet", 1, 4, depth=7)

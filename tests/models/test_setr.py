@@ -71,7 +71,7 @@ def test_position_embeddings_stand_row_by_row_at_96x96(positions_alone: ViTEncod
 @torch.inference_mode()
 def test_position_embeddings_are_interpolated_for_other_sizes(positions_alone: ViTEncoder) -> None:
     positions = positions_alone.positions
-    # at a third and at three times the size, every third centre of the finer grid is a centre of
+    # at a third and at three times the size, every third center of the finer grid is a center of
     # the coarser one
     torch.testing.assert_close(
         positions_alone(torch.randn(1, 1, 32, 32)), positions[..., 1::3, 1::3]

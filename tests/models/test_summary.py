@@ -5,7 +5,7 @@ import torch
 from accelerate import init_empty_weights
 from torch import nn
 
-from acdc_seg.models import MODELS, build_model
+from acdc_seg.models import MODELS, create_model
 from acdc_seg.models.base import SegmentationModel
 from acdc_seg.models.summary import LayerRow, layer_rows, measure, summarize
 
@@ -102,11 +102,11 @@ def test_the_model_stays_as_it_is(model, training):
 
 
 def test_published_counts():
-    unet = build_model("unet", 3, 8)
+    unet = create_model("unet", 3, 8)
     summary = summarize(unet, size=96)
     assert (summary.num_parameters, summary.output_stride) == (7_763_272, 16)
     with init_empty_weights():
-        deeplab = build_model("deeplab_drn", 3, 4)
+        deeplab = create_model("deeplab_drn", 3, 4)
     encoder, *others = layer_rows(deeplab, size=96, depth=1)
     assert encoder.num_parameters == 35_296_176
     assert encoder.num_parameters + sum(row.num_parameters for row in others) == 40_732_692
@@ -115,7 +115,7 @@ def test_published_counts():
 @pytest.mark.parametrize("name", MODELS)
 def test_rows_of_every_network_add_up(name):
     with init_empty_weights():
-        model = build_model(name, 1, 4)
+        model = create_model(name, 1, 4)
     total = summarize(model, size=96)
     assert total.output_stride in (4, 8, 16, 32)
     rows = layer_rows(model, size=96, depth=3)
@@ -126,7 +126,7 @@ def test_rows_of_every_network_add_up(name):
 
 def test_flop_grow_with_the_area():
     costs = [
-        summarize(build_model("unet", 1, 4, base_channels=4), size=size).flop
+        summarize(create_model("unet", 1, 4, base_channels=4), size=size).flop
         for size in (32, 64, 128)
     ]
     assert [later / earlier for earlier, later in pairwise(costs)] == [4, 4]

@@ -20,7 +20,7 @@ NUMBERED = [
     *(("val", patient) for patient in PAIRS["val"]),
 ]
 SAMPLE = range(2, 60, 6)
-WHOLE = PrepareConfig(size=(384, 384), crop="centre")
+WHOLE = PrepareConfig(size=(384, 384), crop="center")
 
 
 def find_crop(mask: np.ndarray, crop: np.ndarray) -> tuple[int, int]:
@@ -57,9 +57,9 @@ def agreement(real_data: Path, index: int) -> list[tuple[float, float]]:
         image, mask = read_pair(real_data / "coursework", split, 2 * index + 1 + offset)
         whole = cut_slice(*slices, spacing=volume.spacing[:2], settings=WHOLE)
         corner = np.add(find_crop(whole.mask, mask), whole.corner)
-        centre = (corner + 48) * whole.spacing
+        center = (corner + 48) * whole.spacing
         cut = cut_slice(
-            *slices, spacing=volume.spacing[:2], settings=PrepareConfig(), centre=centre
+            *slices, spacing=volume.spacing[:2], settings=PrepareConfig(), center=center
         )
         assert cut.corner == tuple(corner)
         results.append((np.mean(cut.mask == mask), np.abs(cut.image.astype(float) - image).mean()))

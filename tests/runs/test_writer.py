@@ -12,7 +12,7 @@ from acdc_seg.data.transforms import load_example
 from acdc_seg.errors import CheckpointError
 from acdc_seg.runs.checkpoint import load_checkpoint
 from acdc_seg.runs.folder import create_run
-from acdc_seg.runs.writer import Journal
+from acdc_seg.runs.writer import RunWriter
 
 NETWORK = nn.Linear(2, 3)
 
@@ -37,7 +37,7 @@ def run(tiny_config):
 
 @pytest.fixture
 def journal(run, tiny_config, source):
-    return Journal(run, tiny_config, source, active=True)
+    return RunWriter(run, tiny_config, source, active=True)
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def events_of(run):
 
 
 def test_one_that_is_not_active_writes_nothing(stack, run, tiny_config, source):
-    journal = Journal(run, tiny_config, source, active=False)
+    journal = RunWriter(run, tiny_config, source, active=False)
     stack.enter_context(journal.recording(first_epoch=0))
     journal.add([row(1)])
     journal.draw(1, [], [])
@@ -116,7 +116,7 @@ def test_a_resumed_run_takes_the_place_of_the_epochs_it_repeats(
     for epoch in (1, 2, 3):
         journal.add([row(epoch, 0.25)])
     journal.close(state(epoch=1), stopped=True)
-    resumed = Journal(run, tiny_config, source, active=True)
+    resumed = RunWriter(run, tiny_config, source, active=True)
     stack.enter_context(resumed.recording(first_epoch=1))
     resumed.add([row(2, 0.5)])
     assert [(event.step, event.value) for event in events_of(run).Scalars("dice/dice")] == [
@@ -136,8 +136,8 @@ def test_a_resumed_run_takes_the_place_of_the_epochs_it_repeats(
 def test_a_few_validation_images_are_drawn_beside_their_truth(
     stack, run, tiny_config, source, num_images, drawn
 ):
-    config = with_overrides(tiny_config, {"train.num_images": num_images})
-    journal = Journal(run, config, source, active=True)
+    config = with_overrides(tiny_config, {"train.num_log_images": num_images})
+    journal = RunWriter(run, config, source, active=True)
     stack.enter_context(journal.recording(first_epoch=0))
     examples = [
         (record, *load_example(record, data=config.data, classes=config.classes))
@@ -181,7 +181,7 @@ def test_time_adds_up_over_a_stop(stack, clock, journal, run, tiny_config, sourc
     journal.close(state(), stopped=True)
     started = run.read_json()["started"]
     assert (run.read_json()["status"], run.read_json()["seconds"]) == ("stopped", 10)
-    resumed = Journal(run, tiny_config, source, active=True)
+    resumed = RunWriter(run, tiny_config, source, active=True)
     clock[0] += 1000
     stack.enter_context(resumed.recording(first_epoch=1))
     clock[0] += 5
@@ -197,7 +197,7 @@ def test_the_last_state_is_read_back(stack, journal, run, tiny_config, source):
     saved = journal.read_last()
     assert saved["epoch"] == 3
     assert torch.equal(saved["model"]["bias"], NETWORK.bias)
-    other = Journal(run, with_overrides(tiny_config, {"seed": 5}), source, active=True)
+    other = RunWriter(run, with_overrides(tiny_config, {"seed": 5}), source, active=True)
     with pytest.raises(
         CheckpointError,
         match=r"last\.pt: was written with other settings[^\n]*\n  seed: 0 in the run, 5 "

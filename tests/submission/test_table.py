@@ -7,10 +7,10 @@ from acdc_seg.errors import ConfigError, DataError
 from acdc_seg.submission.table import (
     apply_template,
     check_submission,
+    decode_rows,
+    encode_rows,
     masks_from_folder,
-    masks_from_rows,
     read_submission,
-    submission_rows,
     write_masks,
     write_submission,
 )
@@ -20,7 +20,7 @@ EMPTY_ROWS = [("a_mask1", ""), ("a_mask2", ""), ("a_mask3", "")]
 
 
 def test_rows_by_hand_in_natural_order():
-    rows = submission_rows(
+    rows = encode_rows(
         {"cmr121": LABELS, "cmr2": np.zeros((2, 2), int), "cmr10": LABELS}.items(), num_classes=4
     )
     assert [id for id, _ in rows] == [
@@ -44,13 +44,13 @@ def test_rows_by_hand_in_natural_order():
 )
 def test_rows_refuse_what_is_no_label_array(labels, message):
     with pytest.raises(DataError, match=message):
-        submission_rows({"cmr1": labels}.items(), num_classes=4)
+        encode_rows({"cmr1": labels}.items(), num_classes=4)
 
 
 def test_rows_give_their_masks_back():
     labels = {"b": LABELS, "a": np.zeros((2, 2), int), "c10": LABELS[:, ::-1]}
-    rows = submission_rows(labels.items(), num_classes=4)
-    back = dict(masks_from_rows(rows, {stem: mask.shape for stem, mask in labels.items()}))
+    rows = encode_rows(labels.items(), num_classes=4)
+    back = dict(decode_rows(rows, {stem: mask.shape for stem, mask in labels.items()}))
     assert list(back) == list(labels)
     for stem, mask in labels.items():
         assert back[stem].dtype == np.uint8
@@ -59,7 +59,7 @@ def test_rows_give_their_masks_back():
 
 def test_more_classes_than_digits_are_refused():
     with pytest.raises(DataError, match="11 classes"):
-        submission_rows({"a": LABELS}.items(), num_classes=11)
+        encode_rows({"a": LABELS}.items(), num_classes=11)
 
 
 @pytest.mark.parametrize(
@@ -67,11 +67,11 @@ def test_more_classes_than_digits_are_refused():
 )
 def test_ill_mask_patterns_are_refused(pattern):
     with pytest.raises(ConfigError, match="mask pattern"):
-        submission_rows({"a": LABELS}.items(), num_classes=4, mask_pattern=pattern)
+        encode_rows({"a": LABELS}.items(), num_classes=4, mask_pattern=pattern)
 
 
 def write(tmp_path, masks, name="submission.csv"):
-    write_submission(tmp_path / name, submission_rows(masks.items(), num_classes=4))
+    write_submission(tmp_path / name, encode_rows(masks.items(), num_classes=4))
     return tmp_path / name
 
 
@@ -217,7 +217,7 @@ def test_void_pixels_of_the_truth_do_not_score(tmp_path):
 def test_no_score_while_a_row_is_missing_or_unreadable(tmp_path):
     write_masks(tmp_path / "truth", {"a": LABELS, "b": LABELS})
     assert check_submission(write(tmp_path, {"a": LABELS}), truth=tmp_path / "truth").score is None
-    rows = submission_rows({"b": LABELS}.items(), num_classes=4)
+    rows = encode_rows({"b": LABELS}.items(), num_classes=4)
     write_submission(tmp_path / "s.csv", [("a_mask1", "x"), *EMPTY_ROWS[1:], *rows])
     check = check_submission(tmp_path / "s.csv", truth=tmp_path / "truth")
     assert check.score is None

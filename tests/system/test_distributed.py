@@ -21,10 +21,10 @@ from acdc_seg.errors import ConfigError
 from acdc_seg.evaluation import evaluate
 from acdc_seg.inference.predictors import load_predictor
 from acdc_seg.metrics.scores import summarize
-from acdc_seg.models import build_model
+from acdc_seg.models import create_model
 from acdc_seg.runs.checkpoint import load_checkpoint
 from acdc_seg.runs.folder import Run
-from acdc_seg.runtime.distributed import check_shares
+from acdc_seg.runtime.distributed import check_batch_divides
 
 SCRIPT = Path(__file__).with_name("two_processes.py")
 TRAIN = Path(sys.executable).with_name("acdc-train")
@@ -133,7 +133,7 @@ def test_shared_batch_norm_of_bf16_computes_in_fp32(seen):
 def test_processes_agree(seen):
     for each in seen:
         assert each["any"] == [True, False]
-        assert each["from_first"] == "process 0 made it"
+        assert each["on_main_process"] == "process 0 made it"
         assert each["failure"] == "the disk is full"
 
 
@@ -166,13 +166,13 @@ def test_an_error_is_printed_by_one_process(seen):
 )
 def test_batches_that_cannot_be_shared_are_refused(sizes, message):
     with pytest.raises(ConfigError) as refusal:
-        check_shares(*sizes)
+        check_batch_divides(*sizes)
     assert str(refusal.value) == message
 
 
 @pytest.mark.parametrize("sizes", [(16, 100, 1), (16, 7, 1), (16, 100, 4), (16, 6, 3)])
 def test_batches_that_can_be_shared_are_taken(sizes):
-    check_shares(*sizes)
+    check_batch_divides(*sizes)
 
 
 def assert_same_in_double_precision(config, *, num_batches):
@@ -198,14 +198,14 @@ def test_two_processes_take_the_steps_of_one(tiny_config, optimizer, accumulate)
         "optimizer.lr": 0.01,
         "model.dropout": 0.3,
         "train.epochs": 10,
-        "train.accumulate": accumulate,
+        "train.grad_accum_steps": accumulate,
     }
     assert_same_in_double_precision(with_overrides(tiny_config, changes), num_batches=20)
 
 
 def test_two_processes_thaw_an_encoder_as_one_does(tiny_config, tmp_path):
     weights = tmp_path / "mobilenet_v2.pth"
-    torch.save(build_model("deeplab_mobilenet", 3, 4).encoder.state_dict(), weights)
+    torch.save(create_model("deeplab_mobilenet", 3, 4).encoder.state_dict(), weights)
     model = {
         "model.name": "deeplab_mobilenet",
         "model.pretrained": str(weights),
@@ -252,7 +252,12 @@ def test_two_processes_give_the_run_of_one(tiny_config):
 def test_one_process_killed_ends_the_other_and_one_alone_can_go_on(tiny_config):
     config = with_overrides(
         tiny_config,
-        {**TWENTY_STEPS, "train.epochs": 20, "train.accumulate": 2, "train.save_seconds": 0},
+        {
+            **TWENTY_STEPS,
+            "train.epochs": 20,
+            "train.grad_accum_steps": 2,
+            "train.checkpoint_interval_s": 0,
+        },
     )
     process = torchrun_training(config, "killed")
     wait_for(process, "epoch   2")
@@ -275,7 +280,7 @@ def test_two_hosts_go_on_with_a_run_of_one_process_until_sigterm_and_one_process
     tiny_config,
 ):
     config = with_overrides(tiny_config, {**TWENTY_STEPS, "train.epochs": 20})
-    _, run = train_run(config, "moved", watch=stop_after(7))
+    _, run = train_run(config, "moved", hooks=stop_after(7))
     assert load_checkpoint(run.last).training["batch"] == 1
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -313,7 +318,7 @@ def test_two_hosts_go_on_with_a_run_of_one_process_until_sigterm_and_one_process
 
 
 def test_what_the_first_process_cannot_write_ends_all(tiny_config):
-    config = with_overrides(tiny_config, {"train.epochs": 1000, "train.save_seconds": 0})
+    config = with_overrides(tiny_config, {"train.epochs": 1000, "train.checkpoint_interval_s": 0})
     process = torchrun_training(config, "unwritable")
     wait_for(process, "epoch")
     run = Run(Path(config.runs_dir) / "unwritable")

@@ -15,9 +15,9 @@ from tiny_runs import assert_same, resume_run, train_into, train_run
 from acdc_seg.errors import AcdcError, DataError
 from acdc_seg.runs.checkpoint import load_checkpoint
 from acdc_seg.runs.folder import create_run
-from acdc_seg.training.loop import Watch
+from acdc_seg.training.loop import Hooks
 
-STEPWISE = {"train.batch_size": 1, "train.save_seconds": 0, "train.epochs": 3}
+STEPWISE = {"train.batch_size": 1, "train.checkpoint_interval_s": 0, "train.epochs": 3}
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def largest_file(num_bytes):
 
 
 def disturb_at(batch, disturb):
-    """A watch that calls `disturb()` once so many batches are done."""
+    """A hooks that calls `disturb()` once so many batches are done."""
     done = []
 
     def on_batch(*args):
@@ -46,7 +46,7 @@ def disturb_at(batch, disturb):
         if len(done) == batch:
             disturb()
 
-    return Watch(on_batch=on_batch)
+    return Hooks(on_batch=on_batch)
 
 
 def assert_resumes(config, run, straight):
@@ -79,7 +79,7 @@ def test_a_full_disk(tiny_config, straight):
         largest_file(resource.RLIM_INFINITY),
         pytest.raises(AcdcError, match=r"runs/run.*: cannot write .*check .*free space"),
     ):
-        train_into(run, tiny_config, changes=STEPWISE, watch=disturb_at(6, fill))
+        train_into(run, tiny_config, changes=STEPWISE, hooks=disturb_at(6, fill))
     assert run.last.read_bytes() == seen[0]
     assert not list(run.folder.glob("*.partial")) + list(run.folder.glob(".*.partial"))
     assert run.read_json()["status"] == "failed"
@@ -91,7 +91,7 @@ def test_a_folder_that_loses_its_permissions(tiny_config, straight, under_permis
     run = create_run(tiny_config, name="run")
     with pytest.raises(AcdcError, match=r"last\.pt: cannot write this file \(Permission denied\)"):
         train_into(
-            run, tiny_config, changes=STEPWISE, watch=disturb_at(6, lambda: run.folder.chmod(0o500))
+            run, tiny_config, changes=STEPWISE, hooks=disturb_at(6, lambda: run.folder.chmod(0o500))
         )
     run.folder.chmod(0o700)
     assert load_checkpoint(run.last).training["batch"] == 1
@@ -108,14 +108,14 @@ def test_a_folder_that_is_removed_is_not_made_anew(tiny_config):
             run,
             tiny_config,
             changes=STEPWISE,
-            watch=disturb_at(6, lambda: shutil.rmtree(run.folder)),
+            hooks=disturb_at(6, lambda: shutil.rmtree(run.folder)),
         )
     assert not run.folder.exists()
 
 
 def test_the_command_says_it_and_fails(tiny_config, tmp_path):
     """A run that is extended on a full disk."""
-    _, run = train_run(tiny_config, changes={"train.save_seconds": 0})
+    _, run = train_run(tiny_config, changes={"train.checkpoint_interval_s": 0})
     before = run.last.read_bytes()
     code = (
         "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, "

@@ -13,7 +13,7 @@ from acdc_seg.config import ClassesConfig, DataConfig
 from acdc_seg.data.record import Record
 from acdc_seg.evaluation import evaluate
 from acdc_seg.inference.predictors import Predictor, predict_labels
-from acdc_seg.submission.table import submission_rows
+from acdc_seg.submission.table import encode_rows
 
 script = runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "benchmark_memory.py"))
 NUM_IMAGES, BATCH = 40, 4
@@ -33,7 +33,7 @@ class Census:
     def __init__(self):
         self.alive, self.most = 0, 0
 
-    def watch(self, array):
+    def hooks(self, array):
         self.alive += 1
         self.most = max(self.most, self.alive)
         weakref.finalize(array, self._lose)
@@ -54,11 +54,11 @@ def without_cycles():
 
 def test_a_submission_holds_two_batches_of_images_and_one_mask():
     images, masks = Census(), Census()
-    stream = (images.watch(np.zeros((1, 16, 16), np.float32)) for _ in range(NUM_IMAGES))
+    stream = (images.hooks(np.zeros((1, 16, 16), np.float32)) for _ in range(NUM_IMAGES))
     labels = (
-        masks.watch(each.copy()) for each in predict_labels(Background(), stream, batch_size=BATCH)
+        masks.hooks(each.copy()) for each in predict_labels(Background(), stream, batch_size=BATCH)
     )
-    rows = submission_rows(
+    rows = encode_rows(
         ((f"image{number}", each) for number, each in enumerate(labels)), num_classes=4
     )
     assert len(rows) == 3 * NUM_IMAGES
@@ -70,7 +70,7 @@ def test_an_evaluation_holds_two_batches_of_examples(monkeypatch):
     images, masks = Census(), Census()
 
     def load(record, **settings):
-        return images.watch(torch.zeros(1, 16, 16)), masks.watch(
+        return images.hooks(torch.zeros(1, 16, 16)), masks.hooks(
             torch.zeros(16, 16, dtype=torch.uint8)
         )
 

@@ -29,7 +29,7 @@ from acdc_seg.runs.folder import create_run
         (
             {
                 "train.batch_size": 1,
-                "train.accumulate": 2,
+                "train.grad_accum_steps": 2,
                 "schedule.name": "one_cycle",
                 "train.ema_decay": None,
             },
@@ -38,7 +38,7 @@ from acdc_seg.runs.folder import create_run
         (
             {
                 "train.batch_size": 1,
-                "train.accumulate": 2,
+                "train.grad_accum_steps": 2,
                 "schedule.name": "one_cycle",
                 "train.precision": "bf16",
             },
@@ -56,10 +56,10 @@ from acdc_seg.runs.folder import create_run
         (
             {
                 "train.batch_size": 1,
-                "train.accumulate": 3,
+                "train.grad_accum_steps": 3,
                 "optimizer.name": "sgd",
                 "model.dropout": 0.3,
-                "augment.copies": 2,
+                "augment.repeats": 2,
             },
             (11,),
         ),
@@ -70,7 +70,7 @@ def test_stopped_and_resumed_is_the_straight_run_bit_for_bit(tiny_config, change
     result, straight = train_run(tiny_config, "straight", changes=changes)
     for stop in stops:
         stopped, run = train_run(
-            tiny_config, f"stopped-{stop}", changes=changes, watch=stop_after(stop)
+            tiny_config, f"stopped-{stop}", changes=changes, hooks=stop_after(stop)
         )
         assert stopped.stopped
         assert run.read_json()["status"] == "stopped"
@@ -87,7 +87,7 @@ def test_a_run_killed_thirty_times_is_the_undisturbed_run(tiny_config):
     changes = {
         "train.epochs": 60,
         "train.batch_size": 1,
-        "train.save_seconds": 0,
+        "train.checkpoint_interval_s": 0,
         "schedule.name": "one_cycle",
     }
     _, straight = train_run(tiny_config, "straight", changes=changes)
@@ -110,9 +110,9 @@ def test_a_run_killed_thirty_times_is_the_undisturbed_run(tiny_config):
 
 
 def test_a_damaged_last_checkpoint_gives_way_to_the_one_before(tiny_config):
-    changes = {"train.batch_size": 1, "train.save_seconds": 0}
+    changes = {"train.batch_size": 1, "train.checkpoint_interval_s": 0}
     _, straight = train_run(tiny_config, "straight", changes=changes)
-    stopped, run = train_run(tiny_config, "stopped", changes=changes, watch=stop_after(6))
+    stopped, run = train_run(tiny_config, "stopped", changes=changes, hooks=stop_after(6))
     assert stopped.stopped
     run.last.write_bytes(run.last.read_bytes()[:-1])
     with pytest.warns(
@@ -167,7 +167,7 @@ def test_more_epochs_go_on_with_the_schedule_of_the_longer_training(tiny_config)
         "train.batch_size": 1,
         "schedule.name": "poly",
         "schedule.power": 1,
-        "schedule.warmup": 0,
+        "schedule.warmup_fraction": 0,
         "optimizer.lr": 0.8,
     }
     result, run = train_run(tiny_config, changes=changes)
@@ -196,7 +196,7 @@ def test_the_best_weights_on_disk_count_when_extended(tiny_config):
     another schedule.
     """
     changes = {"train.batch_size": 1, "train.epochs": 3, "optimizer.lr": 1e-12}
-    _, run = train_run(tiny_config, changes=changes, watch=stop_after(2))
+    _, run = train_run(tiny_config, changes=changes, hooks=stop_after(2))
     best = Checkpoint(
         config=load_checkpoint(run.last).config, weights={}, epoch=2, dice=0.99, data="paired"
     )

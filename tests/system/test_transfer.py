@@ -6,10 +6,10 @@ import torch
 from acdc_seg.config import with_overrides
 from acdc_seg.data.source import open_source
 from acdc_seg.errors import CheckpointError
-from acdc_seg.models import build_model
+from acdc_seg.models import create_model
 from acdc_seg.runs.checkpoint import load_checkpoint
 from acdc_seg.runs.folder import create_run
-from acdc_seg.training.loop import Watch, train
+from acdc_seg.training.loop import Hooks, train
 
 
 @pytest.fixture(autouse=True)
@@ -22,13 +22,13 @@ def without_report(monkeypatch):
 def weights(tmp_path):
     """A file of encoder weights as published, with the parts of the classifier."""
     torch.manual_seed(5)
-    state = build_model("deeplab_mobilenet", 3, 4).encoder.state_dict()
+    state = create_model("deeplab_mobilenet", 3, 4).encoder.state_dict()
     path = tmp_path / "mobilenet_v2.pth"
     torch.save({**state, "classifier.1.bias": torch.zeros(1000)}, path)
     return path
 
 
-def train_run(config, name, *, resume=None, watch=None, **changes):
+def train_run(config, name, *, resume=None, hooks=None, **changes):
     """Trains into runs/NAME and gives the run."""
     config = with_overrides(
         config,
@@ -39,7 +39,7 @@ def train_run(config, name, *, resume=None, watch=None, **changes):
     )
     run = resume or create_run(config, name=name)
     source = open_source(config.data, prepare_settings=config.prepare)
-    train(config, source, lambda resolved: run, resume=resume is not None, watch=watch)
+    train(config, source, lambda resolved: run, resume=resume is not None, hooks=hooks)
     return run
 
 
@@ -84,7 +84,7 @@ def test_a_frozen_encoder_keeps_its_published_weights_and_the_rest_learns(tiny_c
     torch.manual_seed(tiny_config.seed)
     fresh = {
         f"decoder.{key}": value
-        for key, value in build_model("deeplab_mobilenet", 1, 4).decoder.state_dict().items()
+        for key, value in create_model("deeplab_mobilenet", 1, 4).decoder.state_dict().items()
     }
     assert len(changed(decoder, fresh)) > 20
 
@@ -105,11 +105,11 @@ def test_resuming_does_not_read_the_published_weights_again(tiny_config, weights
     straight = train_run(tiny_config, "straight", **changes)
     for stop in (2, 6):  # in the frozen epoch, and after it
         done = []
-        watch = Watch(
+        hooks = Hooks(
             on_batch=lambda *args, done=done: done.append(args),
             should_stop=lambda done=done, stop=stop: len(done) >= stop,
         )
-        run = train_run(tiny_config, f"stopped-{stop}", watch=watch, **changes)
+        run = train_run(tiny_config, f"stopped-{stop}", hooks=hooks, **changes)
         weights.rename(weights.with_suffix(".away"))
         train_run(tiny_config, "", resume=run, **changes)
         weights.with_suffix(".away").rename(weights)

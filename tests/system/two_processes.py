@@ -20,18 +20,18 @@ from acdc_seg.data.source import open_source
 from acdc_seg.errors import DataError
 from acdc_seg.runs.folder import create_run
 from acdc_seg.runtime.distributed import (
-    any_process,
-    from_first,
+    any_rank,
+    gather_batch,
     is_first_with,
-    share_layers,
-    whole_batch,
+    on_main_process,
+    sync_layers,
 )
-from acdc_seg.training.loop import Watch
+from acdc_seg.training.loop import Hooks
 
 
 def make_network():
     """BatchNorms, one of them used twice, and both kinds of dropout, in double precision; its
-    images are far from centred.
+    images are far from centerd.
     """
     torch.manual_seed(0)
     norm = nn.BatchNorm2d(3, eps=1e-2, momentum=0.3)
@@ -73,7 +73,7 @@ def learn(accelerator):
     network's state.
     """
     network = make_network()
-    share_layers(network, accelerator)
+    sync_layers(network, accelerator)
     model = accelerator.prepare(network)
     losses = []
     for images, truth in make_batches():
@@ -82,7 +82,9 @@ def learn(accelerator):
         part = images[own].clone().requires_grad_()
         torch.manual_seed(2)
         logits = model(part.contiguous(memory_format=torch.channels_last))
-        loss = overlap_loss(whole_batch(accelerator, logits), whole_batch(accelerator, truth[own]))
+        loss = overlap_loss(
+            gather_batch(accelerator, logits), gather_batch(accelerator, truth[own])
+        )
         network.zero_grad()
         (loss * accelerator.num_processes).backward()
         losses.append(loss.item())
@@ -99,7 +101,7 @@ def learn(accelerator):
 def normalize_bf16(accelerator):
     """What BatchNorm makes of bf16, as autocast hands it over, and its running statistics."""
     norm = nn.Sequential(nn.BatchNorm2d(1))
-    share_layers(norm, accelerator)
+    sync_layers(norm, accelerator)
     images = make_batches()[0][0].bfloat16()
     number = len(images) // accelerator.num_processes
     with torch.no_grad():
@@ -112,7 +114,7 @@ def failure_of_first(accelerator):
         raise DataError("the disk is full")
 
     try:
-        from_first(accelerator, fail)
+        on_main_process(accelerator, fail)
     except DataError as error:
         return str(error)
 
@@ -122,7 +124,7 @@ def train_double(config, name):
     after each of its batches.
     """
     losses = []
-    model_of, build_loss = acdc_seg.training.loop.model_of, acdc_seg.training.loop.build_loss
+    build_model, build_loss = acdc_seg.training.loop.build_model, acdc_seg.training.loop.build_loss
 
     def in_double(module):
         module.double().register_forward_pre_hook(
@@ -131,16 +133,18 @@ def train_double(config, name):
         return module
 
     source = open_source(config.data, prepare_settings=config.prepare)
-    watch = Watch(on_batch=lambda epoch, done, total, mean_loss: losses.append(mean_loss))
+    hooks = Hooks(on_batch=lambda epoch, done, total, mean_loss: losses.append(mean_loss))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(acdc_seg.training.loop, "model_of", lambda *args: in_double(model_of(*args)))
+        patch.setattr(
+            acdc_seg.training.loop, "build_model", lambda *args: in_double(build_model(*args))
+        )
         patch.setattr(
             acdc_seg.training.loop,
             "build_loss",
             lambda *args, **options: in_double(build_loss(*args, **options)),
         )
         acdc_seg.training.loop.train(
-            config, source, partial(create_run, name=name), watch=watch, report=False
+            config, source, partial(create_run, name=name), hooks=hooks, report=False
         )
     return losses
 
@@ -149,8 +153,8 @@ def see_parts(folder):
     accelerator = Accelerator(cpu=True)
     rank = accelerator.process_index
     seen = {"learned": learn(accelerator), "bf16": normalize_bf16(accelerator)}
-    seen["any"] = [any_process(accelerator, flag) for flag in (rank == 1, False)]
-    seen["from_first"] = from_first(accelerator, lambda: f"process {rank} made it")
+    seen["any"] = [any_rank(accelerator, flag) for flag in (rank == 1, False)]
+    seen["on_main_process"] = on_main_process(accelerator, lambda: f"process {rank} made it")
     seen["failure"] = failure_of_first(accelerator)
     seen["first_with"] = [
         is_first_with(message)

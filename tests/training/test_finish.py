@@ -7,7 +7,7 @@ from acdc_seg.data.source import open_source
 from acdc_seg.evaluation import evaluate
 from acdc_seg.inference.predictors import load_predictor
 from acdc_seg.metrics.scores import summarize
-from acdc_seg.models import build_model
+from acdc_seg.models import create_model
 from acdc_seg.runs.checkpoint import Checkpoint, save_checkpoint
 from acdc_seg.runs.folder import create_run
 from acdc_seg.training.finish import conclude
@@ -22,7 +22,7 @@ def run(tiny_config):
     torch.manual_seed(0)
     made = create_run(tiny_config, name="run")
     options = tiny_config.model.model_dump()
-    weights = build_model(options.pop("name"), 1, 4, **options).state_dict()
+    weights = create_model(options.pop("name"), 1, 4, **options).state_dict()
     save_checkpoint(
         made.best,
         Checkpoint(config=tiny_config, weights=weights, epoch=1, dice=0.25, data="paired"),

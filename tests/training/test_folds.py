@@ -17,19 +17,19 @@ from acdc_seg.inference.stored import find_probabilities
 from acdc_seg.runs.checkpoint import load_checkpoint
 from acdc_seg.runs.folder import create_run
 from acdc_seg.training import finish
-from acdc_seg.training.loop import Watch, train
+from acdc_seg.training.loop import Hooks, train
 
-ONE_FOLD = {"data.folds": 3, "data.fold": 1}
-NO_VALIDATION = {"data.fold": "none"}
+ONE_FOLD = {"data.num_folds": 3, "data.fold": 1}
+NO_VALIDATION = {"data.validation": False}
 
 
 def open_data(config):
     return open_source(config.data, prepare_settings=config.prepare)
 
 
-def train_run(config, name, *, watch=None):
+def train_run(config, name, *, hooks=None):
     run = create_run(config, name=name)
-    return train(config, open_data(config), lambda resolved: run, watch=watch), run
+    return train(config, open_data(config), lambda resolved: run, hooks=hooks), run
 
 
 @pytest.fixture
@@ -42,23 +42,30 @@ def concluded_by_hand(monkeypatch):
     ("overrides", "message"),
     [
         (
-            ["data.folds=5"],
-            "folds=5 needs the fold that validates: set data.fold to 0..4, or to none",
+            ["data.num_folds=5"],
+            "num_folds=5 needs the fold that validates: set data.fold to 0..4",
         ),
-        (["data.fold=0"], "fold needs the number of folds: set data.folds"),
+        (["data.fold=0"], "fold needs the number of folds: set data.num_folds"),
         (
-            ["data.folds=5", "data.fold=5"],
+            ["data.num_folds=5", "data.fold=5"],
             "fold=5 is not one of 5 folds, which count from 0: set data.fold to 0..4",
         ),
         (
-            ["data.folds=5", "data.fold=-1"],
-            "data.fold: got -1; a fold is a number from 0 up, or the word none",
+            ["data.num_folds=5", "data.fold=-1"],
+            "data.fold: got -1; input should be greater than or equal to 0",
         ),
-        (["data.folds=5", "data.fold=all"], "data.fold: got 'all'; .* acdc-train --fold all"),
-        (["data.folds=5", "data.fold=true"], "data.fold: got True"),
         (
-            ["data.folds=1", "data.fold=0"],
-            "data.folds: got 1; input should be greater than or equal to 2",
+            ["data.num_folds=5", "data.fold=all"],
+            "data.fold: got 'all'; input should be a valid integer",
+        ),
+        (
+            ["data.validation=false", "data.num_folds=5", "data.fold=0"],
+            "validation=false trains on all folds: leave data.fold and data.num_folds out",
+        ),
+        (["data.num_folds=5", "data.fold=true"], "data.fold: got True"),
+        (
+            ["data.num_folds=1", "data.fold=0"],
+            "data.num_folds: got 1; input should be greater than or equal to 2",
         ),
     ],
 )
@@ -110,7 +117,7 @@ def test_without_validation_no_score_is_written(tiny_config):
     _, run = train_run(
         config,
         "none",
-        watch=Watch(on_epoch_end=lambda epoch, dice: seen.append((epoch, math.isnan(dice)))),
+        hooks=Hooks(on_epoch_end=lambda epoch, dice: seen.append((epoch, math.isnan(dice)))),
     )
     assert seen == [(1, True), (2, True)]
     assert (run.folder / "history.csv").read_text().splitlines()[0] == "epoch,lr,train_loss,seconds"
@@ -126,8 +133,8 @@ def test_stopped_and_resumed_without_validation_is_the_straight_run(tiny_config)
     config = with_overrides(tiny_config, NO_VALIDATION)
     _, straight = train_run(config, "straight")
     done = []
-    watch = Watch(on_batch=lambda *args: done.append(args), should_stop=lambda: len(done) >= 4)
-    result, run = train_run(config, "stopped", watch=watch)
+    hooks = Hooks(on_batch=lambda *args: done.append(args), should_stop=lambda: len(done) >= 4)
+    result, run = train_run(config, "stopped", hooks=hooks)
     assert result.stopped
     assert load_checkpoint(run.best).epoch == 1
     train(config, open_data(config), lambda resolved: run, resume=True)
@@ -141,7 +148,7 @@ def test_early_stopping_without_validation_is_refused(tiny_config):
     config = with_overrides(tiny_config, {**NO_VALIDATION, "train.patience": 7})
     with pytest.raises(
         ConfigError,
-        match=r"train\.patience=7 needs validation, which data\.fold=none leaves out; set "
+        match=r"train\.patience=7 needs validation, which data\.validation=false leaves out; set "
         r"train\.patience=null",
     ):
         train_run(config, "none")

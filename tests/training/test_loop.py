@@ -17,7 +17,7 @@ from acdc_seg.losses import SegmentationLoss
 from acdc_seg.metrics.scores import summarize
 from acdc_seg.runs.checkpoint import load_checkpoint
 from acdc_seg.runs.folder import create_run
-from acdc_seg.training.loop import Watch, train
+from acdc_seg.training.loop import Hooks, train
 
 COLUMNS = [
     "epoch",
@@ -65,8 +65,10 @@ def test_history_has_a_row_per_epoch(tiny_config):
 
 def test_epochs_without_validation_leave_fields_empty(tiny_config):
     seen = []
-    watch = Watch(on_epoch_end=lambda epoch, dice: seen.append((epoch, math.isnan(dice))))
-    _, run = train_run(tiny_config, watch=watch, changes={"train.epochs": 3, "train.val_every": 2})
+    hooks = Hooks(on_epoch_end=lambda epoch, dice: seen.append((epoch, math.isnan(dice))))
+    _, run = train_run(
+        tiny_config, hooks=hooks, changes={"train.epochs": 3, "train.val_interval": 2}
+    )
     assert seen == [(1, True), (2, False), (3, False)]
     rows = read_history(run)
     assert (run.folder / "history.csv").read_text().splitlines()[0].split(",") == COLUMNS
@@ -76,10 +78,10 @@ def test_epochs_without_validation_leave_fields_empty(tiny_config):
 def test_schedule_steps_once_per_optimizer_step(tiny_config):
     changes = {
         "train.batch_size": 1,
-        "train.accumulate": 2,
+        "train.grad_accum_steps": 2,
         "schedule.name": "poly",
         "schedule.power": 1,
-        "schedule.warmup": 0,
+        "schedule.warmup_fraction": 0,
     }
     _, run = train_run(tiny_config, changes={**changes, "optimizer.lr": 0.8})
     assert [float(row["lr"]) for row in read_history(run)] == pytest.approx(
@@ -97,7 +99,7 @@ def test_accumulated_batches_step_like_one_large_batch(tiny_config):
         "train.epochs": 1,
         "train.ema_decay": None,
     }
-    _, small = train_run(tiny_config, "small", changes={**changes, "train.accumulate": 2})
+    _, small = train_run(tiny_config, "small", changes={**changes, "train.grad_accum_steps": 2})
     _, large = train_run(tiny_config, "large", changes={**changes, "train.batch_size": 4})
     weights, expected = (load_checkpoint(run.last).weights for run in (small, large))
     for name, value in weights.items():
@@ -159,7 +161,7 @@ def test_the_written_config_repeats_the_run(tiny_config):
 def test_the_number_of_threads_is_a_setting(tiny_config):
     before = torch.get_num_threads()
     try:
-        train_run(tiny_config, changes={"train.epochs": 1, "train.threads": before + 1})
+        train_run(tiny_config, changes={"train.epochs": 1, "train.num_threads": before + 1})
         assert torch.get_num_threads() == before + 1
     finally:
         torch.set_num_threads(before)
@@ -167,11 +169,11 @@ def test_the_number_of_threads_is_a_setting(tiny_config):
 
 def test_progress_is_reported(tiny_config):
     batches, epochs = [], []
-    watch = Watch(
+    hooks = Hooks(
         on_batch=lambda epoch, done, total, loss: batches.append((epoch, done, total)),
         on_epoch_end=lambda epoch, dice: epochs.append((epoch, dice)),
     )
-    result, _ = train_run(tiny_config, watch=watch)
+    result, _ = train_run(tiny_config, hooks=hooks)
     assert batches == [(1, 1, 2), (1, 2, 2), (2, 1, 2), (2, 2, 2)]
     assert [epoch for epoch, _ in epochs] == [1, 2]
     assert max(dice for _, dice in epochs) == result.dice
@@ -181,7 +183,7 @@ def test_runs_of_other_precision_and_accumulation_follow_in_one_process(tiny_con
     _, run = train_run(
         tiny_config,
         "a",
-        changes={"train.epochs": 1, "train.precision": "bf16", "train.accumulate": 2},
+        changes={"train.epochs": 1, "train.precision": "bf16", "train.grad_accum_steps": 2},
     )
     assert load_checkpoint(run.last).training["schedule"]["last_epoch"] == 1
     _, run = train_run(tiny_config, "b", changes={"train.epochs": 1})
@@ -219,7 +221,7 @@ def test_patience_waits_for_a_validation(tiny_config):
     changes = {
         "train.epochs": 20,
         "train.patience": 1,
-        "train.val_every": 3,
+        "train.val_interval": 3,
         "optimizer.lr": 1e-12,
         "train.ema_decay": None,
     }
@@ -234,7 +236,7 @@ def test_a_small_unet_overfits_four_images(tiny_config):
         {"train.epochs": 40, "model.base_channels": 8, "model.depth": 3, "optimizer.lr": 0.02},
     )
     config = with_overrides(
-        config, {"augment.preset": "none", "train.batch_size": 4, "train.val_every": 10}
+        config, {"augment.preset": "none", "train.batch_size": 4, "train.val_interval": 10}
     )
     source = open_source(config.data, prepare_settings=config.prepare)
     seen = source.split("train")
@@ -248,7 +250,7 @@ def test_void_pixels_train_and_are_drawn(tiny_config, paired_folder, hearts, wri
         mask = hearts[0][1].copy()
         mask[:4] = 200
         write_png(path, mask)
-    changes = {"classes.ignore_value": 200, "train.images_every": 1, "train.epochs": 1}
+    changes = {"classes.ignore_value": 200, "train.log_images_interval": 1, "train.epochs": 1}
     result, run = train_run(tiny_config, changes=changes)
     assert 0 <= result.dice <= 1
     assert list(run.folder.glob("events.*"))

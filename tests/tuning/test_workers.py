@@ -34,13 +34,13 @@ def fake_train(monkeypatch):
     """Replaces training by `score(config)`, a Dice for each epoch or an exception."""
 
     def use(score):
-        def run(config, source, make_run, *, watch, report):
+        def run(config, source, make_run, *, hooks, report):
             assert not report
             made = make_run(config)
             made.best.write_bytes(b"weights")
             for epoch, dice in enumerate(score(config), start=1):
-                watch.on_epoch_end(epoch, dice)
-            return Result(1.0, 1, config.train.epochs, watch.should_stop())
+                hooks.on_epoch_end(epoch, dice)
+            return Result(1.0, 1, config.train.epochs, hooks.should_stop())
 
         monkeypatch.setattr("acdc_seg.tuning.objective.train", run)
 
@@ -178,7 +178,7 @@ def test_one_worker_repeats_a_study_and_best_yaml_its_score(make_plan, run_study
     again = run_study(make_plan(trials=4, pruner="median", place="again"))
     assert what_happened(again) == what_happened(study)
     config = load_config(write_outcome(study, plan))
-    assert config.train.threads == 1
+    assert config.train.num_threads == 1
     config = with_overrides(config, {"runs_dir": str(tmp_path / "runs")})
     source = open_source(config.data, prepare_settings=config.prepare)
     torch.set_num_threads(2)

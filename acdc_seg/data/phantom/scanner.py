@@ -22,7 +22,7 @@ class Geometry(NamedTuple):
     spacing: tuple[float, float, float]
     """Pixel size and slice distance (X, Y, Z) in mm."""
     depths: np.ndarray
-    """Depth of each slice's centre along the heart's axis `(Z,)` in mm."""
+    """Depth of each slice's center along the heart's axis `(Z,)` in mm."""
     centers: np.ndarray
     """Where the heart's axis crosses each slice `(Z, 2)` in mm from the image's corner."""
     body_angle: float

@@ -109,7 +109,7 @@ def _record(
     config: DataConfig,
     detail: Mapping[str, str],
 ) -> Record:
-    patient = detail.get("patient") or patient_of(stem, config.patients)
+    patient = detail.get("patient") or patient_of(stem, config.patient_rule)
     return Record(
         stem,
         image,
@@ -139,7 +139,7 @@ def _spacing(stem: str, detail: Mapping[str, str]) -> tuple[float, float] | None
 
 
 def patient_of(stem: str, rule: str) -> str:
-    """The patient that an image name belongs to, by the setting `data.patients`.
+    """The patient that an image name belongs to, by the setting `data.patient_rule`.
 
     Raises:
         DataError: The rule is a regular expression without a group, or does not match.
@@ -158,7 +158,8 @@ def patient_of(stem: str, rule: str) -> str:
         patient = None
     if patient is None:
         raise DataError(
-            f"{stem}: data.patients='{rule}' finds no patient in this name; it must be a regular "
+            f"{stem}: data.patient_rule='{rule}' finds no patient in this name; it must be a "
+            "regular "
             "expression with one group"
         )
     return patient

@@ -17,16 +17,16 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from acdc_seg.config import (
     ClassesConfig,
     Config,
-    config_from_tree,
-    config_tree,
+    from_dict,
     load_config,
     parse_override,
+    to_dict,
 )
 from acdc_seg.config.yaml_text import parse_yaml
 from acdc_seg.data.images import IGNORE_INDEX, read_image, read_mask
 from acdc_seg.data.readers.acdc import read_tree
 from acdc_seg.errors import AcdcError, DataError
-from acdc_seg.submission.table import read_submission, submission_rows, write_submission
+from acdc_seg.submission.table import encode_rows, read_submission, write_submission
 
 many = settings(max_examples=300)
 some = settings(max_examples=100)
@@ -34,8 +34,8 @@ some = settings(max_examples=100)
 SETTINGS = st.sampled_from(
     [
         *Config.model_fields,
-        *config_tree(Config())["data"],
-        *config_tree(Config())["train"],
+        *to_dict(Config())["data"],
+        *to_dict(Config())["train"],
         "name",
         "preset",
         "depth",
@@ -94,7 +94,7 @@ def ends_in_sense(read, *arguments, **options):
     )
 )
 def test_any_masks_return_from_a_submission(folder, masks):
-    rows = submission_rows(masks.items(), num_classes=4)
+    rows = encode_rows(masks.items(), num_classes=4)
     write_submission(folder / "submission.csv", rows)
     assert read_submission(folder / "submission.csv") == dict(rows)
 
@@ -111,9 +111,9 @@ def test_any_text_is_values_or_refused(folder, text):
 @many
 @given(TREES)
 def test_any_tree_is_a_config_or_refused(tree):
-    config = ends_in_sense(config_from_tree, tree)
+    config = ends_in_sense(from_dict, tree)
     if config is not None:
-        assert config_from_tree(json.loads(json.dumps(config_tree(config)))) == config
+        assert from_dict(json.loads(json.dumps(to_dict(config)))) == config
 
 
 @some
