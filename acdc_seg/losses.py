@@ -1,4 +1,4 @@
-"""Losses by name, all from logits `(B, K, H, W)` and class indices `(B, H, W)` to one number.
+"""Loss functions by name: logits `(B, K, H, W)` and class indices `(B, H, W)` to one number.
 
 Region losses (Dice, Jaccard, Tversky) leave out the background, as the headline metric does, and
 pool each class over the batch before dividing. Slices near apex and base lack classes; taken image
@@ -29,34 +29,25 @@ TINY = torch.finfo(torch.float32).tiny
 def build_loss(
     config: LossConfig, *, num_classes: int, ignore_index: int | None = None
 ) -> nn.Module:
-    """The configured loss.
+    """The configured loss, from logits `(B, K, H, W)` and class indices `(B, H, W)` to a scalar.
 
-    Its forward takes logits `(B, num_classes, H, W)` and class indices `(B, H, W)`, and gives a
-    scalar.
-
-    It computes in fp32, also under autocast (in fp64 for logits that are). A single logit is the
-    score of the foreground (class 1) against the background (class 0). The class weights live in
+    It computes in fp32, also under autocast (in fp64 for logits that are). The class weights are in
     buffers: move the loss to the logits' device.
 
     Args:
         config: Name and options.
-        num_classes: Channels of the logits.
+        num_classes: K, at least 2.
         ignore_index: Index of void pixels.
 
     Raises:
         ConfigError: The class weights do not fit the classes, or leave nothing to minimise.
     """
-    name = (
-        "cross_entropy" if config.name == "bce" and num_classes == 1 else config.name
-    )  # the same thing for a single logit
-    weights = _class_weights(config, max(num_classes, 2))
-    return SegmentationLoss(LOSSES[name](config, weights, ignore_index))
+    weights = _class_weights(config, num_classes)
+    return SegmentationLoss(LOSSES[config.name](config, weights, ignore_index))
 
 
 class SegmentationLoss(nn.Module):
-    """A criterion of logits in fp32 at least, where a single logit becomes two classes: its sigmoid
-    is the softmax of (0, logit).
-    """
+    """A criterion of logits in fp32 at least."""
 
     def __init__(self, criterion: nn.Module) -> None:
         super().__init__()
@@ -64,15 +55,11 @@ class SegmentationLoss(nn.Module):
 
     def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Scalar loss of logits `(B, K, H, W)` and class indices `(B, H, W)`."""
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        if logits.shape[1] == 1:
-            logits = torch.cat([torch.zeros_like(logits), logits], dim=1)  # (B, 2, H, W)
-        return self.criterion(logits, target)
+        return self.criterion(logits.to(torch.promote_types(logits.dtype, torch.float32)), target)
 
 
 class CrossEntropyLoss(nn.Module):
-    """Cross-entropy, focused on hard pixels by the factor (1 - p)**gamma where gamma is set (Lin
-    2017, focal loss).
+    """Cross-entropy; a positive gamma weights pixels by (1 - p)**gamma (focal loss, Lin 2017).
 
     MONAI's FocalLoss is not used: its mean over valid pixels is larger by the number of classes
     with `ignore_index` than without, and its gradient is NaN for gamma below one once a probability
@@ -96,9 +83,7 @@ class CrossEntropyLoss(nn.Module):
         self.gamma = gamma
 
     def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Mean over valid pixels, weighted by their class, of logits `(B, K, H, W)` and class
-        indices `(B, H, W)`.
-        """
+        """Mean over valid pixels, weighted by their class; shapes `(B, K, H, W)`, `(B, H, W)`."""
         target, valid = _without_void(target, self.ignore_index)
         pixels = F.cross_entropy(
             logits,
@@ -108,15 +93,13 @@ class CrossEntropyLoss(nn.Module):
             label_smoothing=self.label_smoothing,
         )
         if self.gamma:
-            misfit = -torch.expm1(-F.cross_entropy(logits, target, reduction="none"))  # 1 - p
-            pixels = pixels * misfit.clamp_min(1e-12).pow(self.gamma)
+            one_minus_p = -torch.expm1(-F.cross_entropy(logits, target, reduction="none"))
+            pixels = pixels * one_minus_p.clamp_min(1e-12).pow(self.gamma)
         return (pixels * valid).sum() / (self.class_weights[target] * valid).sum().clamp_min(TINY)
 
 
 class BinaryCrossEntropy(nn.Module):
-    """Every class against the rest: sigmoid cross-entropy of each logit, mean over valid pixels and
-    weighted mean over classes.
-    """
+    """Sigmoid cross-entropy of each class against the rest, a weighted mean over the classes."""
 
     class_weights: torch.Tensor
 
@@ -131,25 +114,21 @@ class BinaryCrossEntropy(nn.Module):
     def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Scalar of logits `(B, K, H, W)` and class indices `(B, H, W)`."""
         target, valid = _without_void(target, self.ignore_index)
-        truth = F.one_hot(target, logits.shape[1]).movedim(-1, 1).to(logits)  # (B, K, H, W)
-        truth = truth * (1 - self.label_smoothing) + self.label_smoothing / 2
-        pixels = (
-            F.binary_cross_entropy_with_logits(logits, truth, reduction="none") * valid[:, None]
-        )
-        classes = pixels.sum(dim=(0, 2, 3)) / valid.sum().clamp_min(1)  # (K,)
-        return (classes * self.class_weights).sum() / self.class_weights.sum()
+        one_hot = F.one_hot(target, logits.shape[1]).movedim(-1, 1).to(logits)  # (B, K, H, W)
+        one_hot = one_hot * (1 - self.label_smoothing) + self.label_smoothing / 2
+        pixels = F.binary_cross_entropy_with_logits(logits, one_hot, reduction="none")
+        pixels = pixels * valid[:, None]
+        class_losses = pixels.sum(dim=(0, 2, 3)) / valid.sum().clamp_min(1)  # (K,)
+        return (class_losses * self.class_weights).sum() / self.class_weights.sum()
 
 
 class OverlapLoss(nn.Module):
-    """Weighted mean over the foreground classes of one of MONAI's overlap losses, each class raised
-    to an exponent.
+    """One of MONAI's overlap losses, a weighted mean over the foreground classes.
 
     Args:
-        overlap: Gives one loss per foreground class for logits `(B, K, H, W)` and indices `(B, 1,
-            H, W)`.
-        class_weights: Weight of each class, `(K,)`; that of the background has no part.
-        exponent: Power of each class's loss; below one it looks more at classes that are almost
-            right.
+        overlap: One loss per foreground class of logits `(B, K, H, W)` and indices `(B, 1, H, W)`.
+        class_weights: Weight of each class, `(K,)`; that of the background is not used.
+        exponent: Power of each class's loss; below one, classes that are almost right count more.
     """
 
     class_weights: torch.Tensor
@@ -164,10 +143,10 @@ class OverlapLoss(nn.Module):
 
     def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Scalar of logits `(B, K, H, W)` and class indices `(B, H, W)`."""
-        classes = self.overlap(logits, target[:, None]).flatten()  # (K - 1,)
-        if self.exponent != 1.0:
-            classes = classes.clamp_min(1e-6).pow(self.exponent)  # the slope at zero is infinite
-        return (classes * self.class_weights).sum() / self.class_weights.sum()
+        class_losses = self.overlap(logits, target[:, None]).flatten()  # (K - 1,)
+        if self.exponent != 1.0:  # clamped, for the slope at zero is infinite
+            class_losses = class_losses.clamp_min(1e-6).pow(self.exponent)
+        return (class_losses * self.class_weights).sum() / self.class_weights.sum()
 
 
 class WeightedSum(nn.Module):
@@ -222,9 +201,7 @@ def jaccard(config: LossConfig, weights: torch.Tensor, ignore_index: int | None)
 
 
 def tversky(config: LossConfig, weights: torch.Tensor, ignore_index: int | None) -> nn.Module:
-    """1 - Tversky index: Dice with separate weights of false positives and false negatives (Salehi
-    2017).
-    """
+    """1 - Tversky index: Dice that weights false positives and negatives (Salehi 2017)."""
     return OverlapLoss(_tversky_overlap(config, ignore_index), weights)
 
 

@@ -1,12 +1,16 @@
-"""Optimizers and learning-rate schedules by name."""
+"""Optimizers, learning-rate schedules and averaged weights."""
 
 import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import torch
 from torch import nn, optim
+from torch.optim.swa_utils import AveragedModel
 
 from acdc_seg.config import OptimizerConfig, ScheduleConfig
+
+Tensors = tuple[torch.Tensor, ...] | list[torch.Tensor]
 
 OPTIMIZERS: dict[str, tuple[Callable[..., optim.Optimizer], dict[str, Any]]] = {
     "adam": (optim.Adam, {}),
@@ -14,44 +18,49 @@ OPTIMIZERS: dict[str, tuple[Callable[..., optim.Optimizer], dict[str, Any]]] = {
     "rmsprop": (optim.RMSprop, {"momentum": None}),
     "sgd": (optim.SGD, {"momentum": None, "nesterov": True}),
 }
-"""Class and fixed arguments of each name; None stands for the configured value."""
+"""Class and fixed arguments of each name; None takes the configured value."""
 
 
 def build_optimizer(parameters: Iterable[nn.Parameter], config: OptimizerConfig) -> optim.Optimizer:
-    """The optimizer named in the config.
-
-    SGD without momentum is plain SGD, since Nesterov's needs one.
-    """
-    cls, fixed = OPTIMIZERS[config.name]
+    """The configured optimizer; SGD without momentum is plain SGD, since Nesterov's needs one."""
+    optimizer, fixed = OPTIMIZERS[config.name]
     options = {name: config.momentum if value is None else value for name, value in fixed.items()}
     if config.momentum == 0:
         options.pop("nesterov", None)
-    return cls(parameters, lr=config.lr, weight_decay=config.weight_decay, **options)
+    return optimizer(parameters, lr=config.lr, weight_decay=config.weight_decay, **options)
+
+
+def _half_cosine(progress: float, low: float = 0.0) -> float:
+    return low + (1 - low) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+SCHEDULES: dict[str, Callable[[float, float], float]] = {
+    "constant": lambda progress, power: 1.0,
+    "one_cycle": lambda progress, power: _half_cosine(progress),
+    "cosine": lambda progress, power: _half_cosine(progress),
+    "poly": lambda progress, power: (1 - progress) ** power,
+}
+"""Shape of each name after the warm-up, for a progress from 0 to 1 and `schedule.power`."""
 
 
 def lr_factor(step: int, *, num_steps: int, config: ScheduleConfig) -> float:
-    """Learning rate at a step, as a part of `optimizer.lr`; 0 <= step < num_steps.
+    """Learning rate at a step, as a part of `optimizer.lr`.
 
-    `warmup * num_steps` steps of rise come first (linear; half a cosine from 1/25 in `one_cycle`,
-    Smith 2018), then the named shape: constant at 1; one_cycle and cosine half a cosine to 0; poly
-    (1 - t) ** power (Chen 2017).
+    A warm-up of `warmup_fraction * num_steps` steps comes first: linear, or half a cosine from 1/25
+    in `one_cycle` (Smith 2018, without its cycle of the momentum). Then the named shape: constant
+    at 1, half a cosine to 0 (`one_cycle`, `cosine`), or (1 - progress)**power (`poly`, Chen 2017).
+
+    Args:
+        step: 0 <= step < num_steps.
+        num_steps: Optimizer steps of the whole training.
+        config: Name and options.
     """
     num_warmup = round(config.warmup_fraction * num_steps)
     if step < num_warmup:
         rise = (step + 1) / (num_warmup + 1)
         return _half_cosine(1 - rise, low=0.04) if config.name == "one_cycle" else rise
-    t = (step - num_warmup) / max(1, num_steps - num_warmup)
-    shapes: dict[str, Callable[[], float]] = {
-        "constant": lambda: 1.0,
-        "one_cycle": lambda: _half_cosine(t),
-        "cosine": lambda: _half_cosine(t),
-        "poly": lambda: (1 - t) ** config.power,
-    }
-    return shapes[config.name]()
-
-
-def _half_cosine(t: float, low: float = 0.0) -> float:
-    return low + (1 - low) * 0.5 * (1 + math.cos(math.pi * t))
+    progress = (step - num_warmup) / max(1, num_steps - num_warmup)
+    return SCHEDULES[config.name](progress, config.power)
 
 
 def build_schedule(
@@ -62,3 +71,20 @@ def build_schedule(
         optimizer,
         lambda step: lr_factor(min(step, num_steps - 1), num_steps=num_steps, config=config),
     )
+
+
+def make_ema(network: nn.Module, decay: float) -> AveragedModel:
+    """Exponential moving average of a network's weights and buffers; update it after every step.
+
+    The decay rises from 0.1 to `decay`, so that the first random weights are soon forgotten.
+    """
+
+    @torch.no_grad()
+    def average(averaged: Tensors, current: Tensors, num_averaged: torch.Tensor | int) -> None:
+        if averaged[0].is_floating_point():
+            count = float(num_averaged)
+            torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + count) / (10 + count)))
+        else:  # BatchNorm's number of batches
+            torch._foreach_copy_(averaged, current)
+
+    return AveragedModel(network, multi_avg_fn=average, use_buffers=True)

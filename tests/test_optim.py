@@ -1,9 +1,20 @@
+"""Rates of a schedule by hand, optimizers' options, averaged weights."""
+
+from typing import get_args
+
 import pytest
 import torch
 from torch import nn, optim
 
 from acdc_seg.config import OptimizerConfig, ScheduleConfig
-from acdc_seg.optim import build_optimizer, build_schedule, lr_factor
+from acdc_seg.optim import (
+    OPTIMIZERS,
+    SCHEDULES,
+    build_optimizer,
+    build_schedule,
+    lr_factor,
+    make_ema,
+)
 
 WEIGHTS = [nn.Parameter(torch.ones(2))]
 
@@ -11,6 +22,11 @@ WEIGHTS = [nn.Parameter(torch.ones(2))]
 def factors(num_steps, **settings):
     config = ScheduleConfig(**settings)
     return [lr_factor(step, num_steps=num_steps, config=config) for step in range(num_steps)]
+
+
+def test_registries_and_config_know_the_same_names():
+    assert set(OPTIMIZERS) == set(get_args(OptimizerConfig.model_fields["name"].annotation))
+    assert set(SCHEDULES) == set(get_args(ScheduleConfig.model_fields["name"].annotation))
 
 
 @pytest.mark.parametrize(
@@ -110,3 +126,25 @@ def test_weight_decay_is_decoupled_in_adamw_alone():
         weight.grad = torch.zeros(1)
         optimizer.step()
         assert weight.item() == pytest.approx(expected)
+
+
+def test_averaged_weights_follow_the_rising_decay():
+    network = nn.Linear(1, 1, bias=False)
+    ema = make_ema(network, decay=0.25)
+    # the first update copies; then decays 2/11 and, at most, 0.25 instead of 3/12 and 4/13
+    for value in (1.0, 12.0, 10.0, 6.0):
+        nn.init.constant_(network.weight, value)
+        ema.update_parameters(network)
+    second = 1 + (1 - 2 / 11) * (12 - 1)
+    third = second + (1 - 0.25) * (10 - second)
+    assert ema.module.weight.item() == pytest.approx(third + (1 - 0.25) * (6 - third))
+
+
+def test_averaged_weights_include_the_statistics_of_batch_norm():
+    network = nn.BatchNorm1d(1)
+    ema = make_ema(network, decay=0.9)
+    for _ in range(3):
+        network(torch.randn(8, 1) + 5)
+        ema.update_parameters(network)
+    assert ema.module.num_batches_tracked == 3
+    assert 0 < ema.module.running_mean < network.running_mean
