@@ -22,6 +22,7 @@ from acdc_seg.cli.app import (
     shell_path,
 )
 from acdc_seg.cli.folds import train_folds
+from acdc_seg.config import setting_choices
 from acdc_seg.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -51,6 +52,10 @@ FLAG_KEYS = {
     "name": "name",
 }
 """The setting that each flag is another name for."""
+
+
+def _choices(key: str) -> str:
+    return ", ".join(setting_choices(key)) + "."
 
 
 def _option(help: str, panel: str, default: str = RECIPE) -> Any:
@@ -125,17 +130,13 @@ def train(
     weight_decay: Annotated[float | None, _option("Weight decay.", "How")] = None,
     loss: Annotated[
         str | None,
-        _option(
-            "cross_entropy, dice, dice_ce, dice_focal, focal, tversky, focal_tversky, jaccard, "
-            "bce.",
-            "How",
-        ),
+        _option(_choices("loss.name"), "How"),
     ] = None,
-    optimizer: Annotated[str | None, _option("adam, adamw, rmsprop, sgd.", "How")] = None,
+    optimizer: Annotated[str | None, _option(_choices("optimizer.name"), "How")] = None,
     seed: Annotated[int | None, _option("Seed of everything random.", "How", "0")] = None,
-    device: Annotated[str | None, _option("auto, cpu, cuda, mps.", "Computing", "auto")] = None,
+    device: Annotated[str | None, _option(_choices("train.device"), "Computing", "auto")] = None,
     precision: Annotated[
-        str | None, _option("auto, fp32, bf16, fp16.", "Computing", "auto")
+        str | None, _option(_choices("train.precision"), "Computing", "auto")
     ] = None,
     debug: Debug = False,
     version: Version = False,
@@ -171,11 +172,14 @@ def train(
 def _settings(
     model: str | None, config: Path | None, given: dict[str, Any], overrides: list[str]
 ) -> "Config":
-    from acdc_seg.config import load_config, parse_override
+    from acdc_seg.config import find_recipe, load_config, parse_override
 
     if model is None and config is None:
         model = str(dict(map(parse_override, overrides)).get("model.name", DEFAULT_MODEL))
-    return load_config(config, model=model, overrides=[*_flags(given), *overrides])
+    settings = load_config(config, model=model, overrides=[*_flags(given), *overrides])
+    if config is None and find_recipe(settings.model.name) is None:
+        console.print(f"{settings.model.name} has no recipe: training with the defaults.")
+    return settings
 
 
 def _flags(given: dict[str, Any]) -> list[str]:

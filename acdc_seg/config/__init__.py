@@ -1,15 +1,23 @@
-"""Every setting of a run, once. A `Config` is a frozen tree of small sections, checked as a whole.
+"""Every setting of a run: a `Config` is a frozen tree of sections, checked as a whole.
 
-Values come from, each over the one before: the defaults of the sections, the shipped recipe of a
-model (`configs/<model>.yaml`) or a YAML file, and `section.key=value` overrides.
+Values come from the defaults of the sections, then the shipped recipe of a model
+(`configs/<model>.yaml`) or a YAML file, then `section.key=value` overrides.
 """
 
+from acdc_seg.config.data import (
+    AugmentConfig,
+    ClassesConfig,
+    DataConfig,
+    PrepareConfig,
+    split_pattern,
+)
 from acdc_seg.config.load import (
     build_model_section,
     configs_dir,
     default_yaml,
     differences,
     dump_yaml,
+    find_recipe,
     from_dict,
     load_config,
     parse_override,
@@ -24,19 +32,9 @@ from acdc_seg.config.models import (
     ModelConfig,
     UNetConfig,
 )
-from acdc_seg.config.schema import (
-    AugmentConfig,
-    ClassesConfig,
-    Config,
-    DataConfig,
-    LossConfig,
-    OptimizerConfig,
-    PrepareConfig,
-    ScheduleConfig,
-    TrainConfig,
-    split_pattern,
-)
+from acdc_seg.config.schema import Config, setting_choices
 from acdc_seg.config.section import Section
+from acdc_seg.config.training import LossConfig, OptimizerConfig, ScheduleConfig, TrainConfig
 
 __all__ = [
     "MODEL_SECTIONS",
@@ -60,9 +58,11 @@ __all__ = [
     "default_yaml",
     "differences",
     "dump_yaml",
+    "find_recipe",
     "from_dict",
     "load_config",
     "parse_override",
+    "setting_choices",
     "split_pattern",
     "to_dict",
     "with_overrides",

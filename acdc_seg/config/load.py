@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from inspect import cleandoc
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Literal, get_args, get_origin
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -19,43 +20,40 @@ from acdc_seg.errors import ConfigError, did_you_mean
 
 
 def configs_dir() -> Path:
-    """The folder of the shipped YAML files, in a checkout as in an installed wheel."""
+    """Folder of the shipped YAML files, in a checkout as in an installed wheel."""
     package = Path(__file__).resolve().parents[1]
-    return next(
-        folder
-        for folder in (package / "configs", package.parent / "configs")
-        if (folder / "default.yaml").is_file()
-    )
+    installed = package / "configs"
+    return installed if installed.is_dir() else package.parent / "configs"
+
+
+def find_recipe(model: str) -> Path | None:
+    """The shipped YAML file of a network; None where it has none and trains with the defaults."""
+    path = configs_dir() / f"{model}.yaml"
+    return path if path.is_file() else None
 
 
 def load_config(
     path: str | Path | None = None, *, model: str | None = None, overrides: Iterable[str] = ()
 ) -> Config:
-    """Reads a YAML file, or the shipped recipe of `model`, over the defaults, and applies
-    overrides.
+    """The defaults, under a YAML file or the recipe of `model`, under overrides.
 
     Args:
-        path: YAML file of settings; only those that differ from the defaults need to stand in it.
-        model: Name of a network. Without `path` its shipped recipe is the starting point.
+        path: YAML file of the settings that differ from the defaults.
+        model: Name of a network; without `path` its shipped recipe is read, where it has one.
         overrides: Texts such as `optimizer.lr=3.0e-4`.
 
     Raises:
-        ConfigError: Anything unknown or out of range; all mistakes at once, a line each.
+        ConfigError: A setting is unknown or out of range; all mistakes at once, a line each.
     """
-    if model is not None and model not in MODEL_SECTIONS:
-        raise ConfigError(f"model '{model}' is unknown: {did_you_mean(model, MODEL_SECTIONS)}")
-    if path is None and model is not None:
-        path = configs_dir() / f"{model}.yaml"
-    tree, lines = _read_tree(Path(path)) if path is not None else ({}, {})
     changes = dict(parse_override(text) for text in overrides)
     if model is not None:
+        _check_model(model)
+        path = find_recipe(model) if path is None else path
         changes = {"model.name": model, **changes}
-    return _validate(
-        _merge(tree, changes),
-        source=str(path) if path is not None else "",
-        lines=lines,
-        overridden=changes,
-    )
+    if path is None:
+        return _validate(_merge({}, changes))
+    tree, lines = _read_tree(Path(path))
+    return _validate(_merge(tree, changes), source=str(path), lines=lines, overridden=changes)
 
 
 def with_overrides(config: Config, changes: Mapping[str, Any]) -> Config:
@@ -68,25 +66,20 @@ def with_overrides(config: Config, changes: Mapping[str, Any]) -> Config:
 
 
 def to_dict(config: Section) -> dict[str, Any]:
-    """The config as plain dicts, lists, strings and numbers, ready for YAML, JSON or a
-    checkpoint.
-    """
+    """The config as plain dicts, lists, strings and numbers, for YAML, JSON or a checkpoint."""
     return config.model_dump(mode="json")
-
-
-def differences(there: Config, here: Config) -> dict[str, tuple[Any, Any]]:
-    """Dotted keys in which two configs differ, each with its value there and here."""
-    ours, theirs = _flat(to_dict(here)), _flat(to_dict(there))
-    return {
-        key: (theirs.get(key), ours.get(key))
-        for key in {**ours, **theirs}
-        if ours.get(key) != theirs.get(key)
-    }
 
 
 def from_dict(tree: Mapping[str, Any], source: str = "") -> Config:
     """The inverse of `to_dict`; raises ConfigError naming `source`."""
     return _validate(tree, source=source)
+
+
+def differences(first: Config, second: Config) -> dict[str, tuple[Any, Any]]:
+    """Dotted keys in which two configs differ, each with both values."""
+    old, new = _flat(to_dict(first)), _flat(to_dict(second))
+    keys = {**new, **old}
+    return {key: (old.get(key), new.get(key)) for key in keys if old.get(key) != new.get(key)}
 
 
 def dump_yaml(config: Config) -> str:
@@ -98,12 +91,12 @@ def parse_override(text: str) -> tuple[str, Any]:
     """Splits `section.key=value`; the value is read as YAML.
 
     Raises:
-        ConfigError: No `=`, or a value that `parse_yaml` refuses.
+        ConfigError: The text has no `=`, or a value that is not YAML.
     """
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise ConfigError(
-            f"'{text}' is no override: write section.key=value, for example optimizer.lr=0.001"
+            f"invalid override '{text}': expected section.key=value, for example optimizer.lr=0.001"
         )
     return key.strip(), parse_yaml(value, source=f"'{text[:100]}'")[0]
 
@@ -114,20 +107,16 @@ def build_model_section(name: str, options: Mapping[str, Any]) -> Any:
     Raises:
         ConfigError: Unknown network or option.
     """
-    if name not in MODEL_SECTIONS:
-        raise ConfigError(f"model '{name}' is unknown: {did_you_mean(name, MODEL_SECTIONS)}")
+    _check_model(name)
     try:
         return _model_adapter().validate_python({**options, "name": name})
     except ValidationError as error:
-        raise ConfigError(
-            describe(error, root=Config, models=MODEL_SECTIONS, prefix=("model",))
-        ) from None
+        message = describe(error, root=Config, models=MODEL_SECTIONS, prefix=("model",))
+        raise ConfigError(message) from None
 
 
 def default_yaml() -> str:
-    """The text of configs/default.yaml: every setting with its default and its docstring as a
-    comment.
-    """
+    """The text of configs/default.yaml: every setting with its default and its meaning."""
     lines = [
         "# Every setting with its default. A file of your own needs only the lines that differ.",
         "",
@@ -135,8 +124,7 @@ def default_yaml() -> str:
     for key, field in Config.model_fields.items():
         if isinstance(field.default, Section):
             section = type(field.default)
-            about = [f"# {line}" for line in cleandoc(section.__doc__ or "").splitlines() if line]
-            lines += ["", *about, f"{key}:"]
+            lines += ["", *_comment(cleandoc(section.__doc__ or "")), f"{key}:"]
             for name, setting in section.model_fields.items():
                 lines += _commented(name, setting, getattr(field.default, name), indent="  ")
         else:
@@ -148,16 +136,24 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Dotted keys of a tree of settings."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
-        flat |= (
-            _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
-        )
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
     return flat
 
 
+def _comment(text: str) -> list[str]:
+    return [f"# {line.strip()}" for line in text.splitlines() if line.strip()]
+
+
 def _commented(name: str, field: Any, value: Any, indent: str) -> list[str]:
-    about = (field.description or "").splitlines()
-    comment = [f"{indent}# {line.strip()}" for line in about if line.strip()]
-    return [*comment, f"{indent}{name}: {json.dumps(value, default=list)}"]
+    lines = _comment(field.description or "")
+    choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+    if len(choices) > 1:
+        lines.append(f"# One of: {', '.join(map(str, choices))}.")
+    lines.append(f"{name}: {json.dumps(value, default=list)}")
+    return [indent + line for line in lines]
 
 
 @cache
@@ -167,24 +163,26 @@ def _model_adapter() -> TypeAdapter[Any]:
 
 def _read_tree(path: Path) -> tuple[dict[str, Any], Lines]:
     tree, lines = read_yaml(path, what="config file")
-    if tree is None:
-        tree = {}
+    tree = {} if tree is None else tree
     if not isinstance(tree, dict):
         raise ConfigError(
             f"{path}: a config file holds 'section:' blocks, this one is a {type(tree).__name__}"
         )
-    sections = {
-        key for key, field in Config.model_fields.items() if isinstance(field.default, Section)
-    }
-    return {
-        key: {} if value is None and key in sections else value for key, value in tree.items()
-    }, lines
+    for key, field in Config.model_fields.items():
+        if tree.get(key, {}) is None and isinstance(field.default, Section):
+            tree[key] = {}
+    return tree, lines
+
+
+def _check_model(name: str) -> None:
+    if name not in MODEL_SECTIONS:
+        raise ConfigError(f"model '{name}' is unknown: {did_you_mean(name, MODEL_SECTIONS)}")
 
 
 def _merge(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Sets dotted keys in a copy of the tree.
 
-    Another `model.name` drops the options of the model before it, a preset those it sets.
+    Another `model.name` removes the options of the previous model, a preset those that it sets.
     """
     merged = json.loads(json.dumps(tree, default=str))
     first = [key for key in ("model.name", "model.preset") if key in changes]
@@ -209,7 +207,7 @@ def _validate(
     tree: Mapping[str, Any],
     *,
     source: str = "",
-    lines: Mapping[tuple[str, ...], int] | None = None,
+    lines: Mapping[tuple[str, ...], int] = MappingProxyType({}),
     overridden: Iterable[str] = (),
 ) -> Config:
     model = tree.get("model") if isinstance(tree, Mapping) else None
@@ -218,13 +216,12 @@ def _validate(
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError(
-            describe(
-                error,
-                root=Config,
-                models=MODEL_SECTIONS,
-                source=source,
-                lines=lines or {},
-                overridden=overridden,
-            )
-        ) from None
+        message = describe(
+            error,
+            root=Config,
+            models=MODEL_SECTIONS,
+            source=source,
+            lines=lines,
+            overridden=overridden,
+        )
+        raise ConfigError(message) from None

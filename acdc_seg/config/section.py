@@ -1,4 +1,4 @@
-"""What every group of settings is, and the ranges that they use."""
+"""Base class of every group of settings, and the ranges that settings share."""
 
 from typing import Annotated
 
@@ -15,7 +15,7 @@ Color = tuple[Byte, Byte, Byte]
 
 
 class Section(BaseModel):
-    """A frozen group of settings; a key that it does not know is an error."""
+    """A frozen group of settings; an unknown key is an error."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=()

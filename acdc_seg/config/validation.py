@@ -1,6 +1,4 @@
-"""What is wrong with a config, in words: file, line, setting, what was given and what is
-allowed.
-"""
+"""Validation errors in words: file, line, setting, the value found and the values allowed."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
@@ -10,8 +8,29 @@ from pydantic import BaseModel, ValidationError
 
 from acdc_seg.errors import did_you_mean
 
-LONGEST_GIVEN = 200
+Path = tuple[str, ...]
+
+MAX_VALUE_LENGTH = 200
 """Characters of a wrong value that a message repeats."""
+RENAMED = {
+    "source": "format",
+    "patients": "patient_rule",
+    "folds": "num_folds",
+    "masks": "mask_encoding",
+    "turns": "flip_rotate_prob",
+    "copies": "repeats",
+    "beta": "lambda_ce",
+    "warmup": "warmup_fraction",
+    "accumulate": "grad_accum_steps",
+    "clip_norm": "max_grad_norm",
+    "val_every": "val_interval",
+    "images_every": "log_images_interval",
+    "num_images": "num_log_images",
+    "save_seconds": "checkpoint_interval_s",
+    "threads": "num_threads",
+    "up": "upsample",
+}
+"""Former names of settings, which are suggested where the spelling is too far off."""
 
 
 def describe(
@@ -20,84 +39,79 @@ def describe(
     root: type[BaseModel],
     models: Mapping[str, type[BaseModel]],
     source: str = "",
-    lines: Mapping[tuple[str, ...], int] = MappingProxyType({}),
+    lines: Mapping[Path, int] = MappingProxyType({}),
     overridden: Iterable[str] = (),
     prefix: Sequence[str] = (),
 ) -> str:
-    """One line per mistake: where, what was given, what is allowed.
+    """One line per mistake: file, line, setting, the value found and the values allowed.
 
     Args:
+        error: Raised by pydantic.
         root: The model of the whole config.
         models: The sections that `model` may be, by name.
         source: File that the config was read from.
         lines: Line number of every key of that file.
-        overridden: Dotted keys that were not read from it, so that their mistakes are not the
-            file's.
-        prefix: Where in the config the checked part belongs.
+        overridden: Dotted keys that do not come from that file.
+        prefix: Path in the config of the part that was validated.
     """
-    elsewhere = [tuple(key.split(".")) for key in overridden]
+    changed = {tuple(key.split(".")) for key in overridden}
     described = []
     for item in error.errors():
-        where = tuple(str(part) for part in (*prefix, *item["loc"]))
-        if len(where) > 1 and where[0] == "model" and where[1] in models:
-            model, where = where[1], (where[0], *where[2:])
-        else:
-            model = None
-        line = next(
-            (lines[where[:n]] for n in range(len(where), 0, -1) if where[:n] in lines), None
-        )
-        place = f"{source}, line {line}: " if source and line else (f"{source}: " if source else "")
-        if any(
-            where[: len(key)] == key or (line is None and key[: len(where)] == where)
-            for key in elsewhere
-        ):
-            place = ""
-        described.append(
-            f"{place}{'.'.join(where) or 'config'}: {_explain(item, where, root, models, model)}"
-        )
+        path = tuple(str(part) for part in (*prefix, *item["loc"]))
+        section = root
+        if len(path) > 1 and path[0] == "model" and path[1] in models:
+            section, path = models[path[1]], ("model", *path[2:])
+        name = ".".join(path) or "config"
+        place = _place(path, source, lines, changed) if source else ""
+        described.append(f"{place}{name}: {_explain(item, path, section, models)}")
     return "\n".join(dict.fromkeys(described))
 
 
+def _place(path: Path, source: str, lines: Mapping[Path, int], changed: set[Path]) -> str:
+    """File and line of the nearest key around a mistake; empty for a mistake in an override."""
+    around = [path[:length] for length in range(len(path), 0, -1)]
+    if changed.intersection(around):
+        return ""
+    line = next((lines[key] for key in around if key in lines), None)
+    if line is not None:
+        return f"{source}, line {line}: "
+    return "" if changed else f"{source}: "
+
+
 def _explain(
-    item: Any,
-    where: tuple[str, ...],
-    root: type[BaseModel],
-    models: Mapping[str, type[BaseModel]],
-    model: str | None,
+    item: Any, path: Path, section: type[BaseModel], models: Mapping[str, type[BaseModel]]
 ) -> str:
+    """The value found and the values allowed, of one entry of `ValidationError.errors()`."""
+    value, message = item["input"], item["msg"].removeprefix("Value error, ")
     if item["type"] == "extra_forbidden":
-        return (
-            "unknown setting; "
-            f"{did_you_mean(where[-1], _siblings(where, models[model] if model else root))}"
-        )
+        allowed = _siblings(path, section)
+        renamed = RENAMED.get(path[-1])
+        meant = renamed if renamed in allowed else path[-1]
+        return f"unknown setting; {did_you_mean(meant, allowed)}"
     if item["type"] == "union_tag_invalid":
-        given = item["ctx"]["tag"]
-        return f"model '{_shorten(given)}' is unknown: {did_you_mean(given, models)}"
-    message = item["msg"].removeprefix("Value error, ")
+        name = item["ctx"]["tag"]
+        return f"model '{_shorten(name)}' is unknown: {did_you_mean(name, models)}"
     if item["type"] == "value_error":
         return message
-    given = f"got {_shorten(repr(item['input']))}"
-    if item["type"] == "literal_error" and isinstance(item["input"], str):
-        allowed = [
-            word.strip("' ") for word in item["ctx"]["expected"].replace(" or ", ", ").split(",")
-        ]
-        return f"{given}; {did_you_mean(item['input'], allowed)}"
-    if isinstance(item["input"], bool):
-        given += (
+    found = f"got {_shorten(repr(value))}"
+    if item["type"] == "literal_error" and isinstance(value, str):
+        words = item["ctx"]["expected"].replace(" or ", ", ").split(",")
+        allowed = [word.strip("' ") for word in words]
+        return f"{found}; {did_you_mean(value, allowed)}"
+    if isinstance(value, bool):
+        found += (
             " (YAML reads a bare yes, no, on and off as true and false: put quotes around words)"
         )
-    return f"{given}; {message[0].lower()}{message[1:]}"
+    return f"{found}; {message[0].lower()}{message[1:]}"
 
 
 def _shorten(text: str) -> str:
-    return text if len(text) <= LONGEST_GIVEN else f"{text[:LONGEST_GIVEN]}..."
+    return text if len(text) <= MAX_VALUE_LENGTH else f"{text[:MAX_VALUE_LENGTH]}..."
 
 
-def _siblings(where: Sequence[str], section: type[BaseModel]) -> list[str]:
-    """Keys that are allowed where an unknown one stood; `section` is the one that its path starts
-    in, or the whole config.
-    """
-    for part in where[:-1]:
+def _siblings(path: Path, section: type[BaseModel]) -> list[str]:
+    """Keys that are allowed in place of the last one of `path`, which starts in `section`."""
+    for part in path[:-1]:
         field = section.model_fields.get(part)
         if field is None or not isinstance(field.default, BaseModel):
             break

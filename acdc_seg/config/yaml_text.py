@@ -1,7 +1,4 @@
-"""YAML text to plain values and line numbers.
-
-Nothing in it is executed, expands to more than it shows, or is silently overwritten.
-"""
+"""YAML text to plain values and the line of every key; nothing in it is executed."""
 
 from pathlib import Path
 from typing import Any
@@ -11,37 +8,34 @@ from yaml.constructor import SafeConstructor
 
 from acdc_seg.errors import ConfigError
 
-LONGEST_TEXT = 200_000
-"""Characters of a file."""
-MOST_VALUES = 10_000
-"""Keys and values of a file, counted once for every alias that stands for them."""
-DEEPEST = 20
-"""Levels of nesting."""
-LONGEST_NUMBER = 100
-"""Characters of an integer."""
-STRING, INTEGER, MERGE = (f"tag:yaml.org,2002:{name}" for name in ("str", "int", "merge"))
-ILL_VALUE = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError)
-"""What PyYAML raises for text that is no YAML, or for a value that is not what its tag says."""
+MAX_CHARACTERS = 200_000
+"""Length of the longest text that is parsed."""
+STRING, MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
+PARSE_ERRORS = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError)
+"""Raised by PyYAML for invalid text, and for a value that does not match its tag."""
 
 Lines = dict[tuple[str, ...], int]
 
 
 def read_yaml(path: Path, *, what: str) -> tuple[Any, Lines]:
-    """Values of a UTF-8 file and the line, from 1, of every key; `what` says in errors what the
-    file should be.
+    """Values of a UTF-8 file and the line, from 1, of every key.
+
+    Args:
+        path: The file.
+        what: What the file should be, for error messages.
 
     Raises:
         ConfigError: The file cannot be read, or is refused by `parse_yaml`.
     """
     try:
         with path.open(encoding="utf-8") as file:
-            text = file.read(LONGEST_TEXT + 1)
+            text = file.read(MAX_CHARACTERS + 1)
     except OSError as error:
         raise ConfigError(
             f"{path}: cannot read this {what} ({error.strerror}); check the path"
         ) from None
     except ValueError as error:
-        raise ConfigError(f"{path}: this is not YAML: {' '.join(str(error).split())}") from None
+        raise _not_yaml(str(path), error) from None
     return parse_yaml(text, source=str(path))
 
 
@@ -49,99 +43,51 @@ def parse_yaml(text: str, *, source: str) -> tuple[Any, Lines]:
     """Values of a text and the line, from 1, of every key; `source` begins each error.
 
     Raises:
-        ConfigError: No YAML, a key that stands twice or is no text, too long, too deep, or too
-            large once its aliases are written out.
+        ConfigError: Invalid YAML, a duplicate key or one that is not a string, or text that is too
+            long or nested too deep.
     """
-    if len(text) > LONGEST_TEXT:
+    if len(text) > MAX_CHARACTERS:
         raise ConfigError(
-            f"{source}: longer than {LONGEST_TEXT:,} characters; settings are not that long, "
+            f"{source}: longer than {MAX_CHARACTERS:,} characters; settings are not that long, "
             "check what the file is"
         )
+    lines: Lines = {}
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
-        measured: dict[yaml.Node, tuple[int, int] | None] = {}
         if root is None:
-            return None, {}
-        _check_extent(*_measure(root, measured), source=source)
-        for node in measured:
-            _check_node(node, source)
-        return SafeConstructor().construct_document(root), _key_lines(root)
+            return None, lines
+        _collect_lines(root, (), lines, source)
+        return SafeConstructor().construct_document(root), lines
     except RecursionError:
-        raise ConfigError(
-            f"{source}: nested more than {DEEPEST} levels deep; write it flat"
-        ) from None
-    except ILL_VALUE as error:
-        raise ConfigError(f"{source}: this is not YAML: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"{source}: nested too deep; write it flat") from None
+    except PARSE_ERRORS as error:
+        raise _not_yaml(source, error) from None
 
 
-def _measure(node: yaml.Node, measured: dict[yaml.Node, tuple[int, int] | None]) -> tuple[int, int]:
-    """Values and levels of a node with its aliases written out; every node is visited once.
-
-    Raises:
-        RecursionError: A node holds itself.
-    """
-    if node not in measured:
-        measured[node] = None
-        parts = [_measure(part, measured) for part in _children(node)]
-        measured[node] = (
-            1 + sum(size for size, _ in parts),
-            1 + max((levels for _, levels in parts), default=0),
-        )
-    extent = measured[node]
-    if extent is None:
-        raise RecursionError
-    return extent
+def _not_yaml(source: str, error: Exception) -> ConfigError:
+    return ConfigError(f"{source}: this is not YAML: {' '.join(str(error).split())}")
 
 
-def _children(node: yaml.Node) -> list[yaml.Node]:
-    if isinstance(node, yaml.MappingNode):
-        return [part for pair in node.value for part in pair]
-    return list(node.value) if isinstance(node, yaml.SequenceNode) else []
-
-
-def _check_extent(num_values: int, num_levels: int, *, source: str) -> None:
-    if num_values > MOST_VALUES:
-        raise ConfigError(
-            f"{source}: {num_values:,} values once its aliases (*name) are written out, at most "
-            f"{MOST_VALUES:,} are read"
-        )
-    if num_levels > DEEPEST:
-        raise RecursionError
-
-
-def _check_node(node: yaml.Node, source: str) -> None:
-    """Raises ConfigError for a key that is no text or stands twice, and for an integer of absurd
-    length.
-    """
-    if node.tag == INTEGER and len(node.value) > LONGEST_NUMBER:
-        raise ConfigError(
-            f"{source}, line {node.start_mark.line + 1}: a whole number of {len(node.value):,} "
-            "characters; correct it"
-        )
-    lines: dict[str, int] = {}
-    for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+def _collect_lines(node: yaml.Node, path: tuple[str, ...], lines: Lines, source: str) -> None:
+    """Adds the line of every key below `node`; raises ConfigError for a key that cannot be one."""
+    if isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            _collect_lines(item, (*path, str(index)), lines, source)
+    if not isinstance(node, yaml.MappingNode):
+        return
+    for key, value in node.value:
         line = key.start_mark.line + 1
-        if key.tag == MERGE:
-            continue
-        if key.tag != STRING or not isinstance(key, yaml.ScalarNode):
-            given = f"'{key.value}'" if isinstance(key, yaml.ScalarNode) else "a list or block"
+        if key.tag not in (STRING, MERGE):
+            name = f"'{key.value}'" if isinstance(key, yaml.ScalarNode) else "a list or block"
             raise ConfigError(
-                f"{source}, line {line}: {given} is no name of a setting for YAML; put quotes "
+                f"{source}, line {line}: {name} is not a valid setting name in YAML; put quotes "
                 "around words"
             )
-        if key.value in lines:
+        key_path = (*path, key.value)
+        if key_path in lines:
             raise ConfigError(
-                f"{source}, line {line}: '{key.value}' stands in line {lines[key.value]} already; "
-                "keep one of the two"
+                f"{source}, line {line}: '{key.value}' is in line {lines[key_path]} already; keep "
+                "one of the two"
             )
-        lines[key.value] = line
-
-
-def _key_lines(node: yaml.Node, prefix: tuple[str, ...] = ()) -> Lines:
-    found: Lines = {}
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            path = (*prefix, key.value)
-            found[path] = key.start_mark.line + 1
-            found |= _key_lines(value, path)
-    return found
+        lines[key_path] = line
+        _collect_lines(value, key_path, lines, source)

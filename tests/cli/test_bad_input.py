@@ -194,7 +194,7 @@ class TestTrainingData:
         (["--name", "a/b"], "name: got 'a/b'; string should match pattern"),
         (
             ["--epochs", "3", "extra"],
-            "'extra' is no override: write section.key=value, for example optimizer.lr=0.001",
+            "invalid override 'extra': expected section.key=value, for example optimizer.lr=0.001",
         ),
         (["train.epochs=["], "'train.epochs=[': this is not YAML"),
         (

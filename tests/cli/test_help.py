@@ -41,7 +41,6 @@ HEAVY = (
     "nibabel",
     "sklearn",
     "accelerate",
-    "pydantic",
 )
 
 

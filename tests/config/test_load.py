@@ -1,3 +1,6 @@
+import pkgutil
+import re
+
 import pytest
 import yaml
 from pydantic import ValidationError
@@ -15,10 +18,13 @@ from acdc_seg.config import (
     build_model_section,
     configs_dir,
     default_yaml,
+    differences,
     dump_yaml,
+    find_recipe,
     from_dict,
     load_config,
     parse_override,
+    setting_choices,
     to_dict,
     with_overrides,
 )
@@ -79,6 +85,43 @@ def test_every_model_has_a_recipe(model):
     )
 
 
+def test_a_model_without_a_recipe_has_the_defaults(monkeypatch, tmp_path):
+    assert find_recipe("enet") == configs_dir() / "enet.yaml"
+    monkeypatch.setattr("acdc_seg.config.load.configs_dir", lambda: tmp_path)
+    assert find_recipe("enet") is None
+    assert load_config(model="enet") == load_config(overrides=["model.name=enet"])
+
+
+@pytest.mark.parametrize(
+    ("key", "registry"),
+    [("loss.name", "acdc_seg.losses:LOSSES"), ("optimizer.name", "acdc_seg.optim:OPTIMIZERS")],
+)
+def test_choices_are_the_names_of_the_registry(key, registry):
+    assert setting_choices(key) == tuple(pkgutil.resolve_name(registry))
+
+
+def test_choices_are_in_the_file_of_defaults():
+    assert setting_choices("train.precision") == ("auto", "fp32", "bf16", "fp16")
+    assert "  # One of: auto, fp32, bf16, fp16.\n  precision: " in default_yaml()
+
+
+@pytest.mark.parametrize(
+    ("key", "renamed"),
+    [
+        ("data.source", "format"),
+        ("data.folds", "num_folds"),
+        ("augment.turns", "flip_rotate_prob"),
+        ("train.clip_norm", "max_grad_norm"),
+        ("train.save_seconds", "checkpoint_interval_s"),
+        ("model.up", "upsample"),
+    ],
+)
+def test_former_names_of_settings_suggest_the_new_ones(key, renamed):
+    assert (
+        message_of(overrides=[f"{key}=1"]) == f"{key}: unknown setting; did you mean '{renamed}'?"
+    )
+
+
 @pytest.mark.parametrize(
     ("section", "given", "meant"),
     [
@@ -136,7 +179,7 @@ def test_unknown_models_name_the_nearest_one(write):
         build_model_section("x", {})
 
 
-def test_all_mistakes_are_told_at_once_each_with_its_line(write):
+def test_all_mistakes_are_reported_at_once_each_with_its_line(write):
     path = write(
         "seed: -1\ntrain:\n  epochs: 0\n  precision: fp8\n\noptimizer: {lr: fast}\nmodel:\n  "
         "depth: 7\n  deph: 3\n"
@@ -177,7 +220,7 @@ def test_numbers_are_read_as_people_write_them(write):
         ),
     ],
 )
-def test_what_is_no_config_is_refused(write, text, message):
+def test_invalid_config_files_are_refused(write, text, message):
     path = write(text)
     assert message_of(path).startswith(f"{path}: {message}")
 
@@ -213,9 +256,15 @@ def test_overrides_are_read_as_yaml(text, expected):
     assert parse_override(text) == expected
 
 
-@pytest.mark.parametrize("text", ["optimizer.lr", "=3", "", "train.epochs=[1", "name=2020-13-45"])
-def test_ill_overrides_are_refused(text):
-    with pytest.raises(ConfigError, match=f"^'{text}'".replace("[", r"\[")):
+@pytest.mark.parametrize("text", ["optimizer.lr", "=3", ""])
+def test_overrides_without_key_or_value_are_refused(text):
+    with pytest.raises(ConfigError, match=f"^invalid override '{text}': expected section.key="):
+        parse_override(text)
+
+
+@pytest.mark.parametrize("text", ["train.epochs=[1", "name=2020-13-45"])
+def test_overrides_that_are_not_yaml_are_refused(text):
+    with pytest.raises(ConfigError, match=f"^'{re.escape(text)}': this is not YAML: "):
         parse_override(text)
 
 
@@ -255,7 +304,7 @@ def test_changed_copies_are_checked_again():
         with_overrides(config, {"train.epochz": 1})
 
 
-def test_another_model_drops_the_options_of_the_one_before(write):
+def test_another_model_drops_the_options_of_the_previous_one(write):
     path = write("model:\n  name: unet\n  depth: 3\n  base_channels: 8\n")
     assert load_config(path, overrides=["model.name=deeplab_drn"]).model == DeepLabDRNConfig()
     assert load_config(path, model="deeplab_drn").model == DeepLabDRNConfig()
@@ -293,7 +342,7 @@ def test_unknown_presets_are_refused(preset):
         build_model_section("unet", {"preset": preset})
 
 
-def test_trees_and_yaml_lead_back():
+def test_dicts_and_yaml_round_trip():
     config = load_config(
         model="deeplab_drn",
         overrides=["data.size=[64, 96]", "classes.ignore_value=255", "name=größe"],
@@ -302,6 +351,15 @@ def test_trees_and_yaml_lead_back():
     assert from_dict(yaml.safe_load(dump_yaml(config))) == config
     with pytest.raises(ConfigError, match=r"^here\.pt: train\.epochs: got 0"):
         from_dict({"train": {"epochs": 0}}, source="here.pt")
+
+
+def test_differences_of_two_configs():
+    changed = with_overrides(Config(), {"train.epochs": 5, "model.name": "enet"})
+    found = differences(Config(), changed)
+    assert found["train.epochs"] == (100, 5)
+    assert found["model.name"] == ("unet", "enet")
+    assert found["model.depth"] == (5, None)
+    assert not [key for key in found if not key.startswith("model.")][1:]
 
 
 def test_sections_are_frozen():
@@ -321,7 +379,7 @@ def test_sections_are_frozen():
         ({"colors": ((0, 0, 256),) * 4}, "less than or equal to 255"),
     ],
 )
-def test_classes_must_be_told_apart(options, message):
+def test_ambiguous_classes_are_refused(options, message):
     with pytest.raises(ValidationError, match=message):
         ClassesConfig(**options)
 
@@ -348,7 +406,7 @@ def test_mask_patterns_hold_the_stem_once(pattern):
 
 @pytest.mark.parametrize("key", ["data.image_dir", "data.mask_dir"])
 @pytest.mark.parametrize("folder", ["/etc", "..", "../elsewhere", "a/../../b"])
-def test_image_and_mask_folders_lie_below_the_data(key, folder):
+def test_image_and_mask_folders_are_below_the_data(key, folder):
     assert message_of(overrides=[f"{key}={folder}"]) == (
         f"{key}: '{folder}' must be a folder below the data's; set data.path to the folder that "
         "holds all of it"
@@ -378,7 +436,7 @@ def test_paths_hold_no_zero_byte(setting):
 
 
 @pytest.mark.parametrize("rule", ["(p", "p", "a{99999999999}(b)", "(" * 3000 + ")" * 3000, "*"])
-def test_rules_of_patients_are_checked_before_any_image(rule):
+def test_patient_rules_are_checked_before_any_image(rule):
     assert "must be one of auto, pairs, each, or a regular expression with one group" in message_of(
         overrides=[f"data.patient_rule='{rule}'"]
     )

@@ -1,0 +1,213 @@
+"""Settings of the data: classes, files, slicing and augmentation."""
+
+import re
+from pathlib import PurePosixPath
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from acdc_seg.config.section import (
+    Color,
+    Count,
+    Fraction,
+    NotNegative,
+    PathText,
+    Positive,
+    Section,
+)
+from acdc_seg.labels import ACDC_LABELS
+
+PATIENT_RULES = ("auto", "pairs", "each")
+
+
+class ClassesConfig(Section):
+    """Names of the classes and their encoding in mask files; the first is the background."""
+
+    names: tuple[str, ...] = tuple(label.name for label in ACDC_LABELS)
+    """Class names in the order of the network's outputs."""
+    values: tuple[int, ...] = tuple(label.value for label in ACDC_LABELS)
+    """Value of each class in mask files (written here as read: [0, 85, 170, 255] for scaled masks).
+    """
+    colors: tuple[Color, ...] = tuple(label.color for label in ACDC_LABELS)
+    """Colour of each class (R, G, B) in figures and in colour masks."""
+    mask_encoding: Literal["values", "colors", "nearest_color"] = "values"
+    """Encoding of a mask pixel: a value (in palette files the number of its colour), an exact
+    colour, or the nearest colour (JPEG masks).
+    """
+    ignore_value: int | None = None
+    """Value of void pixels in mask files, which loss and metrics ignore."""
+
+    @model_validator(mode="after")
+    def _check_lengths(self) -> Self:
+        if not len(self.names) == len(self.values) == len(self.colors):
+            counts = f"{len(self.names)}, {len(self.values)} and {len(self.colors)}"
+            raise ValueError(
+                f"names, values and colors must have one entry for each class, got {counts}"
+            )
+        if len(self.names) < 2:
+            raise ValueError("at least two classes are needed: the background and one more")
+        if len(set(self.values)) < len(self.values) or len(set(self.names)) < len(self.names):
+            raise ValueError("names and values must not repeat")
+        if self.mask_encoding != "values" and len(set(self.colors)) < len(self.colors):
+            raise ValueError(f"colors must not repeat where mask_encoding={self.mask_encoding}")
+        if self.ignore_value in self.values:
+            raise ValueError(
+                f"ignore_value {self.ignore_value} is the value of a class; void pixels need a "
+                "value of their own"
+            )
+        return self
+
+
+def split_pattern(pattern: str) -> tuple[str, str]:
+    """The parts of a mask file's name before and after {stem}.
+
+    Raises:
+        ValueError: Not a file name with {stem} once.
+    """
+    before, stem, after = pattern.partition("{stem}")
+    if not stem or re.search(r"[{}/\x00]", before + after):
+        raise ValueError(
+            f"'{pattern}' must have {{stem}} once where the image's name goes, as in "
+            f"{{stem}}_mask, and no other brace or /"
+        )
+    return before, after
+
+
+class DataConfig(Section):
+    """Where images come from and how they are read."""
+
+    path: PathText | None = None
+    """ACDC tree or folder of image/mask pairs; null takes the built-in phantom."""
+    format: Literal["auto", "acdc", "paired"] = "auto"
+    """Data format at `path`; auto detects it."""
+    image_dir: PathText = "image"
+    """Folder of the images in each split folder."""
+    mask_dir: PathText = "mask"
+    """Folder of the masks in each split folder."""
+    mask_pattern: str = "{stem}_mask"
+    """Stem of the mask file that belongs to an image of stem {stem}."""
+    extensions: tuple[str, ...] = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+    """File extensions of images; other files are ignored."""
+    patient_rule: str = "auto"
+    """Patient of an image: `auto` (records.csv, else patientNNN in the name, else cmrN pairs, else
+    each), `pairs` (2k-1 and 2k), `each` (every image its own), or a regular expression whose first
+    group is the patient.
+    """
+    channels: Literal[1, 3] = 1
+    """1 for grey images, 3 for RGB."""
+    size: tuple[Count, Count] | None = None
+    """Height and width that images are resized to; null keeps them (all training images must then
+    have one size).
+    """
+    normalize: Literal["per_image", "fixed", "none"] = "per_image"
+    """`per_image`: zero mean and unit variance per image; `fixed`: by `mean` and `std`; `none`:
+    grey values in 0..1.
+    """
+    mean: float = 68.1232 / 255
+    """Mean of `fixed` normalisation on the 0..1 scale."""
+    std: Positive = 61.0349 / 255
+    """Standard deviation of `fixed` normalisation on the 0..1 scale."""
+    val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """Fraction of the patients that validate when the data has no val folder."""
+    split_seed: int = 0
+    """Seed of that split, and of the folds."""
+    num_folds: Annotated[int, Field(ge=2)] | None = None
+    """Number of cross-validation folds of the patients in train and val; null keeps the split."""
+    fold: Annotated[int, Field(ge=0, strict=True)] | None = None
+    """Fold that validates, counted from 0; the others train."""
+    validation: bool = True
+    """Validate; false trains on train and val together and keeps the last weights."""
+    cache: Literal["auto", "memory", "disk", "none"] = "auto"
+    """Cache of the training images: `memory`, `disk` (unnamed files below data/), `none` (files are
+    read in every epoch), or `auto`: memory where half of the free memory holds them, else disk.
+    """
+    num_workers: Annotated[int, Field(ge=0)] = 0
+    """Loader processes; 0 loads in the training process, fastest for small cached images."""
+
+    @field_validator("mask_pattern")
+    @classmethod
+    def _check_pattern(cls, pattern: str) -> str:
+        split_pattern(pattern)
+        return pattern
+
+    @field_validator("image_dir", "mask_dir")
+    @classmethod
+    def _check_inside(cls, folder: str) -> str:
+        if PurePosixPath(folder).is_absolute() or ".." in PurePosixPath(folder).parts:
+            raise ValueError(
+                f"'{folder}' must be a folder below the data's; set data.path to the folder that "
+                "holds all of it"
+            )
+        return folder
+
+    @field_validator("patient_rule")
+    @classmethod
+    def _check_patient_rule(cls, rule: str) -> str:
+        try:
+            known = rule in PATIENT_RULES or re.compile(rule).groups > 0
+        except (re.error, RecursionError, OverflowError):
+            known = False
+        if not known:
+            raise ValueError(
+                f"'{rule}' must be one of {', '.join(PATIENT_RULES)}, or a regular expression "
+                "with one group"
+            )
+        return rule
+
+    @model_validator(mode="after")
+    def _check_folds(self) -> Self:
+        if not self.validation and (self.fold is not None or self.num_folds is not None):
+            raise ValueError(
+                "validation=false trains on all folds: leave data.fold and data.num_folds out"
+            )
+        if self.num_folds is None:
+            if self.fold is not None:
+                raise ValueError(
+                    "fold needs the number of folds: set data.num_folds, for example to 5"
+                )
+            return self
+        remedy = f"set data.fold to 0..{self.num_folds - 1}"
+        if self.fold is None:
+            raise ValueError(f"num_folds={self.num_folds} needs the fold that validates: {remedy}")
+        if self.fold >= self.num_folds:
+            raise ValueError(
+                f"fold={self.fold} is not one of {self.num_folds} folds, which count from 0: "
+                f"{remedy}"
+            )
+        return self
+
+
+class PrepareConfig(Section):
+    """Slices cut from volumes; the defaults are the geometry of the 96x96 coursework slices."""
+
+    spacing: Positive | None = 1.8
+    """In-plane pixel size in mm after resampling; null keeps the scanner's."""
+    size: tuple[Count, Count] = (96, 96)
+    """Height and width of the crop in pixels."""
+    crop: Literal["heart", "center"] = "heart"
+    """Centre the crop on the heart's mask, or on the image."""
+    slices: Literal["mid", "all"] = "all"
+    """All slices of a volume, or the middle one."""
+    interpolation: Literal["linear", "nearest"] = "linear"
+    """Resampling of images; nearest reproduces the coursework's. Masks are always nearest."""
+    phases: tuple[Literal["ED", "ES"], ...] = ("ED", "ES")
+    """Phases of the cardiac cycle to take."""
+
+
+class AugmentConfig(Section):
+    """Random augmentation, redrawn for every image and epoch."""
+
+    preset: Literal[
+        "none", "horizontal", "vertical", "rotate90", "shear", "shift", "reference", "mix", "strong"
+    ] = "strong"
+    """Pipeline: `strong` is ours, all others are the reference study's."""
+    strength: Annotated[float, Field(ge=0, le=2)] = 1.0
+    """Scales the ranges of `strong`, and `flip_rotate_prob`; 0 leaves `bias_field` alone."""
+    flip_rotate_prob: Fraction = 0.5
+    """Part of `strong`: probability of a random flip or 90-degree rotation; 0 for data of one
+    orientation.
+    """
+    bias_field: NotNegative = 0.0
+    """Part of `strong`: standard deviation of the log of a smooth random bias field; 0 has none."""
+    repeats: Annotated[int, Field(ge=1)] = 1
+    """Times that each image is used per epoch, with another augmentation each time."""
