@@ -1,5 +1,9 @@
+"""Downloads from a local server, and the weights of files in all their forms."""
+
 import hashlib
 import re
+import socket
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -21,11 +25,12 @@ from acdc_seg.models.backbones.mobilenet import MobileNetV2
 from acdc_seg.models.backbones.resnet import ResNet
 from acdc_seg.models.backbones.vgg import VGG16
 from acdc_seg.models.base import SegmentationModel
-from acdc_seg.models.pretrained import PUBLIC_WEIGHTS, PublicWeights, fetch, load_pretrained
+from acdc_seg.models.pretrained import PUBLIC_WEIGHTS, PublicWeights, download, load_pretrained
 from acdc_seg.runs.checkpoint import Checkpoint, save_checkpoint
 
 CONTENT = bytes(range(256)) * 8  # 2048 bytes
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
+NAME = f"whole-{SHA256[:8]}.pth"
 
 
 class SmallEncoder(nn.Sequential):
@@ -39,7 +44,7 @@ class SmallEncoder(nn.Sequential):
 
 @pytest.fixture
 def trained() -> dict[str, torch.Tensor]:
-    """What a published file of the small encoder holds."""
+    """The weights in a published file of the small encoder."""
     torch.manual_seed(0)
     encoder = SmallEncoder()
     encoder(torch.randn(2, 3, 8, 8))
@@ -62,16 +67,19 @@ def path(tmp_path: Path) -> Path:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """A file, half a file that claims to be whole, and nothing else."""
+    """Serves whole.pth, half of broken-off.pth, and silence for silent.pth."""
 
     def do_GET(self) -> None:
         self.server.requested.append(self.path)  # type: ignore[attr-defined]
-        if self.path not in ("/whole.pth", "/broken-off.pth"):
+        name = self.path.removeprefix("/").partition("-")[0]
+        if name not in ("whole", "broken_off", "silent"):
             return self.send_error(404)
         self.send_response(200)
         self.send_header("Content-Length", str(len(CONTENT)))
         self.end_headers()
-        self.wfile.write(CONTENT if self.path == "/whole.pth" else CONTENT[:1000])
+        self.wfile.write(CONTENT if name == "whole" else CONTENT[:1000])
+        if name == "silent":
+            time.sleep(0.5)
         return None
 
     def log_message(self, *args: object) -> None:
@@ -79,7 +87,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
-    """Remembers what it was asked for."""
+    """Remembers the paths that were requested."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -98,147 +106,127 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         server.shutdown()
 
 
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder in which torch.hub keeps its downloads."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "größe {1}"))
+    return tmp_path / "größe {1}" / "hub" / "checkpoints"
+
+
 def files_in(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir()]
 
 
-@pytest.mark.parametrize("digits", [8, 64])
-def test_a_file_is_downloaded_once(server: Server, tmp_path: Path, digits: int) -> None:
-    folder = tmp_path / "new" / "folder {1}"
+def published(server: object, name: str) -> PublicWeights:
+    return PublicWeights(f"{server}/{name}", ())
+
+
+def test_a_file_is_downloaded_once_into_the_cache_of_torch_hub(server: Server, cache: Path) -> None:
     for _ in range(2):
-        path = fetch(f"{server}/whole.pth", sha256=SHA256[:digits], folder=folder)
-        assert path == folder / "whole.pth"
+        path = download(published(server, NAME))
+        assert path == cache / NAME
         assert path.read_bytes() == CONTENT
-    assert server.requested == ["/whole.pth"]
-    assert files_in(folder) == ["whole.pth"]
+    assert server.requested == [f"/{NAME}"]
+    assert files_in(cache) == [NAME]
+    assert socket.getdefaulttimeout() is None
 
 
-def test_a_download_with_another_hash_is_not_kept(server: Server, tmp_path: Path) -> None:
-    url = f"{server}/whole.pth"
-    message = (
-        f"{url}: the file's SHA-256 starts with {SHA256[:8]}, not 01234567, nothing was "
-        f"kept; save the right file as {tmp_path}/whole.pth"
-    )
+def test_a_download_with_another_hash_is_not_kept(server: Server, cache: Path) -> None:
     with pytest.raises(CheckpointError) as error:
-        fetch(url, sha256="01234567", folder=tmp_path)
-    assert str(error.value) == message
-    assert files_in(tmp_path) == []
+        download(published(server, "whole-01234567.pth"))
+    assert str(error.value) == (
+        f"{server}/whole-01234567.pth: the download broke off, or is another file (its SHA-256 "
+        "does not start with 01234567), and was not kept; try again, or download it elsewhere and "
+        f"save it as {cache}/whole-01234567.pth"
+    )
+    assert files_in(cache) == []
 
 
-def test_a_file_with_another_hash_in_the_folder_is_named_and_left_alone(
-    server: Server, tmp_path: Path
+def test_a_cached_file_with_another_hash_is_named_and_left_alone(
+    server: Server, cache: Path
 ) -> None:
-    (tmp_path / "whole.pth").write_bytes(b"mine")
+    cache.mkdir(parents=True)
+    (cache / NAME).write_bytes(b"mine")
     with pytest.raises(
         CheckpointError,
-        match=rf"^{tmp_path}/whole\.pth: .* not {SHA256[:8]}; delete this file to download it "
-        r"again",
+        match=rf"{NAME}: the file's SHA-256 does not start with {SHA256[:8]}; delete this file to "
+        rf"download it again from {server}/{NAME}$",
     ):
-        fetch(f"{server}/whole.pth", sha256=SHA256[:8], folder=tmp_path)
-    assert (tmp_path / "whole.pth").read_bytes() == b"mine"
+        download(published(server, NAME))
+    assert (cache / NAME).read_bytes() == b"mine"
     assert server.requested == []
 
 
-def test_what_the_server_does_not_have(server: Server, tmp_path: Path) -> None:
-    url = f"{server}/missing.pth"
-    message = (
-        rf"^{url}: the server answers 404 \(Not Found\); download it elsewhere and save it "
-        rf"as {tmp_path}/missing\.pth$"
+def test_a_file_that_the_server_does_not_have(server: Server, cache: Path) -> None:
+    with pytest.raises(CheckpointError) as error:
+        download(published(server, "missing-01234567.pth"))
+    assert str(error.value) == (
+        f"{server}/missing-01234567.pth: the server answers 404 (Not Found); download it elsewhere "
+        f"and save it as {cache}/missing-01234567.pth"
     )
-    with pytest.raises(CheckpointError, match=message):
-        fetch(url, sha256=SHA256, folder=tmp_path)
-    assert files_in(tmp_path) == []
+    assert files_in(cache) == []
 
 
-def test_a_download_that_breaks_off_leaves_nothing(server: Server, tmp_path: Path) -> None:
-    with pytest.raises(
-        CheckpointError,
-        match=r"broken-off\.pth: the download broke off after 1000 of 2048 bytes; try again, or",
-    ):
-        fetch(f"{server}/broken-off.pth", sha256=SHA256, folder=tmp_path)
-    assert files_in(tmp_path) == []
+def test_a_download_that_breaks_off_leaves_nothing(server: Server, cache: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"the download broke off, .*; try again, or"):
+        download(published(server, f"broken_off-{SHA256[:8]}.pth"))
+    assert files_in(cache) == []
 
 
-def test_a_connection_that_is_lost_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_server_that_falls_silent_is_given_up(
+    server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Response:
-        headers = {"Content-Length": "2048"}  # noqa: RUF012
-        reads = 0
-
-        def read(self, size: int) -> bytes:
-            self.reads += 1
-            if self.reads == 3:
-                raise ConnectionResetError("reset by peer")
-            return CONTENT[:500]
-
-    monkeypatch.setattr(pretrained, "urlopen", lambda *_, **__: nullcontext(Response()))
+    monkeypatch.setattr(pretrained, "TIMEOUT", 0.1)
     with pytest.raises(
-        CheckpointError,
-        match=r"/a\.pth: the download broke off after 1000 of 2048 bytes; try again, or",
+        CheckpointError, match=r"cannot be downloaded to .* \(timed out\); download"
     ):
-        fetch("http://127.0.0.1/a.pth", sha256=SHA256, folder=tmp_path)
-    assert files_in(tmp_path) == []
+        download(published(server, f"silent-{SHA256[:8]}.pth"))
+    assert files_in(cache) == []
+    assert socket.getdefaulttimeout() is None
 
 
-def test_processes_may_download_the_same_file_at_once(server: Server, tmp_path: Path) -> None:
+def test_processes_may_download_the_same_file_at_once(
+    server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # threads stand for processes here, and share the default timeout
+    monkeypatch.setattr(pretrained, "_socket_timeout", lambda seconds: nullcontext())
     with ThreadPoolExecutor(4) as pool:
-        paths = list(
-            pool.map(
-                lambda _: fetch(f"{server}/whole.pth", sha256=SHA256, folder=tmp_path), range(4)
-            )
-        )
-    assert paths == [tmp_path / "whole.pth"] * 4
+        paths = list(pool.map(lambda _: download(published(server, NAME)), range(4)))
+    assert paths == [cache / NAME] * 4
     assert paths[0].read_bytes() == CONTENT
-    assert files_in(tmp_path) == ["whole.pth"]
+    assert files_in(cache) == [NAME]
 
 
-def test_a_server_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_is_gone(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with Server() as server:
-        url = f"{server}/whole.pth"
-    message = (
-        rf"^{url}: cannot be reached \(.*refused\); download it elsewhere and save it as "
-        rf"{tmp_path}/whole\.pth$"
-    )
-    with pytest.raises(CheckpointError, match=message):
-        fetch(url, sha256=SHA256, folder=tmp_path)
-    assert files_in(tmp_path) == []
-
-
-@pytest.mark.parametrize("url", ["whole.pth", "nothing://127.0.0.1/whole.pth"])
-def test_a_url_that_is_none(url: str, tmp_path: Path) -> None:
+        url = f"{server}/{NAME}"
     with pytest.raises(
-        CheckpointError, match=r"whole\.pth: cannot be reached \(.*unknown url type"
+        CheckpointError,
+        match=rf"^{url}: cannot be downloaded to .* \(.*refused\); download it elsewhere and save "
+        rf"it as .*/{NAME}$",
     ):
-        fetch(url, sha256=SHA256, folder=tmp_path)
+        download(PublicWeights(url, ()))
+    assert files_in(cache) == []
 
 
-def test_a_folder_that_is_a_file(server: Server, tmp_path: Path) -> None:
-    (tmp_path / "folder").write_text("")
-    with pytest.raises(
-        CheckpointError, match=r"folder/whole\.pth: cannot read or write this file \("
-    ):
-        fetch(f"{server}/whole.pth", sha256=SHA256, folder=tmp_path / "folder")
+def test_a_cache_folder_that_is_a_file(server: Server, cache: Path) -> None:
+    cache.parent.mkdir(parents=True)
+    cache.write_text("")
+    with pytest.raises(CheckpointError, match=r"cannot be downloaded to .*checkpoints \(.*exists"):
+        download(published(server, NAME))
 
 
-def test_imagenet_weights_are_kept_where_torch_hub_keeps_its_own(
-    server: Server,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    trained: dict[str, torch.Tensor],
+def test_imagenet_takes_the_published_file(
+    server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch, trained: dict[str, torch.Tensor]
 ) -> None:
-    content = Path(saved(trained, tmp_path / "resnet34.pth")).read_bytes()
-    digits = hashlib.sha256(content).hexdigest()[:8]
-    cache = tmp_path / "hub" / "checkpoints"
     cache.mkdir(parents=True)
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setitem(
-        PUBLIC_WEIGHTS, "resnet34", PublicWeights(f"{server}/resnet34-{digits}.pth", ("fc.",))
-    )
-    with pytest.raises(CheckpointError, match=rf"404.* save it as {cache}/resnet34-{digits}\.pth$"):
+    content = Path(saved(trained, cache / "resnet34.pth")).read_bytes()
+    name = f"resnet34-{hashlib.sha256(content).hexdigest()[:8]}.pth"
+    monkeypatch.setitem(PUBLIC_WEIGHTS, "resnet34", PublicWeights(f"{server}/{name}", ("fc.",)))
+    with pytest.raises(CheckpointError, match=rf"404.* save it as .*/{name}$"):
         load_pretrained(SmallEncoder(), "imagenet")
-    (cache / f"resnet34-{digits}.pth").write_bytes(content)
+    (cache / name).write_bytes(content)
     encoder = SmallEncoder()
     load_pretrained(encoder, "imagenet")
     assert_loaded(encoder, trained)
@@ -344,7 +332,7 @@ def test_weights_of_something_else_are_refused_and_change_nothing(
 
 
 @pytest.mark.parametrize("content", [b"", b"hello\n", b"PK\x03\x04", b"\x80\x02."])
-def test_what_is_no_torch_file_is_refused(content: bytes, path: Path) -> None:
+def test_a_file_that_is_not_of_torch_is_refused(content: bytes, path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(
         CheckpointError, match=r"größe \{1\}\.pth: not a file of weights, or a damaged one"
@@ -374,7 +362,7 @@ def test_nothing_in_the_file_is_executed(path: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "touched").exists()
 
 
-def test_a_path_that_is_none(tmp_path: Path) -> None:
+def test_a_path_without_a_file(tmp_path: Path) -> None:
     with pytest.raises(
         CheckpointError,
         match=r"a\.pth: cannot read these weights \(No such file or directory\); check the path, "
