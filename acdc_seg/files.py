@@ -1,9 +1,10 @@
-"""Writing files so that a reader never sees half of one."""
+"""Files and folders that appear complete or not at all, CSV tables, and checksums."""
 
 import csv
+import hashlib
 import io
 import os
-import re
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
@@ -12,21 +13,16 @@ from typing import IO, Any
 
 from acdc_seg.errors import DataError
 
-FORMULA_STARTS = tuple("=+-@＝＋－＠\t\r\n")
-"""First characters of texts that spreadsheets take for formulas (OWASP, CSV injection)."""
-NUMBER = re.compile(r"[+-]?[0-9]+([.][0-9]+)?(e[+-][0-9]+)?")
-
 
 @contextmanager
 def replacing(path: Path, *, previous: Path | None = None) -> Iterator[IO[bytes]]:
-    """Opens a file beside `path` for writing; at the end it is flushed to disk and takes the place
-    of `path`.
+    """Opens a file beside `path`, flushes it to disk at the end, and moves it to `path`.
 
     Args:
-        previous: Where what was at `path` goes then; by default it is gone.
+        previous: Path that the old file moves to; by default it is replaced.
 
     Raises:
-        DataError: The file cannot be written; what was at `path` stands.
+        DataError: The file cannot be written; what was at `path` stays.
     """
     partial = path.with_name(f".{path.name}.partial")
     try:
@@ -59,8 +55,34 @@ def _flush_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Makes a folder that appears when it is complete: yields a hidden one beside it to fill, of
+    which nothing is left after an error or an interrupt.
+
+    Raises:
+        DataError: `path` is not an empty folder, or cannot be written.
+    """
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise DataError(
+            f"{path}: exists already and is not an empty folder; remove it or choose another one"
+        )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as scratch:
+            unfinished = Path(scratch) / path.name
+            unfinished.mkdir()
+            yield unfinished
+            unfinished.rename(path)
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot write this folder ({error.strerror or error}); check the path, its "
+            "permissions and free space"
+        ) from error
+
+
 def numbered(name: str) -> Iterator[str]:
-    """`name`, `name-2`, `name-3` and so on, to take the first that is free."""
+    """Yields `name`, `name-2`, `name-3` and so on, to take the first that is free."""
     yield name
     yield from (f"{name}-{number}" for number in count(2))
 
@@ -72,21 +94,18 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_table(path: Path, rows: Iterable[Iterable[Any]]) -> None:
-    """Writes a CSV table, header first; texts that a spreadsheet would run as a formula get a
-    leading apostrophe, numbers stay.
-
-    Raises:
-        DataError: The file cannot be written.
-    """
+    """Writes a CSV table, header first; raises DataError like `replacing`."""
     text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\r\n").writerows(
-        [map(_neutral, row) for row in rows]
-    )  # cells with \r are shell_path for this end only
-    write_text(path, text.getvalue().replace("\r\n", "\n"))
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    write_text(path, text.getvalue())
 
 
-def _neutral(cell: Any) -> Any:
-    is_formula = (
-        isinstance(cell, str) and cell.startswith(FORMULA_STARTS) and not NUMBER.fullmatch(cell)
-    )
-    return f"'{cell}" if is_formula else cell
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal digits; raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_bytes(content: bytes) -> str:
+    """SHA-256 in hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()

@@ -16,7 +16,7 @@ from acdc_seg.data.examples import FileExamples, stack_examples
 from acdc_seg.data.phantom.patients import synthesize
 from acdc_seg.data.readers.paired import read_paired
 from acdc_seg.data.slicing import prepare
-from acdc_seg.data.transforms import normalize
+from acdc_seg.data.transforms import preprocess
 from acdc_seg.inference.predictors import ModelPredictor
 from acdc_seg.losses import build_loss
 from acdc_seg.metrics.scores import score_labels, summarize
@@ -48,7 +48,7 @@ def phantom_slices() -> tuple[torch.Tensor, torch.Tensor]:
             splits={"train": [patient.name for patient in patients]},
         )
         images, masks = stack_examples(
-            FileExamples(read_paired(slices, DATA), data=DATA, classes=CLASSES, fitted=True)
+            FileExamples(read_paired(slices, DATA), data=DATA, classes=CLASSES, for_training=True)
         ).tensors
         return images, masks
 
@@ -66,7 +66,7 @@ def overfit(name: str, images: torch.Tensor, masks: torch.Tensor) -> tuple[int, 
     )
     criterion = build_loss(LossConfig(name="dice_ce"), num_classes=len(CLASSES.names)).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATES.get(name, LEARNING_RATE))
-    inputs = normalize(images, DATA).to(device).contiguous(memory_format=torch.channels_last)
+    inputs = preprocess(images, DATA).to(device)
     target = masks.long().to(device)
     for step in range(1, MAX_STEPS + 1):
         model.train()

@@ -1,14 +1,20 @@
 import csv
 import errno
-import re
 import resource
-from pathlib import Path
+from itertools import islice
 
 import pytest
 
-import acdc_seg
 from acdc_seg.errors import DataError
-from acdc_seg.files import replacing, write_table, write_text
+from acdc_seg.files import (
+    new_folder,
+    numbered,
+    replacing,
+    sha256_bytes,
+    sha256_file,
+    write_table,
+    write_text,
+)
 
 
 def test_text_is_written_as_it_is_into_new_folders(tmp_path):
@@ -84,38 +90,68 @@ def test_the_reason_of_the_system_is_given(tmp_path):
         write_half(tmp_path / "a.txt", OSError(errno.ENOSPC, "No space left on device"))
 
 
-@pytest.mark.parametrize(
-    "text", ["=1+1", "+a", "-a", "@sum", "\ta", "\ra", "\n=1", "＝1", "-1+1", "+", "-2 3", "-inf"]
-)
-def test_texts_that_a_spreadsheet_would_run_get_an_apostrophe(tmp_path, text):
-    write_table(tmp_path / "a.csv", [["id", text], [text, 1]])
+def test_tables_are_written_with_quotes_where_needed(tmp_path):
+    rows = [["id", "größe"], [-1, -0.5], ["=1", ""], ["a,b", 'c"d'], ["e\nf", " g"]]
+    write_table(tmp_path / "a.csv", rows)
     with (tmp_path / "a.csv").open(encoding="utf-8", newline="") as file:
-        assert list(csv.reader(file)) == [["id", f"'{text}"], [f"'{text}", "1"]]
+        assert file.read().startswith('id,größe\n-1,-0.5\n=1,\n"a,b","c""d"\n')
+        file.seek(0)
+        assert list(csv.reader(file)) == [[str(cell) for cell in row] for row in rows]
 
 
-def test_numbers_and_other_texts_are_written_as_they_are(tmp_path):
-    write_table(
-        tmp_path / "a.csv",
-        [
-            ["id", "größe"],
-            [-1, -0.5],
-            ["-2", "-0.5"],
-            ["+1e-07", "-1.5e+20"],
-            ["a=b", ""],
-            ["a,b", 'c"d'],
-        ],
-    )
-    assert (tmp_path / "a.csv").read_text(encoding="utf-8") == (
-        'id,größe\n-1,-0.5\n-2,-0.5\n+1e-07,-1.5e+20\na=b,\n"a,b","c""d"\n'
-    )
+def test_checksums(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert sha256_file(tmp_path / "a") == sha256_bytes(b"abc") == expected
 
 
-def test_no_other_module_writes_tables():
-    """submission.csv is the exception: Kaggle compares its ids letter by letter."""
-    package = Path(acdc_seg.__file__).parent
-    writers = [
-        path.name
-        for path in package.rglob("*.py")
-        if re.search(r"csv\.(Dict)?[wW]riter", path.read_text(encoding="utf-8"))
-    ]
-    assert sorted(writers) == ["files.py", "table.py"]
+def test_numbered_names():
+    assert list(islice(numbered("unet"), 3)) == ["unet", "unet-2", "unet-3"]
+
+
+def test_a_new_folder_appears_when_it_is_complete(tmp_path):
+    path = tmp_path / "new" / "folder"
+    with new_folder(path) as unfinished:
+        (unfinished / "a.txt").write_text("a")
+        assert not path.exists()
+    assert [each.name for each in path.parent.iterdir()] == ["folder"]
+    assert (path / "a.txt").read_text() == "a"
+    assert path.stat().st_mode & 0o777 == path.parent.stat().st_mode & 0o777
+
+
+def test_an_empty_folder_is_used_and_another_one_refused(tmp_path):
+    for _ in range(2):
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        with new_folder(tmp_path / "empty") as unfinished:
+            pass
+    (tmp_path / "empty" / "mine.txt").write_text("mine")
+    for path in (tmp_path / "empty", tmp_path / "empty" / "mine.txt"):
+        with (
+            pytest.raises(DataError, match="exists already and is not an empty folder; remove it"),
+            new_folder(path),
+        ):
+            pytest.fail("entered")
+    assert not unfinished.exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+
+def make_half(path, error):
+    with new_folder(path) as unfinished:
+        (unfinished / "a.txt").write_text("half")
+        raise error
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no"), KeyboardInterrupt()])
+def test_an_unfinished_folder_leaves_nothing(tmp_path, error):
+    with pytest.raises(type(error)):
+        make_half(tmp_path / "folder", error)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(DataError, match=r"file/folder: cannot write this folder \("),
+        new_folder(tmp_path / "file" / "folder"),
+    ):
+        pytest.fail("entered")

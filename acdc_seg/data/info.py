@@ -11,7 +11,7 @@ from acdc_seg.data.images import check_size, read_image, read_mask
 from acdc_seg.data.readers.acdc import Patient, read_tree
 from acdc_seg.data.readers.paired import read_paired
 from acdc_seg.data.record import Record
-from acdc_seg.data.source import Progress, recognize
+from acdc_seg.data.source import ProgressCallback, recognize
 from acdc_seg.data.volumes import read_volume
 from acdc_seg.labels import ACDC_LABELS
 
@@ -20,7 +20,7 @@ def describe(
     data: DataConfig,
     classes: ClassesConfig,
     *,
-    on_progress: Progress = lambda what, done, total: None,
+    on_progress: ProgressCallback = lambda what, done, total: None,
 ) -> list[str]:
     """Lines about patients, groups, images, sizes and the share of each class.
 
@@ -36,7 +36,9 @@ def describe(
     return _describe_paired(path, read_paired(path, data), data, classes, on_progress)
 
 
-def _describe_tree(path: Path, patients: Sequence[Patient], on_progress: Progress) -> list[str]:
+def _describe_tree(
+    path: Path, patients: Sequence[Patient], on_progress: ProgressCallback
+) -> list[str]:
     frames = [frame for patient in patients for frame in patient.frames]
     shapes, spacings, slices = [], [], 0
     counts = np.zeros(len(ACDC_LABELS), np.int64)
@@ -63,7 +65,7 @@ def _describe_paired(
     records: Sequence[Record],
     data: DataConfig,
     classes: ClassesConfig,
-    on_progress: Progress,
+    on_progress: ProgressCallback,
 ) -> list[str]:
     sizes, counts = [], np.zeros(256, np.int64)
     for done, record in enumerate(records, start=1):

@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from acdc_seg.config import AugmentConfig
-from acdc_seg.data.examples import Pairs
+from acdc_seg.data.examples import ExamplePairs
 from acdc_seg.data.transforms import Augment
 from acdc_seg.errors import AcdcError, TrainingError
 
@@ -27,7 +27,7 @@ class TrainingSet(Dataset[Pair | AcdcError]):
     in a traceback. See `batches`.
     """
 
-    def __init__(self, examples: Pairs, *, augment: AugmentConfig, seed: int) -> None:
+    def __init__(self, examples: ExamplePairs, *, augment: AugmentConfig, seed: int) -> None:
         self.examples, self.repeats, self.seed = examples, augment.repeats, seed
         self.augment = Augment(augment)
 

@@ -21,8 +21,9 @@ from acdc_seg.data.splits import check_disjoint, fold_patients, split_patients
 from acdc_seg.errors import DataError
 
 PHANTOM_PATIENTS = 25
-Progress = Callable[[str, int, int], None]
+ProgressCallback = Callable[[str, int, int], None]
 """Called with what is being done, how many are done, and how many there are."""
+Progress = ProgressCallback
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def open_source(
     *,
     prepare_settings: PrepareConfig,
     work_dir: Path = Path("data"),
-    on_progress: Progress = lambda what, done, total: None,
+    on_progress: ProgressCallback = lambda what, done, total: None,
 ) -> Source:
     """Reads the data at `data.path`.
 
@@ -120,7 +121,7 @@ def _alone_in(folder: Path) -> Iterator[None]:
         yield
 
 
-def _phantom(work_dir: Path, on_progress: Progress) -> Path:
+def _phantom(work_dir: Path, on_progress: ProgressCallback) -> Path:
     out = work_dir / "phantom"
     if not out.is_dir():
         synthesize(
@@ -132,7 +133,11 @@ def _phantom(work_dir: Path, on_progress: Progress) -> Path:
 
 
 def _prepared(
-    tree: Path, data: DataConfig, settings: PrepareConfig, work_dir: Path, on_progress: Progress
+    tree: Path,
+    data: DataConfig,
+    settings: PrepareConfig,
+    work_dir: Path,
+    on_progress: ProgressCallback,
 ) -> Path:
     """The folder of slices cut from these files with these settings, made when it is not there
     yet.

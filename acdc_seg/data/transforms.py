@@ -1,5 +1,5 @@
-"""The fixed part of preprocessing (MONAI, done once and cached) and the random part
-(Albumentations, anew each epoch).
+"""Preprocessing of images for a network, and random augmentation (Albumentations), redrawn each
+epoch.
 """
 
 import random
@@ -10,7 +10,7 @@ import albumentations as A
 import cv2
 import numpy as np
 import torch
-from monai.transforms import Compose, EnsureTyped, Resized
+import torch.nn.functional as F
 
 from acdc_seg.config import AugmentConfig, ClassesConfig, DataConfig
 from acdc_seg.data.images import check_size, read_image, read_mask
@@ -38,25 +38,25 @@ def load_example(
     return torch.from_numpy(image), torch.from_numpy(mask)
 
 
-def fixed_transforms(
-    data: DataConfig,
-) -> Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]:
-    """Maps `{"image": (C, H, W), "mask": (1, H, W)}` to `data.size`, as plain tensors without
-    metadata.
+def preprocess(images: torch.Tensor, data: DataConfig) -> torch.Tensor:
+    """Images `(B, C, H, W)` in 0..1 as networks see them: of `data.size`, normalized, and in the
+    memory format channels_last.
     """
-    keys = ("image", "mask")
-    resize = (
-        [Resized(keys, spatial_size=data.size, mode=("bilinear", "nearest-exact"))]
-        if data.size
-        else []
-    )
-    return Compose([*resize, EnsureTyped(keys, track_meta=False)])
+    images = normalize(resize(images, data.size), data)
+    return images.contiguous(memory_format=torch.channels_last)
+
+
+def resize(
+    images: torch.Tensor, size: tuple[int, int] | None, *, mode: str = "bilinear"
+) -> torch.Tensor:
+    """Resizes `(B, C, H, W)` on half-pixel centers; None keeps the size."""
+    if size is None or images.shape[-2:] == size:
+        return images
+    return F.interpolate(images, size=size, mode=mode)
 
 
 def normalize(images: torch.Tensor, data: DataConfig) -> torch.Tensor:
-    """Brings images `(B, C, H, W)` in 0..1 to the range that networks see; `per_image` mode accepts
-    any range.
-    """
+    """Brings images `(B, C, H, W)` in 0..1 to the range that networks see."""
     if data.normalize == "none":
         return images
     if data.normalize == "fixed":

@@ -304,10 +304,10 @@ def _load_data(
             f"{source.root}: images of {mask.shape[0]}x{mask.shape[1]} are too small, {MIN_SIZE} "
             "is the least; set data.size"
         )
-    if config.data.cache == "auto" and loaded.place != "memory":
+    if config.data.cache == "auto" and loaded.storage != "memory":
         hooks.on_notice(
             f"The images would take {megabytes(loaded.num_bytes)} of memory: they are kept on "
-            f"{loaded.place} instead."
+            f"{loaded.storage} instead."
         )
     dataset = TrainingSet(loaded.training, augment=config.augment, seed=config.seed)
     loader = make_loader(

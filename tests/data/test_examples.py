@@ -1,21 +1,19 @@
 import os
 import pickle
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 import torch
 
 from acdc_seg.config import AugmentConfig, ClassesConfig, DataConfig
-from acdc_seg.data import examples as cache
+from acdc_seg.data import examples as examples_module
 from acdc_seg.data.examples import (
     DiskExamples,
     FileExamples,
-    available_memory,
-    choose_place,
+    choose_storage,
     load_examples,
+    read_example,
     stack_examples,
 )
 from acdc_seg.data.loader import TrainingSet, batches, make_loader
@@ -25,15 +23,15 @@ from acdc_seg.errors import DataError
 HEART_BYTES = 48 * 48 * (4 + 1)
 
 
-def fitted(folder, *, classes=None, **settings):
+def training_files(folder, *, classes=None, **settings):
     data = DataConfig(**settings)
     return FileExamples(
-        read_paired(folder, data), data=data, classes=classes or ClassesConfig(), fitted=True
+        read_paired(folder, data), data=data, classes=classes or ClassesConfig(), for_training=True
     )
 
 
 def test_examples_in_memory_are_the_files(paired_folder, hearts):
-    images, masks = stack_examples(fitted(paired_folder)).tensors
+    images, masks = stack_examples(training_files(paired_folder)).tensors
     assert (images.shape, images.dtype, masks.shape, masks.dtype) == (
         (8, 1, 48, 48),
         torch.float32,
@@ -45,7 +43,7 @@ def test_examples_in_memory_are_the_files(paired_folder, hearts):
 
 
 def test_examples_on_disk_are_those_in_memory(paired_folder, tmp_path):
-    examples = fitted(paired_folder)
+    examples = training_files(paired_folder)
     kept, expected = DiskExamples(examples, tmp_path / "data"), stack_examples(examples)
     assert len(kept) == 8
     for ours, theirs in zip((kept[row] for row in range(8)), expected, strict=True):
@@ -53,24 +51,18 @@ def test_examples_on_disk_are_those_in_memory(paired_folder, tmp_path):
 
 
 def test_files_on_disk_have_no_name_and_no_example_changes_another(paired_folder, tmp_path):
-    kept = DiskExamples(fitted(paired_folder), tmp_path / "data")
+    kept = DiskExamples(training_files(paired_folder), tmp_path / "data")
     assert list((tmp_path / "data").iterdir()) == []
     before = kept[0][0].clone()
-    assert all(map(torch.equal, kept[0], stack_examples(fitted(paired_folder))[0]))
-    again = DiskExamples(fitted(paired_folder), tmp_path / "data")
+    assert all(map(torch.equal, kept[0], stack_examples(training_files(paired_folder))[0]))
+    again = DiskExamples(training_files(paired_folder), tmp_path / "data")
     again[0][0].fill_(7)
     assert torch.equal(kept[0][0], before)
 
 
-@pytest.mark.parametrize(("method", "num_workers", "num_sent"), [("fork", 2, 0), ("spawn", 1, 2)])
-def test_workers_map_the_files_on_disk_again(
-    paired_folder, tmp_path, monkeypatch, method, num_workers, num_sent
-):
-    sent = []
-    monkeypatch.setattr(
-        cache, "DupFd", lambda number, dup=cache.DupFd: sent.append(number) or dup(number)
-    )
-    kept = DiskExamples(fitted(paired_folder), tmp_path / "data")
+@pytest.mark.parametrize(("method", "num_workers"), [("fork", 2), ("spawn", 1)])
+def test_workers_map_the_files_on_disk_again(paired_folder, tmp_path, method, num_workers):
+    kept = DiskExamples(training_files(paired_folder), tmp_path / "data")
     dataset = TrainingSet(kept, augment=AugmentConfig(preset="strong"), seed=0)
     alone, helped = (
         make_loader(dataset, batch_size=3, num_workers=num) for num in (0, num_workers)
@@ -78,13 +70,34 @@ def test_workers_map_the_files_on_disk_again(
     helped.multiprocessing_context = method
     for ours, theirs in zip(batches(alone), batches(helped), strict=True):
         assert all(map(torch.equal, ours, theirs))
-    assert len(sent) == num_sent
 
 
-def test_a_pickle_holds_no_pixels(paired_folder, tmp_path):
-    kept = DiskExamples(fitted(paired_folder), tmp_path / "data")
+def test_a_pickle_holds_no_pixels_and_maps_the_same_files(paired_folder, tmp_path):
+    kept = DiskExamples(training_files(paired_folder), tmp_path / "data")
     content = pickle.dumps(kept)
     assert len(content) < 1000 < 8 * HEART_BYTES
+    assert all(map(torch.equal, pickle.loads(content)[3], kept[3]))
+
+
+def test_an_example_is_read_at_its_size_on_disk(paired_folder, hearts):
+    record = read_paired(paired_folder, DataConfig())[1]
+    example = read_example(record, data=DataConfig(size=(32, 32)), classes=ClassesConfig())
+    assert example.record == record
+    assert (example.image.dtype, example.mask.dtype) == (torch.float32, torch.uint8)
+    np.testing.assert_allclose(example.image[0] * 255, hearts[1][0], rtol=1e-6)
+    np.testing.assert_array_equal(example.mask, hearts[1][1])
+    without_mask = replace(record, mask=None)
+    assert read_example(without_mask, data=DataConfig(), classes=ClassesConfig()).mask is None
+
+
+def test_an_example_of_two_sizes_is_refused(paired_folder, write_png):
+    record = read_paired(paired_folder, DataConfig())[0]
+    write_png(record.mask, np.zeros((48, 40), np.uint8))
+    with pytest.raises(
+        DataError,
+        match=r"patient001_0_mask\.png: the mask is 48x40, its image patient001_0\.png is 48x48",
+    ):
+        read_example(record, data=DataConfig(), classes=ClassesConfig())
 
 
 def test_images_of_several_sizes_need_a_size(paired_folder, write_png):
@@ -97,8 +110,8 @@ def test_images_of_several_sizes_need_a_size(paired_folder, write_png):
         match=r"patient002_0\.png: size \(40, 60\) differs from patient001_0\.png; set "
         r"data\.size=\[H, W\]",
     ):
-        stack_examples(fitted(paired_folder))
-    images, masks = stack_examples(fitted(paired_folder, size=(32, 40))).tensors
+        stack_examples(training_files(paired_folder))
+    images, masks = stack_examples(training_files(paired_folder, size=(32, 40))).tensors
     assert (images.shape, masks.shape) == ((8, 1, 32, 40), (8, 32, 40))
     assert (masks[2] == 3).all()
 
@@ -107,25 +120,24 @@ def test_void_pixels_stay_void_when_resized(paired_folder, write_png):
     write_png(
         paired_folder / "train" / "mask" / "patient001_0_mask.png", np.full((48, 48), 9, np.uint8)
     )
-    assert (
-        fitted(paired_folder, size=(33, 35), classes=ClassesConfig(ignore_value=9))[0][2] == 255
-    ).all()
+    classes = ClassesConfig(ignore_value=9)
+    assert (training_files(paired_folder, size=(33, 35), classes=classes)[0].mask == 255).all()
 
 
-def load(folder, place, tmp_path, *, change=lambda record: record, **settings):
-    data = DataConfig(cache=place, **settings)
+def load(folder, storage, tmp_path, *, change=lambda record: record, **settings):
+    data = DataConfig(cache=storage, **settings)
     records = [change(record) for record in read_paired(folder, data)]
     return load_examples(
         records[:6], records[6:], data=data, classes=ClassesConfig(), folder=tmp_path / "data"
     )
 
 
-@pytest.mark.parametrize("place", ["memory", "disk", "none"])
-def test_wherever_they_are_kept_the_examples_are_the_same(paired_folder, tmp_path, place):
+@pytest.mark.parametrize("storage", ["memory", "disk", "none"])
+def test_wherever_they_are_kept_the_examples_are_the_same(paired_folder, tmp_path, storage):
     expected, loaded = (
-        load(paired_folder, each, tmp_path, size=(40, 40)) for each in ("memory", place)
+        load(paired_folder, each, tmp_path, size=(40, 40)) for each in ("memory", storage)
     )
-    assert loaded.place == place
+    assert loaded.storage == storage
     assert loaded.num_bytes == 6 * 40 * 40 * 5 + 2 * HEART_BYTES
     assert len(loaded.training) == 6
     for row in range(6):
@@ -135,22 +147,22 @@ def test_wherever_they_are_kept_the_examples_are_the_same(paired_folder, tmp_pat
         assert all(map(torch.equal, ours, theirs))
 
 
-@pytest.mark.parametrize("place", ["memory", "disk", "none"])
+@pytest.mark.parametrize("storage", ["memory", "disk", "none"])
 @pytest.mark.parametrize(
     ("name", "purpose"), [("patient002_1", "training"), ("patient004_1", "validation")]
 )
-def test_every_file_is_checked_wherever_it_is_kept(paired_folder, tmp_path, place, name, purpose):
+def test_every_file_is_checked_wherever_it_is_kept(paired_folder, tmp_path, storage, name, purpose):
     with pytest.raises(DataError, match=rf"{name}\.png: {purpose} needs a mask for every image"):
         load(
             paired_folder,
-            place,
+            storage,
             tmp_path,
             change=lambda record: replace(record, mask=None) if record.id == name else record,
         )
     (mask,) = paired_folder.glob(f"*/mask/{name}_mask.png")
     mask.write_bytes(mask.read_bytes()[:100])
     with pytest.raises(DataError, match=rf"{name}_mask\.png: not a readable image"):
-        load(paired_folder, place, tmp_path)
+        load(paired_folder, storage, tmp_path)
 
 
 def test_nothing_to_train_on_is_refused():
@@ -159,25 +171,25 @@ def test_nothing_to_train_on_is_refused():
 
 
 def test_what_does_not_fit_into_memory_goes_to_disk_and_else_nowhere(monkeypatch):
-    assert choose_place(100, 80, memory=200, disk=0) == "memory"
-    assert choose_place(101, 80, memory=200, disk=80) == "disk"
+    assert choose_storage(100, 80, memory=200, disk=0) == "memory"
+    assert choose_storage(101, 80, memory=200, disk=80) == "disk"
     with pytest.raises(
         DataError,
         match=r"take 300 MB in memory or 200 MB on disk; 400 MB of memory \(of which 50%.* and "
         r"100 MB of disk",
     ):
-        choose_place(300_000_000, 200_000_000, memory=400_000_000, disk=100_000_000)
+        choose_storage(300_000_000, 200_000_000, memory=400_000_000, disk=100_000_000)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
-    assert choose_place(50, 40, memory=200, disk=0) == "memory"
-    assert choose_place(51, 40, memory=200, disk=80) == "disk"
+    assert choose_storage(50, 40, memory=200, disk=0) == "memory"
+    assert choose_storage(51, 40, memory=200, disk=80) == "disk"
     with pytest.raises(DataError):
-        choose_place(51, 41, memory=200, disk=80)
+        choose_storage(51, 41, memory=200, disk=80)
 
 
 def test_auto_asks_for_the_memory_that_is_left(paired_folder, tmp_path, monkeypatch):
-    for free, place in ((16 * HEART_BYTES, "memory"), (16 * HEART_BYTES - 1, "disk")):
-        monkeypatch.setattr(cache, "available_memory", lambda free=free: free)
-        assert load(paired_folder, "auto", tmp_path).place == place
+    for free, storage in ((16 * HEART_BYTES, "memory"), (16 * HEART_BYTES - 1, "disk")):
+        monkeypatch.setattr(examples_module, "available_memory", lambda free=free: free)
+        assert load(paired_folder, "auto", tmp_path).storage == storage
 
 
 def test_a_full_disk_is_told(paired_folder, tmp_path, monkeypatch):
@@ -185,82 +197,10 @@ def test_a_full_disk_is_told(paired_folder, tmp_path, monkeypatch):
         def write(self, content):
             raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr(cache.tempfile, "TemporaryFile", lambda dir: Full())
+    monkeypatch.setattr(examples_module.tempfile, "TemporaryFile", lambda dir: Full())
     with pytest.raises(
         DataError,
         match=r"data: cannot keep the training images here \(No space left on device\); free some "
         r"space",
     ):
         load(paired_folder, "disk", tmp_path)
-
-
-def write_files(root, files):
-    for name, text in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-
-
-V2 = "sys/fs/cgroup/job"
-V1 = "sys/fs/cgroup/memory/job"
-
-
-@pytest.mark.parametrize(
-    ("files", "expected"),
-    [
-        ({}, None),
-        (
-            {
-                "proc/self/cgroup": "0::/job\n",
-                f"{V2}/memory.max": "max\n",
-                f"{V2}/memory.current": "10\n",
-            },
-            None,
-        ),
-        (
-            {
-                "proc/self/cgroup": "0::/job\n",
-                f"{V2}/memory.max": "1000\n",
-                f"{V2}/memory.current": "400\n",
-                f"{V2}/memory.stat": "anon 300\ninactive_file 50\nactive_file 20\n",
-            },
-            650,
-        ),
-        (
-            {
-                "proc/self/cgroup": "0::/job/step\n",
-                f"{V2}/memory.max": "1000\n",
-                f"{V2}/memory.current": "400\n",
-                f"{V2}/step/memory.max": "5000\n",
-                f"{V2}/step/memory.current": "300\n",
-            },
-            600,
-        ),
-        (
-            {
-                "proc/self/cgroup": "8:pids:/\n4:memory:/job\n0::/\n",
-                f"{V1}/memory.limit_in_bytes": "1000\n",
-                f"{V1}/memory.usage_in_bytes": "1200\n",
-                f"{V1}/memory.stat": "total_inactive_file 30\n",
-            },
-            0,
-        ),
-        (
-            {
-                "proc/self/cgroup": "0::/outside/of/this/container\n",
-                "sys/fs/cgroup/memory.max": "700\n",
-                "sys/fs/cgroup/memory.current": "100\n",
-            },
-            600,
-        ),
-    ],
-    ids=["no groups", "no limit", "version 2", "limit above", "version 1, full", "container"],
-)
-def test_a_control_group_limits_the_memory(tmp_path, files, expected, monkeypatch):
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": 2000}))
-    write_files(tmp_path, files)
-    assert available_memory(tmp_path) == (2000 if expected is None else expected)
-
-
-def test_the_memory_of_this_machine_is_a_part_of_what_it_has():
-    assert 0 < available_memory(Path("/")) <= psutil.virtual_memory().total

@@ -10,13 +10,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 
-from acdc_seg.config import AugmentConfig, ClassesConfig, DataConfig
+from acdc_seg.config import AugmentConfig, DataConfig
 from acdc_seg.data import transforms
-from acdc_seg.data.record import Record
-from acdc_seg.data.transforms import Augment, fixed_transforms, load_example, normalize
-from acdc_seg.errors import DataError
+from acdc_seg.data.transforms import Augment, normalize, preprocess, resize
 
 PRESETS = get_args(AugmentConfig.model_fields["preset"].annotation)
 IMAGE_MODE = DataConfig(normalize="per_image")
@@ -45,66 +42,21 @@ def symmetry(image):
     )
 
 
-def test_examples_are_read_at_their_size(paired_folder, hearts):
-    paths = (
-        paired_folder / "train" / "image" / "patient001_1.png",
-        paired_folder / "train" / "mask" / "patient001_1_mask.png",
-    )
-    image, mask = load_example(
-        Record("a", *paths, "p"), data=DataConfig(size=(32, 32)), classes=ClassesConfig()
-    )
-    assert (image.dtype, mask.dtype) == (torch.float32, torch.uint8)
-    np.testing.assert_allclose(image[0] * 255, hearts[1][0], rtol=1e-6)
-    np.testing.assert_array_equal(mask, hearts[1][1])
-    assert (
-        load_example(Record("a", paths[0], None, "p"), data=DataConfig(), classes=ClassesConfig())[
-            1
-        ]
-        is None
-    )
+def test_images_are_resized_smoothly_and_masks_by_pixel():
+    image = resize(torch.tensor([[[[0.0, 1.0]]]]), (1, 4))
+    torch.testing.assert_close(image, torch.tensor([[[[0.0, 0.25, 0.75, 1.0]]]]))
+    mask = torch.tensor([[[[0, 3]]]], dtype=torch.uint8)
+    resized = resize(mask, (1, 4), mode="nearest-exact")
+    assert (resized.dtype, resized.tolist()) == (torch.uint8, [[[[0, 0, 3, 3]]]])
+    assert resize(image, None) is image
 
 
-def test_an_example_of_two_sizes_is_refused(paired_folder, write_png):
-    record = Record(
-        "a",
-        paired_folder / "val/image/patient003_0.png",
-        paired_folder / "val/mask/patient003_0_mask.png",
-        "p",
-    )
-    write_png(record.mask, np.zeros((48, 40), np.uint8))
-    with pytest.raises(
-        DataError,
-        match=r"patient003_0_mask\.png: the mask is 48x40, its image patient003_0\.png is 48x48",
-    ):
-        load_example(record, data=DataConfig(), classes=ClassesConfig())
-
-
-def test_fixed_transforms_resize_images_smoothly_and_masks_by_pixel():
-    pair = {
-        "image": torch.tensor([[[0.0, 1.0]]]),
-        "mask": torch.tensor([[[0, 3]]], dtype=torch.uint8),
-    }
-    resized = fixed_transforms(DataConfig(size=(1, 4)))(pair)
-    assert type(resized["image"]) is torch.Tensor
-    torch.testing.assert_close(resized["image"], torch.tensor([[[0.0, 0.25, 0.75, 1.0]]]))
-    assert resized["mask"].tolist() == [[[0, 0, 3, 3]]]
-
-
-def test_training_and_prediction_resize_alike():
-    image = torch.rand(1, 50, 37, generator=torch.Generator().manual_seed(0))
-    for size in ((48, 48), (32, 64), (96, 96)):
-        resized = fixed_transforms(DataConfig(size=size))(
-            {"image": image, "mask": torch.zeros(1, 50, 37)}
-        )["image"]
-        torch.testing.assert_close(
-            resized, F.interpolate(image[None], size=size, mode="bilinear")[0]
-        )
-
-
-def test_without_a_size_nothing_is_resized():
-    pair = {"image": torch.rand(1, 5, 7), "mask": torch.ones(1, 5, 7)}
-    transformed = fixed_transforms(DataConfig())(pair)
-    assert all(torch.equal(transformed[key], pair[key]) for key in pair)
+def test_a_preprocessed_batch_is_resized_normalized_and_channels_last():
+    images = torch.rand(2, 3, 50, 37, generator=torch.Generator().manual_seed(0))
+    batch = preprocess(images, DataConfig(channels=3, size=(48, 32)))
+    assert batch.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(batch, normalize(resize(images, (48, 32)), IMAGE_MODE))
+    assert torch.equal(preprocess(images, IMAGE_MODE), normalize(images, IMAGE_MODE))
 
 
 def test_image_normalization_is_per_image_and_forgets_brightness_and_contrast():
