@@ -1,4 +1,4 @@
-"""What all commands share: their frame, error handling, progress bars and common options."""
+"""The frame of every command: arguments, output, errors, signals and common options."""
 
 import os
 import shlex
@@ -7,7 +7,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -16,17 +16,15 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from acdc_seg import __version__
 from acdc_seg.errors import AcdcError, AcdcWarning
 
 console = Console(highlight=False, emoji=False, soft_wrap=True)
 errors = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
-SPEAKING_SECONDS = 2
-"""What the other processes leave the first one to say that the command line is wrong, before
-torchrun ends all.
-"""
+USAGE_ERROR_DELAY_S = 2
+"""Head start of the first process to print a usage error, before torchrun ends all processes."""
+NO_VALUES: Mapping[str, str] = MappingProxyType({})
 _debug = False
 
 
@@ -75,7 +73,7 @@ BatchSize = Annotated[
 
 
 def make_app() -> typer.Typer:
-    """An empty command with our conventions."""
+    """A command without options, with our conventions."""
     return typer.Typer(
         add_completion=False,
         pretty_exceptions_enable=False,
@@ -85,43 +83,43 @@ def make_app() -> typer.Typer:
 
 
 def run(
-    app: typer.Typer, *, lists: Collection[str] = (), bare: Mapping[str, str] = MappingProxyType({})
+    app: typer.Typer, *, greedy: Collection[str] = (), implied: Mapping[str, str] = NO_VALUES
 ) -> None:
-    """Runs a command; what the user can mend is one message and exit code 2.
+    """Runs a command; a mistake of the user is one message and exit code 2.
 
-    See `expand` for `lists` and `bare`.
+    Of the processes that torchrun started only the first one prints; an error is printed once, by
+    the first process that has it.
 
-    Of several processes that torchrun started the first one prints; an error is printed once, by
-    the first that has it.
+    Args:
+        app: The command.
+        greedy: Options that take several values, see `expand_args`.
+        implied: Values of options that are given without one, see `expand_args`.
     """
     warnings.showwarning = partial(_show_warning, warnings.showwarning)
     is_first = os.environ.get("RANK", "0") == "0"
     try:
-        with _printing_if(is_first):
-            app(args=expand(sys.argv[1:], lists=lists, bare=bare))
+        with nullcontext() if is_first else _silence():
+            app(args=expand_args(sys.argv[1:], greedy=greedy, implied=implied))
     except SystemExit as end:
         if end.code == 2 and not is_first:
-            time.sleep(SPEAKING_SECONDS)
+            time.sleep(USAGE_ERROR_DELAY_S)
         raise
     except AcdcError as error:
         if _debug:
             raise
-        if _says_first(str(error)):
+        if _is_first_report(str(error)):
             errors.print(f"[bold red]Error:[/] {escape(str(error))}")
         sys.exit(2)
 
 
 @contextmanager
-def _printing_if(allowed: bool) -> Iterator[None]:
-    with open(os.devnull, "w") as nowhere, ExitStack() as stack:
-        if not allowed:
-            stack.enter_context(redirect_stdout(nowhere))
-            stack.enter_context(redirect_stderr(nowhere))
+def _silence() -> Iterator[None]:
+    with open(os.devnull, "w") as null, redirect_stdout(null), redirect_stderr(null):
         yield
 
 
-def _says_first(message: str) -> bool:
-    """Whether no other process of this training on this host has said it."""
+def _is_first_report(message: str) -> bool:
+    """Whether no other process of this training on this host has reported the error."""
     if os.environ.get("WORLD_SIZE", "1") == "1":
         return True
     from acdc_seg.runtime.distributed import is_first_with
@@ -133,34 +131,36 @@ def _show_warning(
     show: Callable[..., None],
     message: Warning | str,
     category: type[Warning],
-    *place: Any,
-    **more: Any,
+    *details: Any,
+    **options: Any,
 ) -> None:
     """Prints our own warnings without the line of code that they come from."""
     if issubclass(category, AcdcWarning):
         errors.print(f"[bold yellow]Warning:[/] {escape(str(message))}")
     else:
-        show(message, category, *place, **more)
+        show(message, category, *details, **options)
 
 
-def expand(args: Sequence[str], *, lists: Collection[str], bare: Mapping[str, str]) -> list[str]:
-    """Arguments as the parser wants them.
+def expand_args(
+    args: Sequence[str], *, greedy: Collection[str], implied: Mapping[str, str]
+) -> list[str]:
+    """Rewrites a command line so that every option is followed by one value.
 
     Args:
-        lists: Options that take all words up to the next option: `--runs A B` becomes `--runs A
-            --runs B`.
-        bare: Options with the value that they have where none follows: `--tta` becomes `--tta
-            dihedral`.
+        args: The words of the command line.
+        greedy: Options that take all words up to the next option: `--runs A B` becomes
+            `--runs A --runs B`.
+        implied: Options with their value where none is given: `--tta` becomes `--tta dihedral`.
     """
     expanded: list[str] = []
     option, num_values = "", 0
-    for arg in [*args, "-"]:
+    for arg in [*args, "-"]:  # the last one ends the option before it, and is dropped
         if arg.startswith("-"):
-            if option in bare and not num_values:
-                expanded.append(bare[option])
+            if option in implied and not num_values:
+                expanded.append(implied[option])
             option, num_values = arg, 0
         else:
-            if option in lists and num_values:
+            if option in greedy and num_values:
                 expanded.append(option)
             num_values += 1
         expanded.append(arg)
@@ -168,60 +168,34 @@ def expand(args: Sequence[str], *, lists: Collection[str], bare: Mapping[str, st
 
 
 def shell_path(path: Path) -> str:
-    """A path as it can be pasted into a shell, ready to print."""
+    """A path quoted for a shell and escaped for rich."""
     return escape(shlex.quote(str(path)))
 
 
-def make_progress(where: Console) -> Progress:
-    """Bars with counts and time left, which vanish when done; nothing where there is no
-    terminal.
-    """
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    return Progress(*columns, console=where, transient=True, disable=not where.is_terminal)
-
-
-@contextmanager
-def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
-    """Yields `report(what, done, total)`, which draws a bar on a terminal and nothing elsewhere."""
-    with make_progress(errors) as progress:
-        tasks = {}
-
-        def report(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = progress.add_task(what, total=total)
-            progress.update(tasks[what], completed=done, total=total)
-
-        yield report
-
-
 class StopOnSignal:
-    """Turns the first Ctrl-C (or SIGTERM) into a wish to stop; the second one ends the program at
-    once.
+    """Turns the first Ctrl-C (or SIGTERM) into a stop request; the second one ends the program.
 
     Args:
-        what: What is being stopped then, for the message.
+        what: Description of what is stopped, for the message.
     """
 
     def __init__(self, what: str) -> None:
-        self.what, self.requested, self.listens = what, False, False
+        self.what = what
+        self.requested = False
+        self.listening = False
 
     def poll(self) -> bool:
-        """Whether to stop.
+        """Whether a stop is requested.
 
-        It listens from the first question on, so that a signal ends at once what has done no step
-        yet.
+        Signals are caught from the first call on: before the first step there is nothing to save.
         """
-        if not self.listens:
+        if not self.listening:
             self.listen()
         return self.requested
 
     def listen(self) -> None:
-        self.listens = True
+        """Catches the signals from now on."""
+        self.listening = True
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._request)
 

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from acdc_seg.cli.app import Debug, Version, console, make_app, progress_bar, run, shell_path
+from acdc_seg.cli.app import Debug, Version, console, make_app, run, shell_path
+from acdc_seg.cli.progress import progress_bar
 
 app = make_app()
 

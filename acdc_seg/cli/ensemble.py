@@ -15,10 +15,10 @@ from acdc_seg.cli.app import (
     console,
     errors,
     make_app,
-    progress_bar,
     run,
     shell_path,
 )
+from acdc_seg.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from acdc_seg.data.record import Record
@@ -217,4 +217,4 @@ def _show_estimate(where: str, estimate: "Estimate") -> None:
 
 def main() -> None:
     """Entry point of acdc-ensemble."""
-    run(app, lists=("--tta",))
+    run(app, greedy=("--tta",))

@@ -13,11 +13,11 @@ from acdc_seg.cli.app import (
     Version,
     console,
     make_app,
-    progress_bar,
     run,
     shell_path,
 )
 from acdc_seg.cli.options import BARE, Members, Tta, Weights, load_members
+from acdc_seg.cli.progress import progress_bar
 
 app = make_app()
 
@@ -107,4 +107,4 @@ def evaluate(
 
 def main() -> None:
     """Entry point of acdc-evaluate."""
-    run(app, lists=("--weights",), bare=BARE)
+    run(app, greedy=("--weights",), implied=BARE)

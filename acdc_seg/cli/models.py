@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from acdc_seg.cli.app import Debug, Device, Version, console, make_app, progress_bar, run
+from acdc_seg.cli.app import Debug, Device, Version, console, make_app, run
+from acdc_seg.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -15,11 +15,11 @@ from acdc_seg.cli.app import (
     Version,
     console,
     make_app,
-    progress_bar,
     run,
     shell_path,
 )
 from acdc_seg.cli.options import BARE, Tta, Weights, load_members
+from acdc_seg.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -265,4 +265,4 @@ def _check(path: Path, data: Path | None, truth: Path | None) -> None:
 
 def main() -> None:
     """Entry point of acdc-submit."""
-    run(app, lists=("--runs", "--weights"), bare=BARE)
+    run(app, greedy=("--runs", "--weights"), implied=BARE)

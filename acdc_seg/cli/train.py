@@ -10,18 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from acdc_seg.cli.app import (
-    Debug,
-    StopOnSignal,
-    Version,
-    console,
-    make_app,
-    make_progress,
-    progress_bar,
-    run,
-    shell_path,
-)
+from acdc_seg.cli.app import Debug, StopOnSignal, Version, console, make_app, run, shell_path
 from acdc_seg.cli.folds import train_folds
+from acdc_seg.cli.progress import make_progress, progress_bar
 from acdc_seg.config import setting_choices
 from acdc_seg.errors import ConfigError
 

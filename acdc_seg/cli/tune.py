@@ -7,17 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from acdc_seg.cli.app import (
-    Debug,
-    StopOnSignal,
-    Version,
-    console,
-    make_app,
-    make_progress,
-    progress_bar,
-    run,
-    shell_path,
-)
+from acdc_seg.cli.app import Debug, StopOnSignal, Version, console, make_app, run, shell_path
+from acdc_seg.cli.progress import make_progress, progress_bar
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial

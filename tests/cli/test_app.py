@@ -1,6 +1,6 @@
 import pytest
 
-from acdc_seg.cli.app import expand
+from acdc_seg.cli.app import expand_args
 
 
 @pytest.mark.parametrize(
@@ -16,5 +16,8 @@ from acdc_seg.cli.app import expand
         ("", ""),
     ],
 )
-def test_lists_and_bare_options(given, expanded):
-    assert expand(given.split(), lists=("--runs",), bare={"--tta": "both"}) == expanded.split()
+def test_greedy_options_and_implied_values(given, expanded):
+    assert (
+        expand_args(given.split(), greedy=("--runs",), implied={"--tta": "both"})
+        == expanded.split()
+    )
