@@ -124,7 +124,7 @@ def load_probabilities(folder: Path, *, tta: str = NO_TTA) -> StoredProbabilitie
     index_path, array_path = _paths(folder, tta)
     try:
         index = Index(**json.loads(index_path.read_text(encoding="utf-8")))
-        values = np.load(array_path, mmap_mode="r", allow_pickle=False)
+        values = np.load(array_path, mmap_mode="r", allow_pickle=False)  # noqa: TID251
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise DataError(
             f"{index_path}: no readable probabilities ({error}); remove the folder, they are "

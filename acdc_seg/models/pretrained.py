@@ -167,7 +167,7 @@ def _sha256(path: Path) -> str:
 def _read(path: Path) -> dict[str, torch.Tensor]:
     """The weights in a file, by their names in the encoder."""
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251
     except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
         raise CheckpointError(
             f"{path}: cannot read these weights ({error.strerror}); check the path, or take "

@@ -100,7 +100,7 @@ def measure(
         dtype: What autocast computes in; float32 is without autocast.
     """
     model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    images = torch.randn(batch_size, model.in_channels, size, size, device=device).contiguous(
+    images = torch.randn(batch_size, model.in_channels, size, size, device=device).contiguous(  # noqa: TID251
         memory_format=torch.channels_last
     )
     target = torch.zeros(batch_size, size, size, dtype=torch.long, device=device)

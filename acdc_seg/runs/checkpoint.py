@@ -146,7 +146,7 @@ def _load(path: Path) -> Checkpoint:
 
 def _read(path: Path, file: IO[bytes]) -> Any:
     try:
-        return torch.load(file, map_location="cpu", weights_only=True)
+        return torch.load(file, map_location="cpu", weights_only=True)  # noqa: TID251
     except Exception:  # a damaged stream can end in any of them
         raise _Damaged(
             f"{path}: not a checkpoint, or a damaged one; give a run folder or its best.pt"

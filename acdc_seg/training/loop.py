@@ -372,7 +372,7 @@ def _seed_batch(seed: int, epoch: int, batch: int) -> None:
     """Makes dropout a function of where training stands, so that a resumed run draws what the
     straight one draws.
     """
-    torch.manual_seed(hash((seed, epoch, batch, 0)) % 2**63)
+    torch.manual_seed(hash((seed, epoch, batch, 0)) % 2**63)  # noqa: TID251
 
 
 def _checked(loss: float, state: State) -> float:
