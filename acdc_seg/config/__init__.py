@@ -35,35 +35,3 @@ from acdc_seg.config.models import (
 from acdc_seg.config.schema import Config, setting_choices
 from acdc_seg.config.section import Section
 from acdc_seg.config.training import LossConfig, OptimizerConfig, ScheduleConfig, TrainConfig
-
-__all__ = [
-    "MODEL_SECTIONS",
-    "UNET_PRESETS",
-    "AugmentConfig",
-    "ClassesConfig",
-    "Config",
-    "DataConfig",
-    "DeepLabDRNConfig",
-    "EncoderConfig",
-    "LossConfig",
-    "ModelConfig",
-    "OptimizerConfig",
-    "PrepareConfig",
-    "ScheduleConfig",
-    "Section",
-    "TrainConfig",
-    "UNetConfig",
-    "build_model_section",
-    "configs_dir",
-    "default_yaml",
-    "differences",
-    "dump_yaml",
-    "find_recipe",
-    "from_dict",
-    "load_config",
-    "parse_override",
-    "setting_choices",
-    "split_pattern",
-    "to_dict",
-    "with_overrides",
-]

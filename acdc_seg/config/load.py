@@ -2,16 +2,14 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from functools import cache
-from inspect import cleandoc
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, get_args, get_origin
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
-from acdc_seg.config.models import MODEL_SECTIONS, UNET_PRESETS, ModelConfig, UNetConfig
+from acdc_seg.config.models import MODEL_SECTIONS, UNET_PRESETS, UNetConfig
 from acdc_seg.config.schema import Config
 from acdc_seg.config.section import Section
 from acdc_seg.config.validation import describe
@@ -108,27 +106,20 @@ def build_model_section(name: str, options: Mapping[str, Any]) -> Any:
         ConfigError: Unknown network or option.
     """
     _check_model(name)
-    try:
-        return _model_adapter().validate_python({**options, "name": name})
-    except ValidationError as error:
-        message = describe(error, root=Config, models=MODEL_SECTIONS, prefix=("model",))
-        raise ConfigError(message) from None
+    return _validate({"model": {**options, "name": name}}).model
 
 
 def default_yaml() -> str:
     """The text of configs/default.yaml: every setting with its default and its meaning."""
-    lines = [
-        "# Every setting with its default. A file of your own needs only the lines that differ.",
-        "",
-    ]
+    title = "# Every setting with its default. A file of your own needs only the lines that differ."
+    lines = [title, ""]
     for key, field in Config.model_fields.items():
-        if isinstance(field.default, Section):
-            section = type(field.default)
-            lines += ["", *_comment(cleandoc(section.__doc__ or "")), f"{key}:"]
-            for name, setting in section.model_fields.items():
-                lines += _commented(name, setting, getattr(field.default, name), indent="  ")
-        else:
+        if not isinstance(field.default, Section):
             lines += _commented(key, field, field.default, indent="")
+            continue
+        lines += ["", *_comment(type(field.default).__doc__ or ""), f"{key}:"]
+        for name, setting in type(field.default).model_fields.items():
+            lines += _commented(name, setting, getattr(field.default, name), indent="  ")
     return "\n".join(lines) + "\n"
 
 
@@ -154,11 +145,6 @@ def _commented(name: str, field: Any, value: Any, indent: str) -> list[str]:
         lines.append(f"# One of: {', '.join(map(str, choices))}.")
     lines.append(f"{name}: {json.dumps(value, default=list)}")
     return [indent + line for line in lines]
-
-
-@cache
-def _model_adapter() -> TypeAdapter[Any]:
-    return TypeAdapter(ModelConfig)
 
 
 def _read_tree(path: Path) -> tuple[dict[str, Any], Lines]:
@@ -216,12 +202,5 @@ def _validate(
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        message = describe(
-            error,
-            root=Config,
-            models=MODEL_SECTIONS,
-            source=source,
-            lines=lines,
-            overridden=overridden,
-        )
+        message = describe(error, source=source, lines=lines, overridden=overridden)
         raise ConfigError(message) from None

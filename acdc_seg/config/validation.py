@@ -6,6 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from acdc_seg.config.models import MODEL_SECTIONS
+from acdc_seg.config.schema import Config
 from acdc_seg.errors import did_you_mean
 
 Path = tuple[str, ...]
@@ -36,8 +38,7 @@ RENAMED = {
 def describe(
     error: ValidationError,
     *,
-    root: type[BaseModel],
-    models: Mapping[str, type[BaseModel]],
+    root: type[BaseModel] = Config,
     source: str = "",
     lines: Mapping[Path, int] = MappingProxyType({}),
     overridden: Iterable[str] = (),
@@ -47,8 +48,7 @@ def describe(
 
     Args:
         error: Raised by pydantic.
-        root: The model of the whole config.
-        models: The sections that `model` may be, by name.
+        root: The model that was validated.
         source: File that the config was read from.
         lines: Line number of every key of that file.
         overridden: Dotted keys that do not come from that file.
@@ -59,11 +59,11 @@ def describe(
     for item in error.errors():
         path = tuple(str(part) for part in (*prefix, *item["loc"]))
         section = root
-        if len(path) > 1 and path[0] == "model" and path[1] in models:
-            section, path = models[path[1]], ("model", *path[2:])
+        if len(path) > 1 and path[0] == "model" and path[1] in MODEL_SECTIONS:
+            section, path = MODEL_SECTIONS[path[1]], ("model", *path[2:])
         name = ".".join(path) or "config"
         place = _place(path, source, lines, changed) if source else ""
-        described.append(f"{place}{name}: {_explain(item, path, section, models)}")
+        described.append(f"{place}{name}: {_explain(item, path, section)}")
     return "\n".join(dict.fromkeys(described))
 
 
@@ -78,9 +78,7 @@ def _place(path: Path, source: str, lines: Mapping[Path, int], changed: set[Path
     return "" if changed else f"{source}: "
 
 
-def _explain(
-    item: Any, path: Path, section: type[BaseModel], models: Mapping[str, type[BaseModel]]
-) -> str:
+def _explain(item: Any, path: Path, section: type[BaseModel]) -> str:
     """The value found and the values allowed, of one entry of `ValidationError.errors()`."""
     value, message = item["input"], item["msg"].removeprefix("Value error, ")
     if item["type"] == "extra_forbidden":
@@ -90,7 +88,7 @@ def _explain(
         return f"unknown setting; {did_you_mean(meant, allowed)}"
     if item["type"] == "union_tag_invalid":
         name = item["ctx"]["tag"]
-        return f"model '{_shorten(name)}' is unknown: {did_you_mean(name, models)}"
+        return f"model '{_shorten(name)}' is unknown: {did_you_mean(name, MODEL_SECTIONS)}"
     if item["type"] == "value_error":
         return message
     found = f"got {_shorten(repr(value))}"

@@ -231,7 +231,7 @@ def _parse(key: str, value: Any) -> Choice | Range:
     try:
         return kind.model_validate({**value, "when": conditions})
     except ValidationError as error:
-        raise ConfigError(describe(error, root=kind, models={}, prefix=(key,))) from None
+        raise ConfigError(describe(error, root=kind, prefix=(key,))) from None
 
 
 def _check_conditions(key: str, entries: Mapping[str, Choice | Range]) -> None:
