@@ -1,4 +1,4 @@
-"""One trial: draw settings, train with them, report as it goes, and say how it ended."""
+"""One trial: draws settings, trains with them, reports to the pruner, and records the result."""
 
 import gc
 import math
@@ -6,12 +6,10 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
-import optuna
 import torch
-from optuna.exceptions import UpdateFinishedTrialError
+from optuna.exceptions import TrialPruned, UpdateFinishedTrialError
 from optuna.study import Study
 from optuna.trial import Trial, TrialState
 
@@ -21,12 +19,13 @@ from acdc_seg.errors import AcdcError
 from acdc_seg.models import build_model
 from acdc_seg.runs.folder import Run, create_run
 from acdc_seg.training.loop import Hooks, train
-from acdc_seg.tuning.queue import give_up, heartbeat
-from acdc_seg.tuning.spec import NUM_STEPS, Plan
+from acdc_seg.tuning.queue import release, send_heartbeat
+from acdc_seg.tuning.samplers import NUM_STEPS
+from acdc_seg.tuning.spec import StudySpec
 
-OWN_FAULTS = (AcdcError, MemoryError, RuntimeError, ValueError)
-"""What a combination of settings can cause: refused settings, NaN, no memory left, shapes that do
-not fit.
+TRIAL_ERRORS = (AcdcError, MemoryError, RuntimeError, ValueError)
+"""Errors that drawn settings can cause: refused settings, NaN, no memory left, shapes that do not
+fit.
 """
 
 
@@ -34,42 +33,36 @@ class TrialStopped(Exception):
     """The study was asked to stop while the trial ran."""
 
 
-def run_folder(plan: Plan, number: int) -> Path:
-    """Where the trial of this number trains; with folds it holds a run for each."""
-    return plan.folder / "runs" / f"trial-{number:04d}"
-
-
 def run_trial(
-    study: Study, trial: Trial, plan: Plan, config: Config, *, should_stop: Callable[[], bool]
+    study: Study, trial: Trial, spec: StudySpec, *, should_stop: Callable[[], bool]
 ) -> None:
-    """Runs a trial to its end and tells the study: its value, pruned, failed with a reason, or
+    """Runs a trial to its end and tells the study: its values, pruned, failed with a reason, or
     stopped and queued again.
 
+    Args:
+        study: The study that the trial is of.
+        trial: A claimed trial.
+        spec: Settings of the study.
+        should_stop: Asked after every batch.
+
     Raises:
-        Exception: Anything that settings cannot cause; the trial is then swept like that of a
+        Exception: Anything that settings cannot cause; the trial is then requeued like that of a
             killed worker.
     """
     _free_memory()
-    with (
-        heartbeat(study._storage, trial._trial_id),
-        suppress(UpdateFinishedTrialError),
-    ):  # taken for dead, and another worker's now
+    # UpdateFinishedTrialError: the trial was taken for dead and requeued
+    with send_heartbeat(trial), suppress(UpdateFinishedTrialError):
         try:
-            values = _Objective(trial, plan, config, should_stop)()
-        except optuna.TrialPruned:
+            values = _Objective(trial, spec, should_stop).run()
+        except TrialPruned:
             study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
         except TrialStopped:
-            give_up(study, trial, again=True)
-        except OWN_FAULTS as error:
+            release(study, trial, requeue=True)
+        except TRIAL_ERRORS as error:
             trial.set_user_attr("reason", _reason(error))
             study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
         else:
             study.tell(trial, values, skip_if_finished=True)
-
-
-def trial_config(plan: Plan, config: Config, params: dict[str, Any]) -> Config:
-    """The config of a trial from the study's config and the trial's stored parameters."""
-    return with_overrides(config, plan.space.values_of(params))
 
 
 class _Objective:
@@ -77,39 +70,37 @@ class _Objective:
     trial's own length.
     """
 
-    def __init__(
-        self, trial: Trial, plan: Plan, config: Config, should_stop: Callable[[], bool]
-    ) -> None:
-        self.trial, self.plan, self.base, self.should_stop = trial, plan, config, should_stop
-        self.scores: list[float] = []
-        self.best, self.best_epoch = math.nan, 0
+    def __init__(self, trial: Trial, spec: StudySpec, should_stop: Callable[[], bool]) -> None:
+        self.trial, self.spec, self.should_stop = trial, spec, should_stop
+        self.num_folds = spec.num_folds or 1
+        self.scores: list[float] = []  # best Dice of each fold that is done
+        self.best, self.best_epoch = math.nan, 0  # of the fold under way
         self.step, self.reported = 0, math.nan
 
-    def __call__(self) -> list[float]:
+    def run(self) -> list[float]:
+        """Trains all folds and returns the values of the goals."""
         self.trial.set_user_attr("threads", torch.get_num_threads())
         started = time.monotonic()
-        config = with_overrides(self.base, {**self.plan.space.suggest(self.trial), "name": None})
-        for fold in range(self.plan.folds or 1):
+        drawn = self.spec.space.suggest(self.trial)
+        config = with_overrides(self.spec.config, {**drawn, "name": None})
+        for fold in range(self.num_folds):
             self._train(config, fold)
             self.scores.append(self.best)
         seconds = time.monotonic() - started
         self.trial.set_user_attr("seconds", round(seconds, 2))
-        costs = {"time": lambda: seconds, "parameters": lambda: float(_num_parameters(config))}
-        return [
-            sum(self.scores) / len(self.scores),
-            *([costs[self.plan.pareto]()] if self.plan.pareto else []),
-        ]
+        values = [sum(self.scores) / len(self.scores)]
+        if self.spec.pareto:
+            values.append(seconds if self.spec.pareto == "time" else _num_parameters(config))
+        return values
 
     def _train(self, config: Config, fold: int) -> None:
-        folder = run_folder(self.plan, self.trial.number)
-        config = with_overrides(config, {"runs_dir": str(folder.parent)})
+        folder = self.spec.run_folder(self.trial.number)
+        changes: dict[str, Any] = {"runs_dir": str(folder.parent)}
         name = folder.name
-        if self.plan.folds is not None:
-            config = with_overrides(
-                config,
-                {"data.num_folds": self.plan.folds, "data.fold": fold, "runs_dir": str(folder)},
-            )
-            name = f"fold-{fold}"
+        if self.spec.num_folds is not None:
+            changes = {"data.num_folds": self.spec.num_folds, "data.fold": fold}
+            changes["runs_dir"], name = str(folder), f"fold-{fold}"
+        config = with_overrides(config, changes)
         source = _open(config.data, config.prepare)
         made: list[Run] = []
         self.best, self.best_epoch = math.nan, 0
@@ -121,7 +112,7 @@ class _Objective:
         def on_epoch_end(epoch: int, dice: float) -> None:
             if not math.isnan(dice) and not dice <= self.best:
                 self.best, self.best_epoch = dice, epoch
-            self._report((fold + epoch / config.train.epochs) / (self.plan.folds or 1))
+            self._report((fold + epoch / config.train.epochs) / self.num_folds)
 
         status = "stopped"
         try:
@@ -135,10 +126,10 @@ class _Objective:
             if result.stopped:
                 raise TrialStopped
             status = "finished"
-        except optuna.TrialPruned:
+        except TrialPruned:
             status = "pruned"
             raise
-        except OWN_FAULTS:
+        except TRIAL_ERRORS:
             status = "failed"
             raise
         finally:
@@ -152,11 +143,14 @@ class _Objective:
                 run.last.unlink(missing_ok=True)
 
     def _report(self, done: float) -> None:
-        """Reports the mean so far at the step of `NUM_STEPS` that is reached, the last one at those
-        skipped; raises TrialPruned.
+        """Reports the mean so far at the step of `NUM_STEPS` that is reached, and the one before at
+        steps skipped.
+
+        Raises:
+            TrialPruned: The pruner ends the trial.
         """
         reached = math.floor(NUM_STEPS * done + 1e-9)
-        if self.plan.pareto or math.isnan(self.best) or reached <= self.step:
+        if self.spec.pareto or math.isnan(self.best) or reached <= self.step:
             return
         for step in range(self.step + 1, reached) if self.step else ():
             self.trial.report(self.reported, step)
@@ -164,12 +158,12 @@ class _Objective:
         self.step, self.reported = reached, sum(scores) / len(scores)
         self.trial.report(self.reported, reached)
         if reached < NUM_STEPS and self.trial.should_prune():
-            raise optuna.TrialPruned
+            raise TrialPruned
 
 
 @lru_cache(maxsize=8)
 def _open(data: DataConfig, prepare: PrepareConfig) -> Source:
-    """The data of a trial; kept for the next one, which mostly reads the same."""
+    """The data of a trial, cached for the next one, which mostly reads the same."""
     return open_source(data, prepare_settings=prepare)
 
 
@@ -190,7 +184,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _free_memory() -> None:
-    """Lets go of what a failed trial before left on the device."""
+    """Frees what a failed trial before left on the device."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

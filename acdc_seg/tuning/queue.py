@@ -1,180 +1,122 @@
-"""Who may run a trial: exactly as many trials finish as were asked for, whatever dies, on however
-many machines.
-"""
+"""Trial queue shared by the workers of a study, on one machine or several."""
 
-import fcntl
 import time
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from itertools import count
 from threading import Event, Thread
-from typing import IO
 
 from optuna.exceptions import OptunaError, UpdateFinishedTrialError
-from optuna.storages import BaseStorage
-from optuna.storages._heartbeat import BaseHeartbeat
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-MAX_RETRIES = 2
-"""How often a trial is begun again after its worker was killed; then it counts as failed."""
+from acdc_seg.tuning.samplers import make_sampler
+from acdc_seg.tuning.spec import StudySpec
+from acdc_seg.tuning.trials import MAX_RETRIES, is_finished
+
 POLL_SECONDS = 0.5
-HEARTBEAT_SECONDS = 15
+HEARTBEAT_SECONDS = 10
 GRACE_SECONDS = 60
-"""How long a trial may be silent before it is taken for dead, where its worker's lock file cannot
-be looked at.
-"""
+"""A trial without a new heartbeat for this long belongs to a dead worker."""
 
 
-def is_finished(trial: FrozenTrial) -> bool:
-    """Whether a trial counts: complete, pruned, or failed for a reason of its own (not because its
-    worker was stopped or killed).
-    """
-    if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
-        return True
-    attrs = trial.user_attrs
-    killed_too_often = attrs.get("retries", 0) >= MAX_RETRIES and not attrs.get("given_up")
-    return trial.state == TrialState.FAIL and ("reason" in attrs or killed_too_often)
+class TrialQueue:
+    """One worker's access to the trials of a study.
 
-
-def holds_slot(trial: FrozenTrial) -> bool:
-    """Whether a trial is finished, or runs or waits and so will be."""
-    return is_finished(trial) or trial.state in (TrialState.RUNNING, TrialState.WAITING)
-
-
-def num_finished(study: Study) -> int:
-    return sum(map(is_finished, study.get_trials(deepcopy=False)))
-
-
-def give_up(study: Study, trial: Trial, *, again: bool) -> None:
-    """Ends a trial so that it does not count; `again` queues its parameters anew."""
-    trial.set_user_attr("given_up", True)
-    frozen = study.trials[trial.number]
-    study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
-    if again:
-        _retry(study, frozen, retries=frozen.user_attrs.get("retries", 0))
-
-
-def _retry(study: Study, trial: FrozenTrial, *, retries: int) -> None:
-    kept = {key: trial.user_attrs[key] for key in ("point",) if key in trial.user_attrs}
-    if trial.params:
-        study.enqueue_trial(
-            trial.params, user_attrs={**kept, "retry_of": trial.number, "retries": retries}
-        )
-
-
-class Worker:
-    """One process that works on a study: holds a lock file while it lives, takes trials, and sweeps
-    those of dead workers.
-
-    The operating system drops the lock when the process dies, however it dies.
+    Args:
+        study: The study, in a storage that all workers share.
+        spec: Its settings.
+        worker: Index of the worker among those of its command; part of the sampler's seed.
     """
 
-    def __init__(self, study: Study, folder: Path) -> None:
-        self.study, self.folder = study, folder / "workers"
-        self.id = uuid.uuid4().hex[:12]
-        self.file: IO[str] | None = None
-        self.first_seen: dict[int, float] = {}
+    def __init__(self, study: Study, spec: StudySpec, *, worker: int = 0) -> None:
+        self.study, self.spec, self.worker = study, spec, worker
+        self.heartbeats: dict[int, tuple[int, float]] = {}  # by trial: the last, and since when
 
-    def __enter__(self) -> "Worker":
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.file = (self.folder / self.id).open("w")
-        fcntl.lockf(self.file, fcntl.LOCK_EX)
-        return self
+    def claim_next(self, *, should_stop: Callable[[], bool]) -> Trial | None:
+        """Waits for the next trial to run; None when enough are finished or a stop is requested.
 
-    def __exit__(self, *error: object) -> None:
-        assert self.file is not None
-        (self.folder / self.id).unlink(missing_ok=True)
-        self.file.close()
-
-    def take(self, target: int, *, should_stop: Callable[[], bool]) -> Trial | None:
-        """The next trial to run, or None when `target` trials of the study are finished or a stop
-        is wished.
-
-        A trial is first created, and may run only if fewer than `target` trials with lower numbers
-        are finished, running or waiting: numbers are given out by the storage one by one, so two
-        processes that create a trial at once both see who was first.
+        Workers that claim at the same moment may together exceed `num_trials`, by one less than
+        there are of them at most.
         """
+        is_grid = self.spec.sampler == "grid"
         while not should_stop():
-            self.sweep()
+            self.requeue_dead()
             trials = self.study.get_trials(deepcopy=False)
-            if sum(map(is_finished, trials)) >= target:
+            states = [trial.state for trial in trials]
+            num_done, num_running = sum(map(is_finished, trials)), states.count(TrialState.RUNNING)
+            is_waiting = TrialState.WAITING in states
+            grid_is_done = is_grid and not is_waiting and not num_running
+            if num_done >= self.spec.num_trials or grid_is_done:
                 return None
-            if (
-                any(trial.state == TrialState.WAITING for trial in trials)
-                or sum(map(holds_slot, trials)) < target
-            ):
-                trial = self.study.ask()
-                beat(self.study._storage, trial._trial_id)
-                trial.set_user_attr("worker", self.id)
-                before = [
-                    other
-                    for other in self.study.get_trials(deepcopy=False)
-                    if other.number < trial.number
-                ]
-                if sum(map(holds_slot, before)) < target:
+            if num_done + num_running < self.spec.num_trials and (is_waiting or not is_grid):
+                trial = self._ask(trials)
+                if not is_grid or "queued" in trial.user_attrs:
                     return trial
-                give_up(self.study, trial, again=False)
-            else:
-                time.sleep(POLL_SECONDS)
+                release(self.study, trial, requeue=False)  # another worker took the last point
+            time.sleep(POLL_SECONDS)
         return None
 
-    def sweep(self) -> None:
+    def _ask(self, trials: Sequence[FrozenTrial]) -> Trial:
+        """A queued trial, or a new one from a sampler of its own."""
+        num_draws = sum("retry_of" not in trial.user_attrs for trial in trials)
+        self.study.sampler = make_sampler(
+            self.spec.sampler, seed=self.spec.seed, num_draws=num_draws, worker=self.worker
+        )
+        return self.study.ask()
+
+    def requeue_dead(self) -> None:
         """Fails the trials of dead workers and queues their parameters again, `MAX_RETRIES` times
         at most.
         """
-        storage = self.study._storage
-        silent = (
-            set(storage._get_stale_trial_ids(self.study._study_id))
-            if isinstance(storage, BaseHeartbeat)
-            else set()
-        )
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if trial._trial_id in silent or self._is_dead(trial):
-                with suppress(
-                    UpdateFinishedTrialError
-                ):  # another worker swept it, or it finished just now
-                    storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
-                    retries = trial.user_attrs.get("retries", 0)
-                    if "reason" not in trial.user_attrs and retries < MAX_RETRIES:
-                        _retry(self.study, trial, retries=retries + 1)
+            if not self._is_dead(trial):
+                continue
+            try:
+                self.study.tell(trial.number, state=TrialState.FAIL)
+            except (UpdateFinishedTrialError, ValueError):
+                continue  # it finished just now, or another worker requeued it
+            retries = trial.user_attrs.get("retries", 0)
+            if "reason" not in trial.user_attrs and retries < MAX_RETRIES:
+                _requeue(self.study, trial, retries=retries + 1)
 
     def _is_dead(self, trial: FrozenTrial) -> bool:
-        owner = trial.user_attrs.get("worker")
-        if owner is None:  # killed between creating the trial and signing it, or just being created
-            seen = self.first_seen.setdefault(trial.number, time.monotonic())
-            return time.monotonic() - seen > GRACE_SECONDS
-        path = self.folder / owner
-        if owner == self.id or not path.is_file():
-            return False
-        with path.open("r+") as file:
-            try:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                return False
-        return True
+        """Whether its heartbeat has stopped, by this process's clock (machines' clocks differ)."""
+        heartbeat, now = trial.user_attrs.get("heartbeat", 0), time.monotonic()
+        last, since = self.heartbeats.get(trial.number, (-1, now))
+        since = since if heartbeat == last else now
+        self.heartbeats[trial.number] = heartbeat, since
+        return now - since > GRACE_SECONDS
 
 
-def beat(storage: BaseStorage, trial_id: int) -> None:
-    """Tells a database that a trial is alive; other storages have no place for it."""
-    if isinstance(storage, BaseHeartbeat):
-        storage.record_heartbeat(trial_id)
+def release(study: Study, trial: Trial, *, requeue: bool) -> None:
+    """Ends a trial so that it does not count; `requeue` queues its parameters again."""
+    trial.set_user_attr("released", True)
+    study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
+    if requeue:
+        _requeue(study, trial, retries=trial.user_attrs.get("retries", 0))
+
+
+def _requeue(study: Study, trial: Trial | FrozenTrial, *, retries: int) -> None:
+    params = {**trial.user_attrs.get("queued", {}), **trial.params}
+    if params:
+        attrs = {"queued": params, "retry_of": trial.number, "retries": retries}
+        study.enqueue_trial(params, user_attrs=attrs)
 
 
 @contextmanager
-def heartbeat(storage: BaseStorage, trial_id: int) -> Iterator[None]:
-    """Beats every `HEARTBEAT_SECONDS` while the body runs."""
+def send_heartbeat(trial: Trial) -> Iterator[None]:
+    """Shows the other workers that a trial is alive while the body runs."""
     ended = Event()
 
-    def keep_beating() -> None:
-        while not ended.wait(HEARTBEAT_SECONDS):
-            with suppress(
-                OptunaError
-            ):  # a database that is away for a moment must not end the training
-                beat(storage, trial_id)
+    def beat() -> None:
+        for number in count(1):
+            with suppress(OptunaError):  # a database may be away for a moment
+                trial.set_user_attr("heartbeat", number)
+            if ended.wait(HEARTBEAT_SECONDS):
+                return
 
-    thread = Thread(target=keep_beating, daemon=True)
+    thread = Thread(target=beat, daemon=True)
     thread.start()
     try:
         yield

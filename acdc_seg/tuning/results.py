@@ -1,10 +1,8 @@
-"""What a study leaves in its folder: best.yaml, trials.csv, the page and TensorBoard's
-hyperparameter table.
-"""
+"""Files of a study: best.yaml, trials.csv, the page, and TensorBoard's hyperparameter table."""
 
 import shutil
 import warnings
-from collections.abc import Mapping
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +11,21 @@ import optuna
 from matplotlib.figure import Figure
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
+from optuna.visualization import matplotlib as plots
 from torch.utils.tensorboard import SummaryWriter
 
 from acdc_seg.config import dump_yaml, to_dict, with_overrides
 from acdc_seg.files import write_table, write_text
-from acdc_seg.report.figures import ACCENT
 from acdc_seg.report.page import write_report
-from acdc_seg.tuning.checkpoints import ranked
-from acdc_seg.tuning.objective import trial_config
-from acdc_seg.tuning.queue import is_finished
-from acdc_seg.tuning.spec import Plan
-from acdc_seg.tuning.workers import settled
+from acdc_seg.tuning.spec import StudySpec
+from acdc_seg.tuning.trials import is_finished, ranked
 
 NUM_LISTED = 10
 NUM_CONTOURED = 3
-SLICES_IN_A_ROW = 3
+SLICES_PER_ROW = 3
 
 
-def write_outcome(study: Study, plan: Plan) -> Path | None:
+def write_results(study: Study, spec: StudySpec) -> Path | None:
     """Writes all files of a study.
 
     Returns:
@@ -39,88 +34,62 @@ def write_outcome(study: Study, plan: Plan) -> Path | None:
     Raises:
         DataError: A file cannot be written.
     """
-    plan = settled(plan)
-    _write_table(study, plan)
+    spec = spec.with_resolved_device()
+    _write_table(study, spec)
     best = next(iter(ranked(study)), None)
     if best is None:
         return None
-    _write_best(best, plan)
-    _write_page(study, plan, best)
-    _write_hparams(study, plan)
-    return plan.folder / "best.yaml"
+    _write_best(best, spec)
+    _write_page(study, spec, best)
+    _write_hparams(study, spec)
+    return spec.folder / "best.yaml"
 
 
-def outcome_of(trial: FrozenTrial) -> str:
-    """How a trial ended, in words."""
+def describe_result(trial: FrozenTrial) -> str:
+    """The result of a trial in words, without its score."""
     if trial.state != TrialState.FAIL:
         return trial.state.name.lower()
     reason = trial.user_attrs.get("reason", "its worker was killed")
     return f"failed: {reason}" if is_finished(trial) else "stopped, to be run again"
 
 
-def _write_best(best: FrozenTrial, plan: Plan) -> None:
-    changes = {
-        "runs_dir": "runs",
-        "name": None,
-        "train.num_threads": best.user_attrs.get("threads"),
-    }
-    config = with_overrides(trial_config(plan, plan.config, best.params), changes)
-    path, folds = (
-        plan.folder / "best.yaml",
-        f" --folds {plan.folds} --fold all" if plan.folds else "",
+def _write_best(best: FrozenTrial, spec: StudySpec) -> None:
+    num_threads = best.user_attrs.get("threads")
+    changes = {"runs_dir": "runs", "name": None, "train.num_threads": num_threads}
+    config = with_overrides(spec.trial_config(best.params), changes)
+    path = spec.folder / "best.yaml"
+    folds = f" --folds {spec.num_folds} --fold all" if spec.num_folds else ""
+    header = (
+        f"# Trial {best.number} of study '{spec.name}': validation foreground Dice "
+        f"{best.values[0]!r}\n"
+        f"# The same score again, to the last digit on the CPU: acdc-train --config {path}{folds}\n"
     )
-    head = [
-        f"# Trial {best.number} of study '{plan.name}': validation foreground Dice "
-        f"{best.values[0]!r}",
-        f"# The same score again, to the last digit on the CPU: acdc-train --config {path}{folds}",
-    ]
-    write_text(path, "\n".join([*head, dump_yaml(config)]))
+    write_text(path, header + dump_yaml(config))
 
 
-def _write_table(study: Study, plan: Plan) -> None:
+def _write_table(study: Study, spec: StudySpec) -> None:
     """trials.csv: a row for every trial but those that never began."""
-    front = (
-        {trial.number for trial in study.best_trials} if plan.pareto and ranked(study) else set()
-    )
-    keys = list(plan.space.entries)
-    costs = [plan.pareto] if plan.pareto else []
-    rows: list[list[Any]] = [
-        [
-            "trial",
-            "outcome",
-            "dice",
-            *costs,
-            *(["pareto"] if costs else []),
-            *keys,
-            "seconds",
-            "retry_of",
-        ]
-    ]
+    keys, goals = list(spec.space.entries), ["dice"]
+    front: set[int] = set()
+    if spec.pareto:
+        goals.append(spec.pareto)
+        front = {trial.number for trial in study.best_trials} if ranked(study) else set()
+    columns = ["trial", "result", *goals, *(["pareto"] if spec.pareto else [])]
+    rows: list[list[Any]] = [[*columns, *keys, "seconds", "retry_of"]]
     for trial in study.get_trials(deepcopy=False):
-        if trial.params:
-            values = [*(trial.values or []), *([""] * len(study.directions))][
-                : len(study.directions)
-            ]
-            marks = [str(trial.number in front).lower()] if costs else []
-            chosen = plan.space.values_of(trial.params)
-            attrs = trial.user_attrs
-            settings = [chosen.get(key, "") for key in keys]
-            rows.append(
-                [
-                    trial.number,
-                    outcome_of(trial),
-                    *values,
-                    *marks,
-                    *settings,
-                    attrs.get("seconds", ""),
-                    attrs.get("retry_of", ""),
-                ]
-            )
-    write_table(plan.folder / "trials.csv", rows)
+        if not trial.params:
+            continue
+        settings, attrs = spec.space.values_of(trial.params), trial.user_attrs
+        row = [trial.number, describe_result(trial), *(trial.values or [""] * len(goals))]
+        if spec.pareto:
+            row.append(str(trial.number in front).lower())
+        row += [settings.get(key, "") for key in keys]
+        rows.append([*row, attrs.get("seconds", ""), attrs.get("retry_of", "")])
+    write_table(spec.folder / "trials.csv", rows)
 
 
-def _write_hparams(study: Study, plan: Plan) -> None:
-    folder = plan.folder / "tensorboard"
+def _write_hparams(study: Study, spec: StudySpec) -> None:
+    folder = spec.folder / "tensorboard"
     shutil.rmtree(folder, ignore_errors=True)
     with SummaryWriter(str(folder)) as writer:
         for trial in ranked(study):
@@ -133,151 +102,115 @@ def _write_hparams(study: Study, plan: Plan) -> None:
             )
 
 
-def _write_page(study: Study, plan: Plan, best: FrozenTrial) -> None:
+def _write_page(study: Study, spec: StudySpec, best: FrozenTrial) -> None:
     trials = [trial for trial in study.get_trials(deepcopy=False) if is_finished(trial)]
-    counts = {
-        state: sum(trial.state == state for trial in trials)
-        for state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-    }
-    facts = {
+    num_by_state = Counter(trial.state.name.lower() for trial in trials)
+    states = ", ".join(f"{num_by_state[state]} {state}" for state in ("complete", "pruned", "fail"))
+    score = "the epoch with the best validation foreground Dice"
+    protocol = {
         "Best validation Dice": f"{best.values[0]:.4f} (foreground mean; trial {best.number})",
-        "Its settings": _settings(best, plan),
-        "Trials": f"{len(trials)}: "
-        + ", ".join(f"{count} {state.name.lower()}" for state, count in counts.items()),
-        "Objective": f"mean over {plan.folds} folds"
-        if plan.folds
-        else "the epoch with the best validation foreground Dice",
-        "Second objective": plan.pareto or "none",
-        "Sampler and pruner": f"{plan.sampler}, {plan.pruner}; seed {plan.seed}",
+        "Its settings": _settings(best, spec),
+        "Trials": f"{len(trials)}: {states}",
+        "Objective": f"mean over {spec.num_folds} folds" if spec.num_folds else score,
+        "Second objective": spec.pareto or "none",
+        "Sampler and pruner": f"{spec.sampler}, {spec.pruner}; seed {spec.seed}",
         "Note": "the best of many scores on one validation set is too high an estimate; the test "
         "set decides",
     }
-    listed = {
-        f"trial {trial.number}": f"Dice {trial.values[0]:.4f}: {_settings(trial, plan)}"
+    best_trials = {
+        f"trial {trial.number}": f"Dice {trial.values[0]:.4f}: {_settings(trial, spec)}"
         for trial in ranked(study)[:NUM_LISTED]
     }
-    failed = {
-        f"trial {trial.number}": outcome_of(trial)
+    failed_trials = {
+        f"trial {trial.number}": describe_result(trial)
         for trial in trials
         if trial.state == TrialState.FAIL
     }
     write_report(
-        plan.folder / "report.html",
-        title=f"Study {plan.name}: {plan.config.model.name}",
-        config=to_dict(trial_config(plan, plan.config, best.params)),
+        spec.folder / "report.html",
+        title=f"Study {spec.name}: {spec.config.model.name}",
+        config=to_dict(spec.trial_config(best.params)),
         run={
-            "study": plan.name,
-            "storage": "database" if plan.storage else "journal.log",
-            "best trials": listed,
-            "failed trials": failed,
+            "study": spec.name,
+            "storage": "database" if spec.storage else "journal.log",
+            "best trials": best_trials,
+            "failed trials": failed_trials,
         },
-        protocol=facts,
+        protocol=protocol,
         history=[],
-        figures=draw_study(study, plan),
+        figures=draw_study(study, spec),
     )
 
 
-def _settings(trial: FrozenTrial, plan: Plan) -> str:
-    chosen = plan.space.values_of(trial.params)
+def _settings(trial: FrozenTrial, spec: StudySpec) -> str:
     return ", ".join(
         f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}"
-        for key, value in chosen.items()
+        for key, value in spec.space.values_of(trial.params).items()
     )
 
 
-def draw_study(study: Study, plan: Plan) -> dict[str, Figure]:
-    """History, parallel coordinates, importances, slices and contour of the Dice, by caption; those
-    that the trials suffice for.
-    """
-    from optuna.visualization import matplotlib as draw
-
-    figures: dict[str, Figure] = {}
-    goal: dict[str, Any] = {
-        "target": (lambda trial: trial.values[0]) if plan.pareto else None,
-        "target_name": "Dice",
-    }
-    if len(ranked(study)) < 2:
-        return figures
-    with (
-        matplotlib.rc_context({"backend": "agg", "figure.constrained_layout.use": True}),
-        warnings.catch_warnings(),
-    ):
+def draw_study(study: Study, spec: StudySpec) -> dict[str, Figure]:
+    """Optuna's plots of the Dice by caption; those that the trials suffice for."""
+    complete = ranked(study)
+    if len(complete) < 2:
+        return {}
+    dice: dict[str, Any] = {"target_name": "Dice"}
+    if spec.pareto:
+        dice["target"] = lambda trial: trial.values[0]
+    drawn = [key for key in spec.space.entries if any(key in trial.params for trial in complete)]
+    figures = {}
+    style: Any = {"backend": "agg", "figure.constrained_layout.use": True}
+    with matplotlib.rc_context(style), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        figures["History"] = _figure(draw.plot_optimization_history(study, **goal), size=(10, 4))
-        if plan.pareto:
-            figures["Pareto front"] = _figure(
-                draw.plot_pareto_front(study, target_names=["Dice", plan.pareto]), size=(10, 5)
-            )
-        elif plan.pruner != "none":
-            axes = draw.plot_intermediate_values(study)
-            if legend := axes.get_legend():
-                legend.remove()  # it would name every trial
-            figures["Dice by step (twentieths of a trial's own epochs)"] = _figure(
-                axes, size=(10, 4)
-            )
-        important = _importances(study, plan)
+        important = _most_important(study, spec)
+        figures["History"] = _figure(plots.plot_optimization_history(study, **dice))
+        if spec.pareto:
+            axes = plots.plot_pareto_front(study, target_names=["Dice", spec.pareto])
+            figures["Pareto front"] = _figure(axes)
+        elif spec.pruner != "none":
+            axes = plots.plot_intermediate_values(study)
+            axes.legend([]).remove()  # it would name every trial
+            figures["Dice by step (twentieths of a trial's own epochs)"] = _figure(axes)
         if important:
-            figures["Importances"] = importance_bars(important)
-        figures["Parallel coordinates"] = _figure(
-            draw.plot_parallel_coordinate(study, **goal), size=(11, 5)
-        )
-        drawn = [
-            key for key in plan.space.entries if any(key in trial.params for trial in ranked(study))
-        ]
-        for row in (
-            drawn[start : start + SLICES_IN_A_ROW]
-            for start in range(0, len(drawn), SLICES_IN_A_ROW)
-        ):
-            figures[f"Slices: {', '.join(row)}"] = _figure(
-                draw.plot_slice(study, params=row, **goal), size=(3.6 * len(row) + 1, 4)
-            )
-        contoured = list(important)[:NUM_CONTOURED]
-        if len(contoured) > 1:
-            side = 5 if len(contoured) == 2 else 11
-            figures["Contour"] = _figure(
-                draw.plot_contour(study, params=contoured, **goal), size=(side * 1.3, side)
-            )
+            axes = plots.plot_param_importances(study, target=_cost(spec), target_name="Dice")
+            figures["Importances"] = _figure(axes)
+        figures["Parallel coordinates"] = _figure(plots.plot_parallel_coordinate(study, **dice))
+        for start in range(0, len(drawn), SLICES_PER_ROW):
+            row = drawn[start : start + SLICES_PER_ROW]
+            grid = plots.plot_slice(study, params=row, **dice)
+            figures[f"Slices: {', '.join(row)}"] = _figure(grid, width=3.6 * len(row) + 1)
+        if len(important) > 1:
+            grid = plots.plot_contour(study, params=important[:NUM_CONTOURED], **dice)
+            figures["Contour"] = _figure(grid, height=5 if len(important) == 2 else 10)
     return figures
 
 
-def _importances(study: Study, plan: Plan) -> dict[str, float]:
-    """Share of each setting in what parts good trials from the others (PED-ANOVA, Watanabe et al.
-    2023); empty where nothing tells.
+def _cost(spec: StudySpec) -> Any:
+    """The importance evaluator takes a target to minimize; with one goal it knows the direction."""
+    return (lambda trial: -trial.values[0]) if spec.pareto else None
+
+
+def _most_important(study: Study, spec: StudySpec) -> list[str]:
+    """Settings by their share in what separates good trials from the others (PED-ANOVA, Watanabe et
+    al. 2023); empty where nothing tells.
     """
-    costs: Any = (
-        (lambda trial: -trial.values[0]) if plan.pareto else None
-    )  # the evaluator takes a target for one to minimise
     try:
-        return optuna.importance.get_param_importances(study, target=costs)
+        return list(optuna.importance.get_param_importances(study, target=_cost(spec)))
     except (RuntimeError, ValueError):
-        return {}
+        return []
 
 
-def importance_bars(importances: Mapping[str, float]) -> Figure:
-    """A bar for every setting, the most important on top."""
-    figure = Figure(figsize=(10, 1 + 0.45 * len(importances)), layout="constrained")
-    axes = figure.subplots()
-    bars = axes.barh(list(importances), list(importances.values()), color=ACCENT)
-    axes.bar_label(bars, fmt="%.2f", padding=4)
-    axes.invert_yaxis()
-    axes.set_xlabel("share of the difference that a setting makes")
-    axes.set_facecolor("white")
-    axes.grid(False)
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure
-
-
-def _figure(axes: Any, *, size: tuple[float, float]) -> Figure:
-    """The figure of one axes or an array of them, taken out of pyplot's hands."""
+def _figure(axes: Any, *, width: float = 10, height: float = 4.5) -> Figure:
+    """The figure of one axes or an array of them, detached from pyplot."""
     from matplotlib import pyplot
 
     first = axes.flat[0] if hasattr(axes, "flat") else axes
     figure: Figure = first.figure
-    figure.set_size_inches(*size)
+    figure.set_size_inches(width, height)
     pyplot.close(figure)
-    for each in figure.axes:
-        each.set_facecolor("#f2f5f7")
-        each.set_title("")
-        each.tick_params(labelsize=8)
+    for panel in figure.axes:
+        panel.set_title("")
+        panel.set_facecolor("#f2f5f7")
+        panel.tick_params(labelsize=8)
     figure.suptitle("")
     return figure

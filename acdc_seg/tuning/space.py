@@ -21,7 +21,7 @@ from acdc_seg.errors import ConfigError, did_you_mean
 
 OWN_KEYS = ("name", "runs_dir", "data.fold", "data.num_folds")
 """Settings that the study itself sets."""
-GOLDEN = 0.382
+GOLDEN_SECTION = 0.382
 
 
 class Choice(Section):
@@ -38,32 +38,28 @@ class Choice(Section):
         return self
 
     def suggest(self, trial: Trial, key: str) -> Any:
-        """Draws a value; lists pass through Optuna as their JSON text, for it stores plain values
-        only.
-        """
-        return self.value_of(
-            trial.suggest_categorical(key, [_plain(value) for value in self.choices])
-        )
+        """Draws a value."""
+        return self.value_of(trial.suggest_categorical(key, self.grid(key)))
 
     def value_of(self, stored: Any) -> Any:
-        return next(
-            (
-                value
-                for value in self.choices
-                if _plain(value) == stored and type(_plain(value)) is type(stored)
-            ),
-            stored,
-        )
+        """The choice that Optuna stores as this."""
+        for value in self.choices:
+            plain = _plain(value)
+            if plain == stored and type(plain) is type(stored):
+                return value
+        return stored
 
     def examples(self) -> tuple[Any, ...]:
+        """All values, to try on the config."""
         return self.choices
 
     def grid(self, key: str) -> list[Any]:
+        """All values as Optuna stores them."""
         return [_plain(value) for value in self.choices]
 
 
 class Range(Section):
-    """A number between two bounds, both included; integers where both bounds are."""
+    """A number between two bounds, inclusive; integers where both bounds are."""
 
     low: int | float
     high: int | float
@@ -91,6 +87,7 @@ class Range(Section):
         return isinstance(self.low, int) and isinstance(self.high, int)
 
     def suggest(self, trial: Trial, key: str) -> Any:
+        """Draws a value."""
         if self._is_whole:
             return trial.suggest_int(
                 key, int(self.low), int(self.high), step=int(self.step or 1), log=self.log
@@ -98,11 +95,12 @@ class Range(Section):
         return trial.suggest_float(key, self.low, self.high, step=self.step, log=self.log)
 
     def value_of(self, stored: Any) -> Any:
+        """The value itself, for Optuna stores numbers as they are."""
         return stored
 
     def examples(self) -> tuple[Any, ...]:
         """Both ends, and one between that is not round."""
-        between = self.low + (self.step or GOLDEN * (self.high - self.low))
+        between = self.low + (self.step or GOLDEN_SECTION * (self.high - self.low))
         return (self.low, self.high, int(between) if self._is_whole else between)
 
     def grid(self, key: str) -> list[Any]:
@@ -112,12 +110,9 @@ class Range(Section):
             ConfigError: Neither is given.
         """
         if self.points is not None:
-            spaced = (np.geomspace if self.log else np.linspace)(
-                self.low, self.high, self.points
-            ).tolist()
-            return (
-                list(dict.fromkeys(round(value) for value in spaced)) if self._is_whole else spaced
-            )
+            spacing = np.geomspace if self.log else np.linspace
+            values = spacing(self.low, self.high, self.points).tolist()
+            return list(dict.fromkeys(map(round, values))) if self._is_whole else values
         if self.step is None and not (self._is_whole and not self.log):
             raise ConfigError(
                 f"{key}: a grid needs to know how fine; add points: 5 (or a step), or use another "
@@ -130,8 +125,8 @@ class Range(Section):
 
 @dataclass(frozen=True)
 class Space:
-    """Settings to vary, by config key; one with `when` is drawn only if the named choices above it
-    came out so.
+    """Settings to vary, by config key; one with `when` is drawn only for these values of the
+    choices above it.
     """
 
     entries: Mapping[str, Choice | Range]
@@ -155,17 +150,18 @@ class Space:
         Raises:
             ConfigError: A range has neither `points` nor `step`.
         """
-        combinations: list[dict[str, Any]] = [{}]
+        points: list[dict[str, Any]] = [{}]
         for key, entry in self.entries.items():
-            combinations = [
-                {**given, key: value} if applies else given
-                for given in combinations
-                for applies in [_applies(entry, self.values_of(given))]
-                for value in (entry.grid(key) if applies else [None])
-            ]
-        return combinations
+            extended: list[dict[str, Any]] = []
+            for point in points:
+                if _applies(entry, self.values_of(point)):
+                    extended += [{**point, key: value} for value in entry.grid(key)]
+                else:
+                    extended.append(point)
+            points = extended
+        return points
 
-    def tree(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The space as plain values, to store and to compare."""
         return json.loads(
             json.dumps({key: entry.model_dump() for key, entry in self.entries.items()})
@@ -176,7 +172,7 @@ def find_space(name: str) -> Path:
     """The file of a space: a path, or the name of a shipped one.
 
     Raises:
-        ConfigError: Neither.
+        ConfigError: There is no such file and no shipped space of that name.
     """
     shipped = {path.stem: path for path in sorted((configs_dir() / "tune").glob("*.yaml"))}
     if name in shipped:
@@ -189,11 +185,11 @@ def find_space(name: str) -> Path:
 
 
 def load_space(path: Path, base: Config) -> Space:
-    """Reads a space and tries every candidate value on the base config.
+    """Reads a space and validates every candidate value with the base config.
 
     Raises:
-        ConfigError: Not YAML, unknown keys, values that the config refuses, conditions on what is
-            not chosen; all mistakes at once.
+        ConfigError: Invalid YAML, unknown keys, values that the config refuses, conditions on
+            settings that are not choices; all mistakes at once.
     """
     tree, lines = read_yaml(path, what="space")
     if not isinstance(tree, dict) or not tree:
@@ -204,13 +200,13 @@ def load_space(path: Path, base: Config) -> Space:
     entries: dict[str, Choice | Range] = {}
     mistakes: list[str] = []
     for key, value in tree.items():
-        place = f"{path}, line {lines[key,]}: "
         try:
             entries[key] = _parse(key, value)
             _check_conditions(key, entries)
             _try_values(base, key, entries)
         except ConfigError as error:
-            mistakes += [f"{place}{line}" for line in str(error).splitlines()]
+            messages = str(error).splitlines()
+            mistakes += [f"{path}, line {lines[key,]}: {message}" for message in messages]
     if mistakes:
         raise ConfigError("\n".join(dict.fromkeys(mistakes)))
     return Space(entries)
@@ -225,8 +221,8 @@ def _parse(key: str, value: Any) -> Choice | Range:
         raise ConfigError(f"{key}: got {value!r}; write a list of values, or low and high")
     kind = Choice if "choices" in value else Range
     conditions = {
-        parent: wanted if isinstance(wanted, list) else [wanted]
-        for parent, wanted in (value.get("when") or {}).items()
+        parent: values if isinstance(values, list) else [values]
+        for parent, values in (value.get("when") or {}).items()
     }
     try:
         return kind.model_validate({**value, "when": conditions})
@@ -236,14 +232,14 @@ def _parse(key: str, value: Any) -> Choice | Range:
 
 def _check_conditions(key: str, entries: Mapping[str, Choice | Range]) -> None:
     above = [name for name in entries if name != key]
-    for parent, wanted in entries[key].when.items():
+    for parent, values in entries[key].when.items():
         entry = entries.get(parent)
         if parent not in above or not isinstance(entry, Choice):
             raise ConfigError(
-                f"{key}.when: '{parent}' is no choice above this line; "
+                f"{key}.when: '{parent}' is not a choice above this line; "
                 f"{did_you_mean(str(parent), above or ['(none)'])}"
             )
-        for value in wanted:
+        for value in values:
             if value not in entry.choices:
                 raise ConfigError(
                     f"{key}.when.{parent}: {value!r} is not among its choices; "
@@ -253,8 +249,8 @@ def _check_conditions(key: str, entries: Mapping[str, Choice | Range]) -> None:
 
 def _try_values(base: Config, key: str, entries: Mapping[str, Choice | Range]) -> None:
     for value in entries[key].examples():
-        for given in _settings_where(key, entries):
-            with_overrides(base, {**given, key: value})
+        for parents in _settings_where(key, entries):
+            with_overrides(base, {**parents, key: value})
 
 
 def _settings_where(key: str, entries: Mapping[str, Choice | Range]) -> Iterator[dict[str, Any]]:
@@ -262,19 +258,17 @@ def _settings_where(key: str, entries: Mapping[str, Choice | Range]) -> Iterator
     when = entries[key].when
     for values in itertools.product(*when.values()):
         above = [_settings_where(parent, entries) for parent in when]
-        for given in itertools.product(*above):
-            merged = {name: value for part in given for name, value in part.items()}
+        for parts in itertools.product(*above):
+            merged = {name: value for part in parts for name, value in part.items()}
             yield {**merged, **dict(zip(when, values, strict=True))}
 
 
 def _applies(entry: Choice | Range, chosen: Mapping[str, Any]) -> bool:
     return all(
-        parent in chosen and chosen[parent] in wanted for parent, wanted in entry.when.items()
+        parent in chosen and chosen[parent] in values for parent, values in entry.when.items()
     )
 
 
 def _plain(value: Any) -> Any:
-    """What Optuna can store: numbers, texts, true, false and null as they are, lists as JSON."""
-    return (
-        value if value is None or isinstance(value, bool | int | float | str) else json.dumps(value)
-    )
+    """A value that Optuna can store: lists as JSON text, everything else as it is."""
+    return json.dumps(value) if isinstance(value, list | tuple | dict) else value

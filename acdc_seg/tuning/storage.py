@@ -1,21 +1,61 @@
-"""Where a study lives: a journal file in its folder, or a database."""
+"""Storage of a study: a journal file in its folder, or a database."""
 
 import warnings
 from pathlib import Path
 
 import optuna
+from optuna.exceptions import DuplicatedStudyError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.study import Study
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from acdc_seg.errors import ConfigError, DataError
-from acdc_seg.tuning.queue import GRACE_SECONDS, HEARTBEAT_SECONDS
+from acdc_seg.tuning.samplers import PRUNERS
+from acdc_seg.tuning.spec import StudySpec
+
+
+def open_study(spec: StudySpec) -> Study:
+    """Creates a study, or opens the existing one of that name.
+
+    Raises:
+        ConfigError: The storage cannot be opened, holds a study of that name with different
+            settings, or lost the study whose runs are in the folder.
+    """
+    storage, pruner = open_storage(spec.storage, spec.folder), PRUNERS[spec.pruner]()
+    try:
+        study = optuna.create_study(
+            storage=storage, study_name=spec.name, directions=spec.directions, pruner=pruner
+        )
+        for point in spec.space.grid() if spec.sampler == "grid" else ():
+            study.enqueue_trial(point, user_attrs={"queued": point})
+    except DuplicatedStudyError:
+        study = optuna.load_study(storage=storage, study_name=spec.name, pruner=pruner)
+    _check_settings(study, spec)
+    return study
+
+
+def _check_settings(study: Study, spec: StudySpec) -> None:
+    settings, stored = spec.shared_settings(), study.user_attrs.get("settings")
+    if stored is None:
+        if any((spec.folder / "runs").glob("trial-*")):
+            raise ConfigError(
+                f"{spec.folder}: holds runs of a study that is no longer stored; remove the "
+                "folder, or choose another --name"
+            )
+        study.set_user_attr("settings", settings)
+        return
+    different = [key for key, value in settings.items() if value != stored.get(key)]
+    if different:
+        raise ConfigError(
+            f"study '{spec.name}' exists with a different {', '.join(different)}; repeat its "
+            "options to resume it, or choose another --name"
+        )
 
 
 def open_storage(url: str | None, folder: Path) -> BaseStorage:
-    """The journal file of the study folder, or the database at `url`, with a heartbeat for every
-    running trial.
+    """The journal file of the study folder, or the database at `url`.
 
     Raises:
         ConfigError: The database cannot be reached, or its driver is not installed.
@@ -32,17 +72,19 @@ def open_storage(url: str | None, folder: Path) -> BaseStorage:
             f"{folder}: cannot write the study ({error.strerror}); check permissions, or choose "
             "another --studies-dir"
         ) from None
+    return _open_database(url)
+
+
+def _open_database(url: str) -> BaseStorage:
     try:
         address = make_url(url)
         shown = address.render_as_string(hide_password=True)
         if address.drivername == "postgresql":
             address = address.set(drivername="postgresql+psycopg")
-        full = address.render_as_string(hide_password=False)
-        return RDBStorage(full, heartbeat_interval=HEARTBEAT_SECONDS, grace_period=GRACE_SECONDS)
+        return RDBStorage(address.render_as_string(hide_password=False))
     except ArgumentError:
         raise ConfigError(
-            "--storage is no address of a database that is known here; write "
-            "postgresql://USER@HOST/NAME"
+            "--storage is not a valid database address; write postgresql://USER@HOST/NAME"
         ) from None
     except ImportError as error:
         raise ConfigError(

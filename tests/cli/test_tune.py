@@ -80,7 +80,7 @@ def test_a_study_says_what_it_does_and_leaves_its_files(acdc_tune):
     )
     assert code == 2
     assert err.startswith(
-        "Error: study 'mine' was begun with another config; repeat its options to go on with it"
+        "Error: study 'mine' exists with a different config; repeat its options to resume it"
     )
 
 

@@ -1,5 +1,6 @@
 """Studies of a tiny U-Net on eight hearts, in this process and in others."""
 
+import math
 import os
 import shutil
 import socket
@@ -14,8 +15,10 @@ import pytest
 import torch
 
 from acdc_seg.config import Config
+from acdc_seg.training.loop import Result
 from acdc_seg.tuning.space import Space, load_space
-from acdc_seg.tuning.spec import Plan, open_study
+from acdc_seg.tuning.spec import StudySpec
+from acdc_seg.tuning.storage import open_study
 from acdc_seg.tuning.workers import work
 
 SPACE = """
@@ -44,23 +47,23 @@ def make_space(tmp_path: Path, tiny_config: Config) -> Callable[[str], Space]:
 
 
 @pytest.fixture
-def make_plan(
+def make_spec(
     tmp_path: Path, tiny_config: Config, make_space: Callable[[str], Space]
-) -> Callable[..., Plan]:
+) -> Callable[..., StudySpec]:
     def make(
         *,
         space: str = SPACE,
-        trials: int = 4,
+        num_trials: int = 4,
         name: str = "s",
         place: str = "studies",
         **options: object,
-    ) -> Plan:
+    ) -> StudySpec:
         config = options.pop("config", tiny_config)
-        return Plan(
+        return StudySpec(
             name=name,
             config=config,
             space=make_space(space),
-            trials=trials,
+            num_trials=num_trials,
             studies_dir=tmp_path / place,
             **options,
         )
@@ -69,12 +72,36 @@ def make_plan(
 
 
 @pytest.fixture
-def run_study() -> Callable[[Plan], optuna.Study]:
+def fake_train(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Replaces training by `score(config)`, a Dice for each epoch or an exception."""
+
+    def use(score: Callable[[Config], list[float]] = growing) -> None:
+        def run(config, source, make_run, *, hooks, report):
+            assert not report
+            made = make_run(config)
+            made.best.write_bytes(b"weights")
+            for epoch, dice in enumerate(score(config), start=1):
+                hooks.on_epoch_end(epoch, dice)
+            return Result(1.0, 1, config.train.epochs, hooks.should_stop())
+
+        monkeypatch.setattr("acdc_seg.tuning.objective.train", run)
+
+    return use
+
+
+def growing(config: Config) -> list[float]:
+    """Scores that grow with the epochs and are best at a learning rate of 0.01."""
+    best = 1 - abs(math.log10(config.optimizer.lr) + 2) / 4
+    return [best - 0.1 / epoch for epoch in range(1, config.train.epochs + 1)]
+
+
+@pytest.fixture
+def run_study() -> Callable[..., optuna.Study]:
     """Works on a study in this process and gives it back."""
 
-    def run(plan: Plan) -> optuna.Study:
-        work(plan)
-        return open_study(plan)
+    def run(spec: StudySpec, **options: Callable[[], bool]) -> optuna.Study:
+        work(spec, **options)
+        return open_study(spec)
 
     return run
 
@@ -85,16 +112,8 @@ def start_command(tmp_path: Path, paired_folder: Path) -> Iterator[Callable[...,
     started: list[subprocess.Popen] = []
     (tmp_path / "space.yaml").write_text(SPACE)
     fixed = (
-        "--data",
-        paired_folder,
-        "--space",
-        tmp_path / "space.yaml",
-        "--name",
-        "s",
-        "--device",
-        "cpu",
-        "--trials",
-        "12",
+        *("--data", paired_folder, "--space", tmp_path / "space.yaml", "--name", "s"),
+        *("--device", "cpu", "--trials", "12"),
     )
     tiny = ("train.precision=fp32", "train.batch_size=2", "model.depth=2", "model.base_channels=4")
 
@@ -143,20 +162,12 @@ def postgresql() -> Iterator[str]:
     try:
         if as_user:
             shutil.chown(folder, "postgres")
-        _run(
-            *as_user,
-            str(binaries[-1] / "initdb"),
-            "-D",
-            str(folder / "db"),
-            "-U",
-            "postgres",
-            "-A",
-            "trust",
-            "-N",
-        )
-        options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
-        control = [*as_user, str(binaries[-1] / "pg_ctl"), "-D", str(folder / "db"), "-w"]
-        _run(*control, "-l", str(folder / "log"), "-o", options, "start")
+        database = str(folder / "db")
+        options = ("-D", database, "-U", "postgres", "-A", "trust", "-N")
+        _run(*as_user, str(binaries[-1] / "initdb"), *options)
+        server = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
+        control = [*as_user, str(binaries[-1] / "pg_ctl"), "-D", database, "-w"]
+        _run(*control, "-l", str(folder / "log"), "-o", server, "start")
     except (LookupError, OSError, subprocess.SubprocessError) as error:
         pytest.skip(f"PostgreSQL does not start here: {error}")
     yield f"postgresql://postgres@127.0.0.1:{port}/postgres"

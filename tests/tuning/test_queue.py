@@ -1,89 +1,68 @@
-import multiprocessing
+"""The queue alone, on a journal file and on databases; a dead worker is one without heartbeats."""
+
 import time
 
 import optuna
 import pytest
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from acdc_seg.tuning.queue import (
-    MAX_RETRIES,
-    Worker,
-    give_up,
-    holds_slot,
-    is_finished,
-    num_finished,
-)
+from acdc_seg.tuning import queue as queue_module
+from acdc_seg.tuning.queue import TrialQueue, release, send_heartbeat
+from acdc_seg.tuning.storage import open_study
+from acdc_seg.tuning.trials import MAX_RETRIES, is_finished, num_finished
+
+GRID = "optimizer.lr: [0.1, 0.2, 0.3]"
 
 
 @pytest.fixture
-def study(tmp_path):
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    return optuna.create_study(
-        storage=JournalStorage(JournalFileBackend(str(tmp_path / "journal.log"))), study_name="s"
-    )
+def open_queue(make_spec):
+    """open_queue(num_trials, **options): one more worker of study s."""
+
+    def make(num_trials=3, **options):
+        spec = make_spec(num_trials=num_trials, **options)
+        return TrialQueue(open_study(spec), spec)
+
+    return make
 
 
-def take(worker, target):
-    """The next trial, or None where there is nothing to take now."""
-    calls = iter([False, True])
-    return worker.take(target, should_stop=lambda: next(calls))
+@pytest.fixture
+def clock(monkeypatch):
+    """The time that the queue reads, as a list of one number."""
+    now = [0.0]
+    monkeypatch.setattr(queue_module.time, "monotonic", lambda: now[0])
+    return now
 
 
-def die_holding_a_lock(folder, study_file, ready):
-    study = optuna.load_study(
-        study_name="s", storage=JournalStorage(JournalFileBackend(study_file))
-    )
-    worker = Worker(study, folder)
-    worker.__enter__()
-    trial = worker.take(9, should_stop=lambda: False)
-    trial.suggest_float("x", 0, 1)
-    ready.set()
-    time.sleep(1000)
+def claim(queue):
+    """The next trial, or None where there is nothing to claim now."""
+    answers = iter([False, True])
+    return queue.claim_next(should_stop=lambda: next(answers))
 
 
-def kill_a_worker(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    ready = context.Event()
-    process = context.Process(
-        target=die_holding_a_lock, args=(tmp_path, str(tmp_path / "journal.log"), ready)
-    )
-    process.start()
-    assert ready.wait(100)
-    return process
+def states(queue):
+    return [trial.state.name for trial in queue.study.trials]
 
 
-def test_trials_are_taken_up_to_the_number_asked_for(study, tmp_path):
-    with Worker(study, tmp_path) as worker:
-        first, second = take(worker, 2), take(worker, 2)
-        assert (first.number, second.number) == (0, 1)
-        assert take(worker, 2) is None
-        study.tell(first, 1.0)
-        study.tell(second, state=TrialState.PRUNED)
-        assert num_finished(study) == 2
-        assert worker.take(2, should_stop=lambda: False) is None
-        assert take(worker, 3).number == 2
-    assert list((tmp_path / "workers").iterdir()) == []
+def test_trials_are_claimed_up_to_the_number_asked_for(open_queue, monkeypatch):
+    monkeypatch.setattr(queue_module, "POLL_SECONDS", 0)
+    queue = open_queue(2)
+    first, second = claim(queue), claim(queue)
+    assert (first.number, second.number) == (0, 1)
+    assert claim(queue) is None
+    queue.study.tell(first, 1.0)
+    queue.study.tell(second, state=TrialState.PRUNED)
+    assert num_finished(queue.study) == 2
+    assert queue.claim_next(should_stop=lambda: False) is None
+    assert claim(open_queue(3)).number == 2
 
 
-def test_the_later_of_two_trials_created_at_once_steps_back(study, tmp_path, monkeypatch):
-    with Worker(study, tmp_path) as worker:
-        ask = study.ask
-        monkeypatch.setattr(
-            study, "ask", lambda: (ask(), ask())[1]
-        )  # another process creates one in between
-        assert take(worker, 1) is None
-        earlier, later = study.trials
-        assert (earlier.state, later.state) == (TrialState.RUNNING, TrialState.FAIL)
-        assert (holds_slot(earlier), holds_slot(later)) == (True, False)
-
-
-def test_failed_trials_count_only_with_a_reason(study):
+def test_failed_trials_count_only_with_a_reason(open_queue):
+    study = open_queue().study
     for attrs, counts in (
         ({"reason": "nan"}, True),
         ({}, False),
         ({"retries": MAX_RETRIES}, True),
+        ({"retries": MAX_RETRIES, "released": True}, False),
         ({"retries": 1}, False),
     ):
         trial = study.ask()
@@ -93,42 +72,102 @@ def test_failed_trials_count_only_with_a_reason(study):
         assert is_finished(study.trials[trial.number]) is counts
 
 
-def test_a_stopped_trial_is_queued_again_with_its_parameters(study, tmp_path):
-    with Worker(study, tmp_path) as worker:
-        trial = take(worker, 1)
-        drawn = trial.suggest_float("x", 0, 1)
-        give_up(study, trial, again=True)
-        again = take(worker, 1)
-        assert again.suggest_float("x", 0, 1) == drawn
-        assert again.user_attrs["retry_of"] == trial.number
-        assert num_finished(study) == 0
+def test_a_stopped_trial_is_queued_again_with_its_parameters(open_queue):
+    queue = open_queue(1)
+    trial = claim(queue)
+    drawn = trial.suggest_float("x", 0, 1)
+    release(queue.study, trial, requeue=True)
+    again = claim(queue)
+    assert again.suggest_float("x", 0, 1) == drawn
+    assert again.user_attrs["retry_of"] == trial.number
+    assert num_finished(queue.study) == 0
 
 
-@pytest.mark.timeout(200)
-def test_trial_of_a_killed_worker_is_swept_once_and_retried(study, tmp_path):
-    process = kill_a_worker(tmp_path)
-    with Worker(study, tmp_path) as worker:
-        worker.sweep()
-        assert study.trials[0].state == TrialState.RUNNING
-        process.kill()
-        process.join()
-        worker.sweep()
-        worker.sweep()
-        dead, again = study.trials
-        assert (dead.state, again.state) == (TrialState.FAIL, TrialState.WAITING)
-        assert again.user_attrs == {"retry_of": 0, "retries": 1}
-        assert take(worker, 1).suggest_float("x", 0, 1) == dead.params["x"]
+@pytest.mark.parametrize("kind", ["journal", "sqlite", "postgresql"])
+def test_the_trial_of_a_dead_worker_is_requeued_once(open_queue, clock, tmp_path, request, kind):
+    storage = {"journal": None, "sqlite": f"sqlite:///{tmp_path}/s.db"}.get(kind)
+    if kind == "postgresql":
+        storage = request.getfixturevalue("postgresql")
+    options = {"storage": storage, "name": "dead"}
+    dying, watching, late = (open_queue(1, **options) for _ in range(3))
+    trial = claim(dying)
+    drawn = trial.suggest_float("x", 0, 1)
+    trial.set_user_attr("heartbeat", 1)
+    watching.requeue_dead()
+    clock[0] = 59
+    watching.requeue_dead()
+    assert states(watching) == ["RUNNING"]
+    trial.set_user_attr("heartbeat", 2)  # alive after all
+    clock[0] = 61
+    for queue in (watching, late):
+        queue.requeue_dead()
+    assert states(watching) == ["RUNNING"]
+    clock[0] = 122
+    for queue in (watching, late, watching):
+        queue.requeue_dead()
+    assert states(late) == ["FAIL", "WAITING"]
+    again = claim(late)
+    assert again.suggest_float("x", 0, 1) == drawn
+    assert (again.user_attrs["retry_of"], again.user_attrs["retries"]) == (0, 1)
 
 
-def test_a_trial_that_nobody_signed_is_swept_after_a_while(study, tmp_path, monkeypatch):
-    study.ask()
-    clock = [0.0]
-    monkeypatch.setattr("acdc_seg.tuning.queue.time.monotonic", lambda: clock[0])
-    with Worker(study, tmp_path) as worker:
-        worker.sweep()
-        clock[0] = 59
-        worker.sweep()
-        assert study.trials[0].state == TrialState.RUNNING
-        clock[0] = 61
-        worker.sweep()
-        assert study.trials[0].state == TrialState.FAIL
+def test_a_running_trial_sends_heartbeats_until_it_ends(open_queue, monkeypatch):
+    monkeypatch.setattr(queue_module, "HEARTBEAT_SECONDS", 0.01)
+    queue = open_queue(1)
+    trial, end = claim(queue), time.monotonic() + 20
+
+    def heartbeat():
+        return queue.study.trials[0].user_attrs.get("heartbeat", 0)
+
+    with send_heartbeat(trial):
+        while heartbeat() < 3:
+            assert time.monotonic() < end
+    assert heartbeat() == heartbeat() >= 3
+
+
+def test_a_trial_whose_workers_keep_dying_counts_as_failed(open_queue, clock):
+    queue = open_queue(1)
+    for _ in range(MAX_RETRIES + 1):
+        claim(queue).suggest_float("x", 0, 1)
+        queue.requeue_dead()
+        clock[0] += 61
+        queue.requeue_dead()
+    assert states(queue) == ["FAIL"] * (MAX_RETRIES + 1)
+    assert num_finished(queue.study) == 1
+    assert claim(queue) is None
+
+
+def test_a_worker_that_comes_back_cannot_overwrite_the_retry(open_queue, clock):
+    queue = open_queue(1)
+    asleep = claim(queue)
+    queue.requeue_dead()
+    clock[0] = 61
+    queue.requeue_dead()
+    queue.study.tell(asleep, 1.0, skip_if_finished=True)
+    assert states(queue) == ["FAIL"]
+    with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
+        asleep.report(0.5, 1)
+
+
+def test_a_grid_is_queued_once_and_a_dead_worker_loses_no_point(open_queue, clock):
+    first, second = (
+        open_queue(3, space=GRID, sampler="grid"),
+        open_queue(3, space=GRID, sampler="grid"),
+    )
+    assert states(second) == ["WAITING"] * 3
+    claim(first)  # killed before it drew anything
+    claimed = [claim(second), claim(second)]
+    assert claim(second) is None
+    clock[0] = 61
+    second.heartbeats |= {trial.number: (0, 60.0) for trial in claimed}
+    claimed.append(claim(second))
+    points = [trial.suggest_categorical("optimizer.lr", [0.1, 0.2, 0.3]) for trial in claimed]
+    assert points == [0.2, 0.3, 0.1]
+
+
+def test_a_grid_without_points_left_ends(open_queue):
+    queue = open_queue(3, space=GRID, sampler="grid")
+    for _ in range(3):
+        release(queue.study, claim(queue), requeue=False)
+    assert queue.claim_next(should_stop=lambda: False) is None
+    assert states(queue) == ["FAIL"] * 3

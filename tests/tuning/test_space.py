@@ -106,7 +106,7 @@ def test_grid_points_by_ratio(read):
         ("data.fold: [0, 1]", "data.fold: is set by the study itself and cannot be varied"),
         (
             "loss.gamma: {low: 1.0, high: 2.0, when: {loss.name: focal}}",
-            "loss.gamma.when: 'loss.name' is no choice above this line",
+            "loss.gamma.when: 'loss.name' is not a choice above this line",
         ),
         (
             "loss.name: [dice]\nloss.gamma: {low: 1.0, high: 2.0, when: {loss.name: focal}}",

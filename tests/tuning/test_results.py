@@ -1,0 +1,65 @@
+import csv
+
+import torch
+
+from acdc_seg.config import load_config, with_overrides
+from acdc_seg.data.source import open_source
+from acdc_seg.runs.folder import create_run
+from acdc_seg.training.loop import train
+from acdc_seg.tuning.results import write_results
+from acdc_seg.tuning.trials import num_finished, ranked
+
+
+def what_happened(study):
+    return [
+        (trial.number, trial.state, trial.params, trial.values, trial.intermediate_values)
+        for trial in study.trials
+    ]
+
+
+def test_one_worker_repeats_a_study_and_best_yaml_its_score(make_spec, run_study, tmp_path):
+    spec = make_spec(num_trials=4, pruner="median")
+    study = run_study(spec)
+    stopped = make_spec(num_trials=2, pruner="median", place="again")
+    assert num_finished(run_study(stopped)) == 2
+    again = run_study(make_spec(num_trials=4, pruner="median", place="again"))
+    assert what_happened(again) == what_happened(study)
+    config = load_config(write_results(study, spec))
+    assert config.train.num_threads == 1
+    config = with_overrides(config, {"runs_dir": str(tmp_path / "runs")})
+    source = open_source(config.data, prepare_settings=config.prepare)
+    torch.set_num_threads(2)
+    assert (
+        train(config, source, lambda resolved: create_run(resolved, name="best")).dice
+        == study.best_value
+    )
+    rows = list(csv.DictReader((spec.folder / "trials.csv").open()))
+    assert [float(row["dice"]) for row in rows] == [trial.value for trial in study.trials]
+    page = (spec.folder / "report.html").read_text()
+    for caption in (
+        "History",
+        "Parallel coordinates",
+        "Slices: optimizer.lr, train.epochs, loss.name",
+    ):
+        assert f"<h2>{caption}</h2>" in page
+    assert len(list((spec.folder / "tensorboard").glob("trial-*"))) == len(ranked(study))
+
+
+def test_pareto_front_of_dice_and_parameters(make_spec, run_study, fake_train):
+    fake_train(lambda config: [0.5 + config.model.base_channels / 100] * config.train.epochs)
+    spec = make_spec(
+        space="model.base_channels: [4, 8]",
+        num_trials=2,
+        sampler="grid",
+        pruner="none",
+        pareto="parameters",
+    )
+    study = run_study(spec)
+    assert [trial.values[0] for trial in study.trials] == [0.54, 0.58]
+    assert study.trials[0].values[1] < study.trials[1].values[1]
+    write_results(study, spec)
+    assert [row["pareto"] for row in csv.DictReader((spec.folder / "trials.csv").open())] == [
+        "true",
+        "true",
+    ]
+    assert "Pareto front" in (spec.folder / "report.html").read_text()
