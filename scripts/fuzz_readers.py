@@ -32,7 +32,7 @@ from PIL import Image
 from acdc_seg.config import ClassesConfig, Config, DataConfig, default_yaml, load_config
 from acdc_seg.config.ensemble import read_ensemble
 from acdc_seg.data.images import read_image, read_mask
-from acdc_seg.data.readers.acdc import read_tree
+from acdc_seg.data.readers.acdc import read_acdc
 from acdc_seg.data.readers.paired import read_paired
 from acdc_seg.data.splits import read_splits
 from acdc_seg.data.volumes import read_volume
@@ -346,7 +346,7 @@ READERS: dict[str, Reader] = {
     "Info.cfg": Reader(
         texts(INFO),
         "patient001/Info.cfg",
-        lambda path: read_tree(path.parent),
+        lambda path: read_acdc(path.parent, DataConfig()),
         prepare=make_patient,
     ),
     "records.csv": Reader(

@@ -16,6 +16,7 @@ from acdc_seg.data.examples import FileExamples, stack_examples
 from acdc_seg.data.phantom.patients import synthesize
 from acdc_seg.data.readers.paired import read_paired
 from acdc_seg.data.slicing import prepare
+from acdc_seg.data.source import read_volumes
 from acdc_seg.data.transforms import preprocess
 from acdc_seg.inference.predictors import ModelPredictor
 from acdc_seg.losses import build_loss
@@ -42,7 +43,7 @@ def phantom_slices() -> tuple[torch.Tensor, torch.Tensor]:
         tree, slices = Path(folder) / "tree", Path(folder) / "slices"
         patients = synthesize(tree, num_patients=NUM_SLICES, num_test_patients=0)
         prepare(
-            tree,
+            read_volumes(DataConfig(path=str(tree))),
             slices,
             settings=settings,
             splits={"train": [patient.name for patient in patients]},

@@ -11,10 +11,53 @@ from acdc_seg.cli.progress import progress_bar
 
 app = make_app()
 
+Tree = Annotated[Path, typer.Argument(help="ACDC tree.", show_default=False)]
+Spacing = Annotated[
+    str, typer.Option(help="Pixel size in mm, or 'native'.", rich_help_panel="Geometry")
+]
+Size = Annotated[
+    str,
+    typer.Option(
+        help="Pixels of the crop: 96 or 96x128 (height x width).", rich_help_panel="Geometry"
+    ),
+]
+Crop = Annotated[
+    str, typer.Option(help="heart (from the masks) or center.", rich_help_panel="Geometry")
+]
+Interpolation = Annotated[
+    str,
+    typer.Option(
+        help="linear, or nearest like the coursework's images.", rich_help_panel="Geometry"
+    ),
+]
+Slices = Annotated[str, typer.Option(help="all or mid.", rich_help_panel="What")]
+Phases = Annotated[str, typer.Option(help="ED, ES or ED,ES.", rich_help_panel="What")]
+Splits = Annotated[
+    Path | None,
+    typer.Option(
+        help="JSON of patient lists: train, val, test.",
+        rich_help_panel="Split",
+        show_default="testing/, --val-fraction",
+    ),
+]
+ValFraction = Annotated[
+    float,
+    typer.Option(help="Part of the training patients that validates.", rich_help_panel="Split"),
+]
+SplitSeed = Annotated[int, typer.Option(help="Seed of that choice.", rich_help_panel="Split")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="SECTION.KEY=VALUE",
+        help="Settings of data and classes, for example data.channels=3.",
+        show_default=False,
+    ),
+]
+
 
 @app.callback(no_args_is_help=True)
 def data(debug: Debug = False, version: Version = False) -> None:
-    """Make, cut and look at data."""
+    """Make, cut and inspect data."""
 
 
 @app.command()
@@ -31,14 +74,13 @@ def synthesize(
     from acdc_seg.data.phantom.patients import synthesize as write_tree
 
     with progress_bar() as report:
-        on_patient = lambda done, total: report("patients", done, total)  # noqa: E731
         write_tree(
             out,
             num_patients=patients,
             num_test_patients=test_patients,
             seed=seed,
             cine=cine,
-            on_patient=on_patient,
+            on_progress=report,
         )
     console.print(
         f"Wrote {shell_path(out)}: {patients + test_patients} patients. Next: acdc-data prepare "
@@ -48,84 +90,77 @@ def synthesize(
 
 @app.command()
 def prepare(
-    tree: Annotated[Path, typer.Argument(help="ACDC tree.", show_default=False)],
+    tree: Tree,
     out: Annotated[Path, typer.Option(help="Folder to make.")] = Path("data/slices"),
-    spacing: Annotated[
-        str, typer.Option(help="Pixel size in mm, or 'native'.", rich_help_panel="Geometry")
-    ] = "1.8",
-    size: Annotated[
-        str,
-        typer.Option(
-            help="Pixels of the crop: 96 or 96x128 (height x width).", rich_help_panel="Geometry"
-        ),
-    ] = "96",
-    crop: Annotated[
-        str, typer.Option(help="heart (from the masks) or center.", rich_help_panel="Geometry")
-    ] = "heart",
-    interpolation: Annotated[
-        str,
-        typer.Option(
-            help="linear, or nearest like the coursework's images.", rich_help_panel="Geometry"
-        ),
-    ] = "linear",
-    slices: Annotated[str, typer.Option(help="all or mid.", rich_help_panel="What")] = "all",
-    phases: Annotated[str, typer.Option(help="ED, ES or ED,ES.", rich_help_panel="What")] = "ED,ES",
-    splits: Annotated[
-        Path | None,
-        typer.Option(
-            help="JSON of patient lists: train, val, test.",
-            rich_help_panel="Split",
-            show_default="testing/, --val-fraction",
-        ),
-    ] = None,
-    val_fraction: Annotated[
-        float,
-        typer.Option(help="Part of the training patients that validates.", rich_help_panel="Split"),
-    ] = 0.2,
-    split_seed: Annotated[
-        int, typer.Option(help="Seed of that choice.", rich_help_panel="Split")
-    ] = 0,
+    spacing: Spacing = "1.8",
+    size: Size = "96",
+    crop: Crop = "heart",
+    interpolation: Interpolation = "linear",
+    slices: Slices = "all",
+    phases: Phases = "ED,ES",
+    splits: Splits = None,
+    val_fraction: ValFraction = 0.2,
+    split_seed: SplitSeed = 0,
 ) -> None:
     """Cut the slices of an ACDC tree to PNG images and masks.
 
     The defaults are the geometry of the 96x96 coursework slices.
     """
     from acdc_seg.config import load_config
-    from acdc_seg.data.readers.paired import SPLITS
-    from acdc_seg.data.slicing import prepare as cut
+    from acdc_seg.data.record import SPLITS
+    from acdc_seg.data.slicing import prepare as write_slices
+    from acdc_seg.data.source import read_volumes
     from acdc_seg.data.splits import read_splits
 
-    changes = {
+    settings = {
+        "data.path": str(tree),
+        "data.val_fraction": val_fraction,
+        "data.split_seed": split_seed,
         "prepare.spacing": _parse_spacing(spacing),
         "prepare.size": _parse_size(size),
         "prepare.crop": crop,
         "prepare.interpolation": interpolation,
         "prepare.slices": slices,
         "prepare.phases": [phase.strip() for phase in phases.split(",")],
-        "data.val_fraction": val_fraction,
-        "data.split_seed": split_seed,
     }
-    config = load_config(overrides=[f"{key}={json.dumps(value)}" for key, value in changes.items()])
+    config = load_config(
+        overrides=[f"{key}={json.dumps(value)}" for key, value in settings.items()]
+    )
+    patients = read_splits(splits) if splits else None
     with progress_bar() as report:
-        summary = cut(
-            tree,
+        summary = write_slices(
+            read_volumes(config.data),
             out,
             settings=config.prepare,
-            splits=read_splits(splits) if splits else None,
+            splits=patients,
             val_fraction=val_fraction,
             split_seed=split_seed,
-            on_volume=lambda done, total: report("volumes", done, total),
+            on_progress=report,
         )
     for split in SPLITS:
-        console.print(
-            f"{split:<5} {summary.num_images.get(split, 0):>5} images of "
-            f"{summary.num_patients.get(split, 0)} patients"
-        )
+        num_images, num_patients = summary.num_images[split], summary.num_patients[split]
+        console.print(f"{split:<5} {num_images:>5} images of {num_patients} patients")
     if summary.num_left_out:
         console.print(f"{summary.num_left_out} patients are in no split and were left out")
     console.print(
         f"Wrote {shell_path(out)}. Next: acdc-train --model unet --data {shell_path(out)}"
     )
+
+
+@app.command()
+def info(
+    path: Annotated[Path, typer.Argument(help="ACDC tree or paired folders.", show_default=False)],
+    overrides: Overrides = None,
+) -> None:
+    """Say what a folder holds: images, patients, groups, sizes and the share of each class."""
+    from acdc_seg.config import load_config
+    from acdc_seg.data.info import describe
+
+    config = load_config(overrides=[*(overrides or []), f"data.path={json.dumps(str(path))}"])
+    with progress_bar() as report:
+        lines = describe(config.data, config.classes, on_progress=report)
+    for line in lines:
+        console.print(line, markup=False)
 
 
 def _parse_spacing(text: str) -> float | None:
@@ -140,36 +175,13 @@ def _parse_spacing(text: str) -> float | None:
 
 
 def _parse_size(text: str) -> list[int]:
-    """Height and width; one number stands for both."""
+    """Height and width; one number means both."""
     from acdc_seg.errors import ConfigError
 
     edges = text.lower().split("x")
     if len(edges) > 2 or not all(edge.isdecimal() for edge in edges):
         raise ConfigError(f"--size {text}: write pixels as 96, or as 96x128 (height x width)")
     return [int(edges[0]), int(edges[-1])]
-
-
-@app.command()
-def info(
-    path: Annotated[Path, typer.Argument(help="ACDC tree or paired folders.", show_default=False)],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="SECTION.KEY=VALUE",
-            help="Settings of data and classes, for example data.channels=3.",
-            show_default=False,
-        ),
-    ] = None,
-) -> None:
-    """Say what a folder holds: images, patients, groups, sizes and the share of each class."""
-    from acdc_seg.config import load_config
-    from acdc_seg.data.info import describe
-
-    config = load_config(overrides=[*(overrides or []), f"data.path={json.dumps(str(path))}"])
-    with progress_bar() as report:
-        lines = describe(config.data, config.classes, on_progress=report)
-    for line in lines:
-        console.print(line, markup=False)
 
 
 def main() -> None:

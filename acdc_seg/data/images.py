@@ -1,12 +1,9 @@
-"""Image and mask files to arrays.
-
-Whatever is wrong with a file is said with its name and the likely fix.
-"""
+"""Reads image and mask files to arrays; errors name the file and the likely fix."""
 
 import io
 import stat
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,15 +18,13 @@ IGNORE_INDEX = 255
 """Class index of void pixels in arrays, whatever their value in files."""
 
 LARGEST_IMAGE = 2**26
-"""Pixels (8192 x 8192) above which a header is taken for damaged or for a trap; nothing is decoded
-then.
-"""
+"""Pixels (8192 x 8192) above which a file is refused by its header, damaged or an image bomb."""
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "PPM", "JPEG2000", "AVIF", "SUN")
-"""What a file may be, whatever its ending."""
+"""Formats that are read, whatever the file's ending."""
 
 SCALED_VALUES = ((0, 255), (0, 127, 255), (0, 128, 255), (0, 85, 170, 255))
-"""Mask values of writers that stretch class numbers to the whole grey range."""
+"""Mask values of programs that stretch class numbers to the whole grey range."""
 
 
 def read_image(path: Path, *, channels: int = 1) -> np.ndarray:
@@ -57,27 +52,26 @@ def image_shape(path: Path) -> tuple[int, int]:
     Raises:
         DataError: The file is unreadable.
     """
-    width, height = _open(path, _read_bytes(path)).size
+    width, height = _read_header(path, _read_bytes(path)).size
     return height, width
 
 
 def read_mask(path: Path, classes: ClassesConfig) -> np.ndarray:
     """A mask file as class indices, uint8 `(H, W)`; void pixels are `IGNORE_INDEX`.
 
-    Where masks hold values, a palette image holds them too: the number of a pixel's colour in the
-    palette, as in Pascal VOC's masks.
+    The values of a palette image are the numbers of its colours, as in Pascal VOC's masks.
 
     Raises:
         DataError: The file is unreadable, claims too many pixels, is not of 8 or 16 bits, or holds
-            a value or colour that is no class.
+            a value or colour that is not a class.
     """
-    data = _read_bytes(path)
-    pixels = _decode(path, data)
+    content = _read_bytes(path)
+    pixels = _decode(path, content)
     if classes.mask_encoding != "values":
         return _indices_of_colors(path, pixels, classes)
-    return _indices_of_values(
-        path, _palette_numbers(path, data) if pixels.ndim == 3 else pixels, classes
-    )
+    if pixels.ndim == 3:
+        pixels = _palette_numbers(path, content)
+    return _indices_of_values(path, pixels, classes)
 
 
 def check_size(image: np.ndarray, mask: np.ndarray, *, image_path: Path, mask_path: Path) -> None:
@@ -103,25 +97,24 @@ def _read_bytes(path: Path) -> bytes:
         ) from None
 
 
-def _decode(path: Path, data: bytes) -> np.ndarray:
+def _decode(path: Path, content: bytes) -> np.ndarray:
     """Pixels as stored: `(H, W)`, or `(H, W, 3)` in the order R, G, B."""
-    image = _open(path, data)
+    image = _read_header(path, content)
     width, height = image.size
     if width * height > LARGEST_IMAGE:
         raise DataError(
             f"{path}: the header claims {width:,} x {height:,} pixels, at most {LARGEST_IMAGE:,} "
-            "are read; "
-            "the file is damaged, or cut it to smaller images"
+            "are read; the file is damaged, or cut it into smaller images"
         )
     with _quiet_decoders():
         try:
-            # OpenCV reserves what a PNG chunk claims, though the file be a hundred bytes
+            # OpenCV reserves the memory that a PNG chunk claims, even in a file of 100 bytes
             image.verify()
-            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+            pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
         except Exception:  # a damaged stream can end in any of them
             pixels = None
     if pixels is None:
-        raise _unreadable(path, data)
+        raise _unreadable(path, content)
     if pixels.dtype not in (np.uint8, np.uint16):
         raise DataError(
             f"{path}: pixels are {pixels.dtype}, only 8 and 16-bit images are read; convert the "
@@ -132,43 +125,40 @@ def _decode(path: Path, data: bytes) -> np.ndarray:
     return pixels
 
 
-def _open(path: Path, data: bytes) -> Image.Image:
-    """The file with its header read and no pixel decoded."""
+def _read_header(path: Path, content: bytes) -> Image.Image:
+    """The image before any pixel is decoded."""
     try:
         with _quiet_decoders():
-            return Image.open(io.BytesIO(data), formats=FORMATS)
+            return Image.open(io.BytesIO(content), formats=FORMATS)
     except Exception:  # a damaged header can end in any of them
-        raise _unreadable(path, data) from None
+        raise _unreadable(path, content) from None
 
 
 @contextmanager
 def _quiet_decoders() -> Iterator[None]:
-    """Keeps OpenCV and Pillow from printing what a broken file does to them; the limit on pixels is
-    ours.
+    """Keeps OpenCV and Pillow from printing about broken files; `LARGEST_IMAGE` takes the place of
+    Pillow's limit.
     """
-    level, pixels = (
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT),
-        Image.MAX_IMAGE_PIXELS,
-    )
-    Image.MAX_IMAGE_PIXELS = None
+    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    max_pixels, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
         with warnings.catch_warnings(action="ignore"):
             yield
     finally:
-        Image.MAX_IMAGE_PIXELS = pixels
+        Image.MAX_IMAGE_PIXELS = max_pixels
         cv2.utils.logging.setLogLevel(level)
 
 
-def _unreadable(path: Path, data: bytes) -> DataError:
+def _unreadable(path: Path, content: bytes) -> DataError:
     return DataError(
-        f"{path}: not a readable image ({len(data):,} bytes, truncated or damaged); copy it again "
-        "from its source"
+        f"{path}: not a readable image ({len(content):,} bytes, truncated or damaged); copy it "
+        "again from its source"
     )
 
 
-def _palette_numbers(path: Path, data: bytes) -> np.ndarray:
-    """The number in the palette of every pixel `(H, W)`."""
-    image = _open(path, data)
+def _palette_numbers(path: Path, content: bytes) -> np.ndarray:
+    """Number in the palette of every pixel `(H, W)`."""
+    image = _read_header(path, content)
     if image.mode != "P":
         raise DataError(
             f"{path}: the mask is a colour image where class numbers are configured; set "
@@ -178,75 +168,69 @@ def _palette_numbers(path: Path, data: bytes) -> np.ndarray:
         with _quiet_decoders():
             return np.array(image)
     except Exception:  # a damaged stream can end in any of them
-        raise _unreadable(path, data) from None
+        raise _unreadable(path, content) from None
 
 
 def _indices_of_values(path: Path, pixels: np.ndarray, classes: ClassesConfig) -> np.ndarray:
-    known = np.zeros(
-        np.iinfo(pixels.dtype).max + 1, bool
-    )  # by value, as `indices`: tables need less memory than sorting pixels
-    indices = np.zeros(len(known), np.uint8)
+    # two tables by value need less memory than sorting the pixels
+    indices = np.zeros(np.iinfo(pixels.dtype).max + 1, np.uint8)
+    known = np.zeros(len(indices), bool)
     for index, value in [*enumerate(classes.values), (IGNORE_INDEX, classes.ignore_value)]:
         if value is not None and 0 <= value < len(known):
             known[value], indices[value] = True, index
     if not known[pixels].all():
-        present = np.unique(pixels)
+        values, counts = np.unique(pixels, return_counts=True)
+        unknown = [
+            f"{value} ({count:,} pixels)"
+            for value, count in zip(values, counts, strict=True)
+            if not known[value]
+        ]
         raise DataError(
-            _describe_unknown(
-                path, pixels, [int(value) for value in present if not known[value]], classes
-            )
+            f"{path}: the mask contains value {', '.join(unknown[:8])}, expected one of "
+            f"{list(classes.values)}; {_suggest_values(set(values.tolist()), len(classes.names))}"
         )
     return indices[pixels]  # (H, W)
 
 
-def _describe_unknown(
-    path: Path, pixels: np.ndarray, unknown: Sequence[int], classes: ClassesConfig
-) -> str:
-    counts = ", ".join(
-        f"{value} ({np.count_nonzero(pixels == value):,} pixels)" for value in unknown[:8]
-    )
-    fix = "correct the mask, or set classes.values"
-    present = {int(value) for value in np.unique(pixels)}
+def _suggest_values(values: set[int], num_classes: int) -> str:
+    """The likely fix for a mask of these values."""
     for scaled in SCALED_VALUES:
-        if present <= set(scaled) and len(scaled) == len(classes.names):
-            fix = (
+        if values <= set(scaled) and len(scaled) == num_classes:
+            return (
                 "the values look like class numbers stretched to 0..255: set "
                 f"classes.values={list(scaled)} if that is so"
             )
-        elif present == set(scaled):
-            fix = (
+    for scaled in SCALED_VALUES:
+        if values == set(scaled):
+            return (
                 f"this looks like {len(scaled)} classes stretched to 0..255: set "
                 f"classes.values={list(scaled)} and as many classes.names"
             )
-    return f"{path}: mask value {counts} is no class, the classes are {list(classes.values)}; {fix}"
+    return "correct the mask, or set classes.values"
 
 
 def _indices_of_colors(path: Path, pixels: np.ndarray, classes: ClassesConfig) -> np.ndarray:
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
         raise DataError(
             f"{path}: the mask is not an 8-bit RGB image, but "
-            f"classes.mask_encoding={classes.mask_encoding}; set "
-            "classes.mask_encoding=values"
+            f"classes.mask_encoding={classes.mask_encoding}; set classes.mask_encoding=values"
         )
-    codes = pixels[..., 0].astype(
-        np.int32
-    )  # R * 65536 + G * 256 + B, in place: large masks need little more memory than their pixels
+    # R * 65536 + G * 256 + B, in place: large masks need little more memory than their pixels
+    codes = pixels[..., 0].astype(np.int32)
     for plane in (pixels[..., 1], pixels[..., 2]):
         codes <<= 8
         codes |= plane
-    present = np.zeros(256**3, bool)
-    present[codes] = True
-    found = np.flatnonzero(present)
-    colors = np.stack([found >> 16, found >> 8 & 255, found & 255], axis=1)  # (N, 3)
-    distance = np.stack(
-        [np.abs(colors - color).sum(axis=1) for color in classes.colors], axis=1
-    )  # (N, K)
+    is_present = np.zeros(256**3, bool)
+    is_present[codes] = True
+    present = np.flatnonzero(is_present)
+    colors = np.stack([present >> 16, present >> 8 & 255, present & 255], axis=1)  # (N, 3)
+    distance = np.abs(colors[:, None] - np.array(classes.colors)).sum(axis=2)  # (N, K)
     if classes.mask_encoding == "colors" and distance.min(axis=1).any():
-        wrong = tuple(colors[distance.min(axis=1).argmax()].tolist())
+        unknown = tuple(colors[distance.min(axis=1).argmax()].tolist())
         raise DataError(
-            f"{path}: colour {wrong} is no class; correct classes.colors, or set "
+            f"{path}: colour {unknown} is not a class; correct classes.colors, or set "
             "classes.mask_encoding=nearest_color for JPEG masks"
         )
     indices = np.zeros(256**3, np.uint8)
-    indices[found] = distance.argmin(axis=1)
+    indices[present] = distance.argmin(axis=1)
     return indices[codes]  # (H, W)

@@ -1,4 +1,4 @@
-"""Says in a few lines what a data folder holds."""
+"""Describes in a few lines what a data folder holds."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -7,61 +7,83 @@ from pathlib import Path
 import numpy as np
 
 from acdc_seg.config import ClassesConfig, DataConfig
-from acdc_seg.data.images import check_size, read_image, read_mask
-from acdc_seg.data.readers.acdc import Patient, read_tree
-from acdc_seg.data.readers.paired import read_paired
-from acdc_seg.data.record import Record
-from acdc_seg.data.source import ProgressCallback, recognize
+from acdc_seg.data.examples import read_example
+from acdc_seg.data.readers import READERS
+from acdc_seg.data.record import ProgressCallback, Record, no_progress
+from acdc_seg.data.source import detect_format
 from acdc_seg.data.volumes import read_volume
 from acdc_seg.labels import ACDC_LABELS
 
 
 def describe(
-    data: DataConfig,
-    classes: ClassesConfig,
-    *,
-    on_progress: ProgressCallback = lambda what, done, total: None,
+    data: DataConfig, classes: ClassesConfig, *, on_progress: ProgressCallback = no_progress
 ) -> list[str]:
     """Lines about patients, groups, images, sizes and the share of each class.
 
     Reads every file, and so finds broken ones.
 
+    Args:
+        data: Path and format.
+        classes: Values of masks.
+        on_progress: Called after each file.
+
     Raises:
-        DataError: Nothing recognised at `data.path`, or a broken file.
+        DataError: No known format at `data.path`, or a broken file.
     """
-    assert data.path is not None
-    path = Path(data.path)
-    if recognize(data) == "acdc":
-        return _describe_tree(path, read_tree(path), on_progress)
-    return _describe_paired(path, read_paired(path, data), data, classes, on_progress)
+    reader = READERS[detect_format(data)]
+    records = reader.read(Path(data.path or ""), data)
+    num_patients = len({record.patient for record in records})
+    if reader.kind == "volumes":
+        details = _describe_volumes(records, on_progress)
+    else:
+        details = _describe_images(records, data, classes, on_progress)
+    return [
+        f"{data.path}: {reader.title}, {len(records)} {reader.kind} of {num_patients} patients",
+        *_split_lines(records, reader.kind),
+        *_group_lines(records),
+        *details,
+    ]
 
 
-def _describe_tree(
-    path: Path, patients: Sequence[Patient], on_progress: ProgressCallback
-) -> list[str]:
-    frames = [frame for patient in patients for frame in patient.frames]
-    shapes, spacings, slices = [], [], 0
+def _split_lines(records: Sequence[Record], kind: str) -> list[str]:
+    lines = []
+    for split in dict.fromkeys(record.split for record in records):
+        members = [record for record in records if record.split == split]
+        num_masks = sum(record.mask is not None for record in members)
+        lines.append(
+            f"{split or 'no split'}: {len(members)} {kind} of "
+            f"{len({record.patient for record in members})} patients, {num_masks} masks"
+        )
+    return lines
+
+
+def _group_lines(records: Sequence[Record]) -> list[str]:
+    groups = {record.patient: record.group or "(unknown)" for record in records}
+    if not any(record.group for record in records):
+        return []
+    counts = sorted(Counter(groups.values()).items())
+    return ["patients by group: " + ", ".join(f"{group} {count}" for group, count in counts)]
+
+
+def _describe_volumes(records: Sequence[Record], on_progress: ProgressCallback) -> list[str]:
+    shapes, spacings = [], []
     counts = np.zeros(len(ACDC_LABELS), np.int64)
-    for done, frame in enumerate(frames, start=1):
-        volume = read_volume(frame.image, frame.label)
+    for done, record in enumerate(records, start=1):
+        volume = read_volume(record.image, record.mask)
         shapes.append(volume.image.shape)
         spacings.append(volume.spacing)
-        slices += volume.image.shape[2]
-        if volume.label is not None:
-            counts += np.bincount(volume.label.ravel(), minlength=len(counts))
-        on_progress("volumes", done, len(frames))
+        if volume.mask is not None:
+            counts += np.bincount(volume.mask.ravel(), minlength=len(counts))
+        on_progress("volumes", done, len(records))
     return [
-        f"{path}: ACDC tree, {len(patients)} patients, {len(frames)} volumes, {slices} slices",
-        *_count_lines("folders", [patient.split_folder or "(none)" for patient in patients]),
-        *_count_lines("groups", [patient.group or "(unknown)" for patient in patients]),
-        f"matrix {_range(shapes, 0)} x {_range(shapes, 1)}, slices {_range(shapes, 2)}",
+        f"matrix {_range(shapes, 0)} x {_range(shapes, 1)}, slices {_range(shapes, 2)} "
+        f"({sum(shape[2] for shape in shapes)} in all)",
         f"spacing {_range(spacings, 0)} x {_range(spacings, 1)} x {_range(spacings, 2)} mm",
         _class_line(counts, [label.name for label in ACDC_LABELS]),
     ]
 
 
-def _describe_paired(
-    path: Path,
+def _describe_images(
     records: Sequence[Record],
     data: DataConfig,
     classes: ClassesConfig,
@@ -69,34 +91,14 @@ def _describe_paired(
 ) -> list[str]:
     sizes, counts = [], np.zeros(256, np.int64)
     for done, record in enumerate(records, start=1):
-        image = read_image(record.image, channels=data.channels)
+        _, image, mask = read_example(record, data=data, classes=classes)
         sizes.append(image.shape[1:])
-        if record.mask is not None:
-            mask = read_mask(record.mask, classes)
-            check_size(image, mask, image_path=record.image, mask_path=record.mask)
-            counts += np.bincount(mask.ravel(), minlength=256)
+        if mask is not None:
+            counts += np.bincount(mask.numpy().ravel(), minlength=256)
         on_progress("images", done, len(records))
-    lines = [
-        f"{path}: paired folders, {len(records)} images of "
-        f"{len({record.patient for record in records})} patients"
-    ]
-    for split in dict.fromkeys(record.split for record in records):
-        members = [record for record in records if record.split == split]
-        masks = sum(record.mask is not None for record in members)
-        lines.append(
-            f"{split or 'no split'}: {len(members)} images of "
-            f"{len({each.patient for each in members})} patients, {masks} masks"
-        )
-    lines.append(f"size {_range(sizes, 0)} x {_range(sizes, 1)}")
-    if groups := [record.group for record in records if record.group]:
-        lines += _count_lines("images by group", groups)
-    return [*lines, _class_line(counts[: len(classes.names)], classes.names)]
-
-
-def _count_lines(title: str, words: Sequence[str]) -> list[str]:
     return [
-        f"{title}: "
-        + ", ".join(f"{word} {count}" for word, count in sorted(Counter(words).items()))
+        f"size {_range(sizes, 0)} x {_range(sizes, 1)}",
+        _class_line(counts[: len(classes.names)], classes.names),
     ]
 
 
@@ -107,8 +109,9 @@ def _range(rows: Sequence[Sequence[float]], axis: int) -> str:
 
 
 def _class_line(counts: np.ndarray, names: Sequence[str]) -> str:
-    total = max(1, int(counts.sum()))
-    shares = ", ".join(
-        f"{name} {count / total:.1%}" for name, count in zip(names, counts, strict=True)
+    if not counts.any():
+        return "no masks"
+    shares = (
+        f"{name} {count / counts.sum():.1%}" for name, count in zip(names, counts, strict=True)
     )
-    return f"pixels: {shares}" if counts.any() else "no masks"
+    return f"pixels: {', '.join(shares)}"

@@ -1,18 +1,25 @@
-"""A record: one image with its mask and whose it is.
+"""Records: one image or volume each, with its mask and its patient.
 
-Sources yield records; everything after is the same.
+Readers of all formats give records; everything after them is the same.
 """
 
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+SPLITS = ("train", "val", "test")
+
+ProgressCallback = Callable[[str, int, int], None]
+"""Called with what is being done, the number done and the number of all."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """One image on disk.
+    """One image or volume on disk.
 
-    `id` is the image's file stem, `split` one of train, val, test (or empty), `spacing` (row,
-    column) in mm. `phase` and `group` are empty where unknown.
+    `id` is unique in its data set, for an image the file's stem. `split` is one of `SPLITS` or
+    empty, `spacing` (row, column) in mm; `phase` and `group` are empty where unknown.
     """
 
     id: str
@@ -23,3 +30,16 @@ class Record:
     phase: str = ""
     group: str = ""
     spacing: tuple[float, float] | None = None
+
+
+def natural_key(text: str) -> tuple[tuple[int, int | str], ...]:
+    """Sort key that puts `cmr2` before `cmr10`."""
+    return tuple(
+        (0, int(part)) if part.isdecimal() else (1, part)
+        for part in re.split(r"(\d+)", text)
+        if part
+    )
+
+
+def no_progress(what: str, done: int, total: int) -> None:
+    """The progress callback that does nothing."""

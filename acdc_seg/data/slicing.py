@@ -4,13 +4,12 @@ coursework slices.
 Row is NIfTI x, column is NIfTI y. A slice is resampled to square pixels of `spacing` (output size
 floored; image linear, mask nearest, both on half-pixel centers), cropped around the heart, and its
 grey values are stretched to 0..255. The crop's center is the middle of the bounding box of all
-labels of all phases of a patient, so that ED and ES align.
+masks of all phases of a patient, so that ED and ES align.
 """
 
 import json
-import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,33 +19,24 @@ import numpy as np
 from acdc_seg import __version__
 from acdc_seg.config import PrepareConfig, to_dict
 from acdc_seg.data.images import LARGEST_IMAGE
-from acdc_seg.data.readers.acdc import Patient, read_tree
-from acdc_seg.data.readers.paired import SPLITS
-from acdc_seg.data.splits import check_disjoint, split_patients
+from acdc_seg.data.record import SPLITS, ProgressCallback, Record, no_progress
+from acdc_seg.data.splits import hold_out, select_splits
 from acdc_seg.data.volumes import Volume, read_volume
 from acdc_seg.errors import DataError
-from acdc_seg.files import write_table
+from acdc_seg.files import new_folder, write_table, write_text
 
 COLUMNS = (
-    "id",
-    "split",
-    "patient",
-    "phase",
-    "group",
-    "slice",
-    "spacing_row",
-    "spacing_col",
-    "crop_row",
-    "crop_col",
+    *("id", "split", "patient", "phase", "group", "slice"),
+    *("spacing_row", "spacing_col", "crop_row", "crop_col"),
 )
+"""Columns of records.csv."""
 STRETCH_PERCENTILES = (1, 99)
 """Grey values that become 0 and 255."""
-Row = dict[str, str | int]
-"""One line of records.csv."""
+TableRow = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
-class Cut:
+class CroppedSlice:
     """`image` and `mask` (or None) uint8 `(H, W)`, pixel `spacing` (row, column) in mm, first pixel
     `corner` in the resampled slice.
     """
@@ -59,84 +49,70 @@ class Cut:
 
 @dataclass(frozen=True)
 class PrepareSummary:
-    """What was written: number of patients and images of each split, and of patients that the
-    splits leave out.
-    """
+    """Number of patients and images of each split, and of patients that the splits leave out."""
 
     out: Path
-    num_patients: Mapping[str, int]
-    num_images: Mapping[str, int]
+    num_patients: Counter[str]
+    num_images: Counter[str]
     num_left_out: int
 
 
 def prepare(
-    tree: Path,
+    volumes: Sequence[Record],
     out: Path,
     *,
     settings: PrepareConfig,
     splits: Mapping[str, Sequence[str]] | None = None,
     val_fraction: float = 0.2,
     split_seed: int = 0,
-    on_volume: Callable[[int, int], None] | None = None,
+    on_progress: ProgressCallback = no_progress,
 ) -> PrepareSummary:
     """Writes `out/{train,val,test}/image/ID.png` and `mask/ID_mask.png`, records.csv, splits.json
     and prepare.json.
 
-    The folder appears when everything is written; on an error or an interrupt nothing is left.
-
     Args:
-        tree: ACDC tree.
-        out: Folder to make; it must not exist, or be empty.
+        volumes: Records of NIfTI volumes.
+        out: Folder to make, complete or not at all; it must not exist, or be empty.
+        settings: Geometry, slices and phases to take.
         splits: Patients of train, val and test; patients that are not named are left out. None
-            takes testing/ as test and divides the others by `split_patients` with `val_fraction`
-            and `split_seed`.
-        on_volume: Called after each volume with the number done and the number of all.
+            keeps the splits of the records and holds out patients for val where none is.
+        val_fraction: Part of the patients that is held out.
+        split_seed: Seed of that choice.
+        on_progress: Called after each volume.
 
     Raises:
-        DataError: A broken tree or volume, unknown patients or one in two splits, `out` holds
-            something or cannot be written.
+        DataError: A broken volume, unknown patients or one in two splits, `out` holds something or
+            cannot be written.
     """
-    patients = read_tree(tree)
-    home = (
-        _explicit_splits(tree, patients, splits)
-        if splits is not None
-        else _official_splits(patients, val_fraction, split_seed)
+    if splits is None:
+        records = hold_out(volumes, val_fraction=val_fraction, seed=split_seed)
+    else:
+        records = select_splits(volumes, splits)
+    split_of = {record.patient: record.split for record in records}
+    with new_folder(out) as unfinished:
+        rows = _write_slices(records, unfinished, settings, on_progress)
+        _write_tables(unfinished, rows, split_of, settings)
+    return PrepareSummary(
+        out,
+        num_patients=Counter(split_of.values()),
+        num_images=Counter(str(split) for _, split, *_ in rows),
+        num_left_out=len({record.patient for record in volumes}) - len(split_of),
     )
-    if out.is_file() or (out.is_dir() and any(out.iterdir())):
-        raise DataError(f"{out}: there is something already; give another folder or remove it")
-    chosen = [patient for patient in patients if patient.id in home]
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
-            unfinished = Path(scratch) / out.name
-            unfinished.mkdir()
-            rows = _write_slices(chosen, home, unfinished, settings, on_volume)
-            _write_tables(unfinished, rows, home, settings)
-            if out.is_dir():
-                out.rmdir()
-            unfinished.rename(out)
-    except OSError as error:
-        raise DataError(
-            f"{out}: cannot write the slices ({error.strerror or error}); check free space and "
-            "permissions"
-        ) from error
-    num_images = Counter(str(row["split"]) for row in rows)
-    return PrepareSummary(out, Counter(home.values()), num_images, len(patients) - len(chosen))
 
 
-def cut_slice(
+def crop_slice(
     image: np.ndarray,
-    label: np.ndarray | None,
+    mask: np.ndarray | None,
     *,
     spacing: tuple[float, float],
     settings: PrepareConfig,
     center: tuple[float, float] | None = None,
-) -> Cut:
+) -> CroppedSlice:
     """Resamples, crops and stretches one slice.
 
     Args:
         image: Grey values `(X, Y)`.
-        label: Class numbers `(X, Y)`, or None.
+        mask: Class numbers `(X, Y)`, or None.
         spacing: Pixel size (x, y) in mm.
         center: Middle of the crop (x, y) in mm from the slice's corner; None takes the middle of
             the slice.
@@ -156,9 +132,9 @@ def cut_slice(
         _nearest(image, pixels) if settings.interpolation == "nearest" else _linear(image, pixels)
     )
     stretched = _stretch(_crop(resampled, corner - margin, size + 2 * margin))
-    return Cut(
+    return CroppedSlice(
         image=_crop(stretched, margin, size),
-        mask=None if label is None else _crop(_nearest(label, pixels), corner, size),
+        mask=None if mask is None else _crop(_nearest(mask, pixels), corner, size),
         spacing=(float(resampled_spacing[0]), float(resampled_spacing[1])),
         corner=(int(corner[0]), int(corner[1])),
     )
@@ -224,130 +200,73 @@ def _stretch(window: np.ndarray) -> np.ndarray:
     return np.clip((window - low) * scale, 0, 255).astype(np.uint8)
 
 
-def _explicit_splits(
-    tree: Path, patients: Sequence[Patient], splits: Mapping[str, Sequence[str]]
-) -> dict[str, str]:
-    """Split by patient id, as given."""
-    if unknown := sorted(set(splits) - set(SPLITS)):
-        raise DataError(f"split '{unknown[0]}' is unknown; the splits are {', '.join(SPLITS)}")
-    check_disjoint(splits)
-    if not any(splits.values()):
-        raise DataError("the splits name no patient; name some in train, val or test")
-    home = {patient: split for split in SPLITS for patient in splits.get(split, ())}
-    if missing := sorted(set(home) - {patient.id for patient in patients}):
-        raise DataError(
-            f"{tree}: {len(missing)} patients of the splits are not there, first "
-            f"{', '.join(missing[:3])}; correct the splits"
-        )
-    return home
-
-
-def _official_splits(patients: Sequence[Patient], val_fraction: float, seed: int) -> dict[str, str]:
-    """Split by patient id: testing/ is test, the others are divided."""
-    groups = {
-        patient.id: patient.group for patient in patients if patient.split_folder != "testing"
-    }
-    _, val = split_patients(groups, val_fraction=val_fraction, seed=seed)
-    return {
-        patient.id: "test" if patient.id not in groups else "val" if patient.id in val else "train"
-        for patient in patients
-    }
-
-
 def _write_slices(
-    patients: Sequence[Patient],
-    home: Mapping[str, str],
-    out: Path,
-    settings: PrepareConfig,
-    on_volume: Callable[[int, int], None] | None,
-) -> list[Row]:
-    """Writes images and masks of all patients below `out`, and returns the lines of records.csv."""
-    for split in set(home.values()):
+    records: Sequence[Record], out: Path, settings: PrepareConfig, on_progress: ProgressCallback
+) -> list[TableRow]:
+    """Writes images and masks of all patients below `out`, and returns the rows of records.csv."""
+    for split in {record.split for record in records}:
         (out / split / "image").mkdir(parents=True)
         (out / split / "mask").mkdir()
-    rows: list[Row] = []
-    done, total = 0, len(patients) * len(set(settings.phases))
-    for patient in patients:
-        frames = [frame for frame in patient.frames if frame.phase in settings.phases]
-        volumes = {frame.phase: read_volume(frame.image, frame.label) for frame in frames}
-        center = _heart_center(volumes.values()) if settings.crop == "heart" else None
-        for phase, volume in volumes.items():
-            rows += _write_volume(
-                out,
-                volume,
-                patient=patient,
-                phase=phase,
-                split=home[patient.id],
-                center=center,
-                settings=settings,
-            )
+    by_patient: dict[str, list[Record]] = {}
+    for record in records:
+        if record.phase in ("", *settings.phases):
+            by_patient.setdefault(record.patient, []).append(record)
+    num_volumes = sum(map(len, by_patient.values()))
+    rows: list[TableRow] = []
+    done = 0
+    for patient_records in by_patient.values():
+        volumes = [read_volume(record.image, record.mask) for record in patient_records]
+        center = _heart_center(volumes) if settings.crop == "heart" else None
+        for record, volume in zip(patient_records, volumes, strict=True):
+            rows += _write_volume(out / record.split, record, volume, center, settings)
             done += 1
-            if on_volume:
-                on_volume(done, total)
+            on_progress("volumes cut into slices", done, num_volumes)
     return rows
 
 
 def _heart_center(volumes: Iterable[Volume]) -> tuple[float, float] | None:
-    """Middle (x, y), in mm, of the box around all labels of all volumes; None where nothing is
-    labelled.
-    """
-    boxes = [
-        _label_box(volume) for volume in volumes if volume.label is not None and volume.label.any()
-    ]
-    if not boxes:
+    """Middle (x, y), in mm, of the box around all masks; None where all are empty."""
+    edges = []
+    for volume in volumes:
+        if volume.mask is not None and volume.mask.any():
+            occupied = np.argwhere(volume.mask.any(axis=2))  # (N, 2)
+            edges += [
+                occupied.min(axis=0) * volume.spacing[:2],
+                (occupied.max(axis=0) + 1) * volume.spacing[:2],
+            ]
+    if not edges:
         return None
-    x, y = (np.min(boxes, axis=0)[0] + np.max(boxes, axis=0)[1]) / 2
+    x, y = (np.min(edges, axis=0) + np.max(edges, axis=0)) / 2
     return float(x), float(y)
 
 
-def _label_box(volume: Volume) -> list[np.ndarray]:
-    """First and last edge, each (x, y) in mm, of the box around the labels of all slices."""
-    assert volume.label is not None
-    occupied = np.argwhere(volume.label.any(axis=2))  # (N, 2)
-    return [
-        occupied.min(axis=0) * volume.spacing[:2],
-        (occupied.max(axis=0) + 1) * volume.spacing[:2],
-    ]
-
-
 def _write_volume(
-    out: Path,
+    folder: Path,
+    record: Record,
     volume: Volume,
-    *,
-    patient: Patient,
-    phase: str,
-    split: str,
     center: tuple[float, float] | None,
     settings: PrepareConfig,
-) -> list[Row]:
-    rows: list[Row] = []
+) -> list[TableRow]:
     num_slices = volume.image.shape[2]
-    for index in range(num_slices) if settings.slices == "all" else (round((num_slices - 1) / 2),):
-        label = None if volume.label is None else volume.label[:, :, index]
-        name = f"{patient.id}_{phase}_s{index:02d}"
+    indices = range(num_slices) if settings.slices == "all" else [round((num_slices - 1) / 2)]
+    rows: list[TableRow] = []
+    for index in indices:
+        name = f"{record.id}_s{index:02d}"
         try:
-            cut = cut_slice(
+            cropped = crop_slice(
                 volume.image[:, :, index],
-                label,
+                None if volume.mask is None else volume.mask[:, :, index],
                 spacing=volume.spacing[:2],
                 settings=settings,
                 center=center,
             )
         except DataError as error:
             raise DataError(f"{name}: {error}") from None
-        _write_png(out / split / "image" / f"{name}.png", cut.image)
-        if cut.mask is not None:
-            _write_png(out / split / "mask" / f"{name}_mask.png", cut.mask)
-        spacing = [f"{size:.6g}" for size in cut.spacing]
-        rows.append(
-            dict(
-                zip(
-                    COLUMNS,
-                    (name, split, patient.id, phase, patient.group, index, *spacing, *cut.corner),
-                    strict=True,
-                )
-            )
-        )
+        _write_png(folder / "image" / f"{name}.png", cropped.image)
+        if cropped.mask is not None:
+            _write_png(folder / "mask" / f"{name}_mask.png", cropped.mask)
+        about = (name, record.split, record.patient, record.phase, record.group, index)
+        rows.append((*about, *(f"{size:.6g}" for size in cropped.spacing), *cropped.corner))
     return rows
 
 
@@ -356,16 +275,13 @@ def _write_png(path: Path, pixels: np.ndarray) -> None:
 
 
 def _write_tables(
-    out: Path, rows: Sequence[Row], home: Mapping[str, str], settings: PrepareConfig
+    out: Path, rows: Sequence[TableRow], split_of: Mapping[str, str], settings: PrepareConfig
 ) -> None:
-    write_table(
-        out / "records.csv", [COLUMNS, *([row[column] for column in COLUMNS] for row in rows)]
-    )
+    write_table(out / "records.csv", [COLUMNS, *rows])
     splits = {
-        split: sorted(patient for patient in home if home[patient] == split) for split in SPLITS
+        split: sorted(patient for patient in split_of if split_of[patient] == split)
+        for split in SPLITS
     }
     made_by = {"settings": to_dict(settings), "acdc_seg": __version__}
     for name, content in (("splits.json", splits), ("prepare.json", made_by)):
-        (out / name).write_text(
-            json.dumps(content, indent=2) + "\n", encoding="utf-8", newline="\n"
-        )
+        write_text(out / name, json.dumps(content, indent=2) + "\n")

@@ -1,35 +1,32 @@
-"""Recognises what lies at a path and turns it into records: an ACDC tree, paired folders, or the
-built-in phantom.
-"""
+"""Opens the data of a run: detects its format, cuts volumes into slices, and splits by patient."""
 
 import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from acdc_seg.config import DataConfig, PrepareConfig, to_dict
 from acdc_seg.data.phantom.patients import synthesize
-from acdc_seg.data.readers.acdc import is_acdc_tree
-from acdc_seg.data.readers.paired import SPLITS, is_paired, natural_key, read_paired
-from acdc_seg.data.record import Record
+from acdc_seg.data.readers import READERS
+from acdc_seg.data.readers.paired import read_paired
+from acdc_seg.data.record import SPLITS, ProgressCallback, Record, no_progress
 from acdc_seg.data.slicing import prepare
-from acdc_seg.data.splits import check_disjoint, fold_patients, split_patients
+from acdc_seg.data.splits import assign_splits, check_disjoint
 from acdc_seg.errors import DataError
+from acdc_seg.files import sha256_bytes
 
 PHANTOM_PATIENTS = 25
-ProgressCallback = Callable[[str, int, int], None]
-"""Called with what is being done, how many are done, and how many there are."""
 Progress = ProgressCallback
 
 
 @dataclass(frozen=True)
 class Source:
-    """Records of one data set; `kind` is phantom, acdc or paired, `root` the paired folders they
-    were read from.
+    """Records of one data set; `kind` is phantom or the name of its reader, `root` the folder of
+    images.
     """
 
     kind: str
@@ -41,16 +38,14 @@ class Source:
         return [record for record in self.records if record.split == name]
 
     def digest(self) -> str:
-        """SHA-256 over places and bytes of all files, the data's identity in run.json; the same for
+        """SHA-256 over paths and bytes of all files, the data's identity in run.json; the same for
         every fold.
         """
         hasher = hashlib.sha256()
-        for path in sorted(
-            path for record in self.records for path in (record.image, record.mask) if path
-        ):
-            hasher.update(
-                f"{path.relative_to(self.root).as_posix()} {path.stat().st_size}\n".encode()
-            )
+        files = [path for record in self.records for path in (record.image, record.mask) if path]
+        for path in sorted(files):
+            name = path.relative_to(self.root).as_posix()
+            hasher.update(f"{name} {path.stat().st_size}\n".encode())
             hasher.update(path.read_bytes())
         return hasher.hexdigest()
 
@@ -60,57 +55,73 @@ def open_source(
     *,
     prepare_settings: PrepareConfig,
     work_dir: Path = Path("data"),
-    on_progress: ProgressCallback = lambda what, done, total: None,
+    on_progress: ProgressCallback = no_progress,
 ) -> Source:
-    """Reads the data at `data.path`.
+    """Reads the data at `data.path`, or the phantom where it is null.
 
-    Volumes are cut to slices once, into `work_dir`, and so is the phantom.
+    Args:
+        data: Path, format and splits.
+        prepare_settings: Geometry of slices, for volumes.
+        work_dir: Where the phantom is made, and volumes are cut into slices, once.
+        on_progress: Called while either is done.
 
     Raises:
-        DataError: Nothing there, nothing recognised, or broken files.
+        DataError: Nothing there, no known format, or broken files.
         ConfigError: More folds than patients.
     """
-    kind = recognize(data)
-    if kind == "paired" and data.path:
+    kind = "phantom" if data.path is None else detect_format(data)
+    if data.path is not None and READERS[kind].kind == "images":
         root = Path(data.path)
+        records = READERS[kind].read(root, data)
     else:
-        with _alone_in(work_dir):
-            tree = Path(data.path) if data.path else _phantom(work_dir, on_progress)
-            root = _prepared(tree, data, prepare_settings, work_dir, on_progress)
-    records = tuple(_divided(read_paired(root, data), data))
+        with _locked(work_dir):
+            if data.path is None:
+                phantom = _make_phantom(work_dir, on_progress)
+                volumes = data.model_copy(update={"path": str(phantom), "format": "acdc"})
+            else:
+                volumes = data
+            root = _slice_once(volumes, prepare_settings, work_dir, on_progress)
+        records = read_paired(root, data)
+    records = assign_splits(records, data)
     _check_patients(root, records)
-    return Source(kind, root, records)
+    return Source(kind, root, tuple(records))
 
 
-def recognize(data: DataConfig) -> str:
-    """phantom, acdc or paired; raises DataError where the path is none of them."""
-    if data.path is None:
-        return "phantom"
-    path = Path(data.path)
+def detect_format(data: DataConfig, *, kinds: Sequence[str] = ("images", "volumes")) -> str:
+    """Name of the reader in `READERS` for `data.path`: `data.format`, or the first that recognizes
+    it.
+
+    Raises:
+        DataError: There is no folder at the path, or no reader of these kinds recognizes it.
+    """
+    path = Path(data.path or "")
+    readers = {name: reader for name, reader in READERS.items() if reader.kind in kinds}
+    layouts = " or ".join(
+        f"{reader.title} ({reader.layout.format(data=data)})" for reader in readers.values()
+    )
     if not path.is_dir():
-        raise DataError(
-            f"{path}: no such folder; give --data the ACDC tree or the folder that holds "
-            f"{data.image_dir}/ and {data.mask_dir}/"
-        )
+        raise DataError(f"{path}: no such folder; expected {layouts}")
     if data.format != "auto":
         return data.format
-    if is_paired(path, data):
-        return "paired"
-    if is_acdc_tree(path):
-        return "acdc"
-    raise DataError(
-        f"{path}: neither an ACDC tree (patient001/Info.cfg ...) nor paired folders "
-        f"({data.image_dir}/ and {data.mask_dir}/, "
-        "also below train, val, test); check the path, or set data.image_dir and data.mask_dir"
-    )
+    for name, reader in readers.items():
+        if reader.recognizes(path, data):
+            return name
+    fix = ", or set data.image_dir and data.mask_dir" if "images" in kinds else ""
+    raise DataError(f"{path}: not recognized as {layouts}; check the path{fix}")
+
+
+def read_volumes(data: DataConfig) -> list[Record]:
+    """Records of the volumes at `data.path`; raises DataError where there are none."""
+    reader = READERS[detect_format(data, kinds=("volumes",))]
+    return reader.read(Path(data.path or ""), data)
 
 
 @contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Lets one process at a time into a folder, so that those of a training do not all write the
-    same slices there.
+def _locked(folder: Path) -> Iterator[None]:
+    """Lets one process at a time into a folder, so that the processes of a training do not all
+    write the same slices.
 
-    Where the folder cannot be made or the file system has no locks, nobody waits.
+    Without effect where the folder cannot be made or the file system has no locks.
     """
     with ExitStack() as stack:
         with suppress(OSError):
@@ -121,97 +132,44 @@ def _alone_in(folder: Path) -> Iterator[None]:
         yield
 
 
-def _phantom(work_dir: Path, on_progress: ProgressCallback) -> Path:
+def _make_phantom(work_dir: Path, on_progress: ProgressCallback) -> Path:
     out = work_dir / "phantom"
     if not out.is_dir():
-        synthesize(
-            out,
-            num_patients=PHANTOM_PATIENTS,
-            on_patient=lambda done, total: on_progress("phantom patients", done, total),
-        )
+        synthesize(out, num_patients=PHANTOM_PATIENTS, on_progress=on_progress)
     return out
 
 
-def _prepared(
-    tree: Path,
-    data: DataConfig,
-    settings: PrepareConfig,
-    work_dir: Path,
-    on_progress: ProgressCallback,
+def _slice_once(
+    data: DataConfig, settings: PrepareConfig, work_dir: Path, on_progress: ProgressCallback
 ) -> Path:
-    """The folder of slices cut from these files with these settings, made when it is not there
+    """The folder of slices cut from these volumes with these settings, made where it does not exist
     yet.
     """
+    tree = Path(data.path or "").resolve()
     files = [
         (str(path), path.stat().st_size, path.stat().st_mtime_ns)
-        for path in sorted(tree.resolve().rglob("*.*"))
+        for path in sorted(tree.rglob("*.*"))
     ]
-    rule = [files, to_dict(settings), data.val_fraction, data.split_seed]
-    digest = hashlib.sha256(json.dumps(rule).encode()).hexdigest()[:8]
-    out = work_dir / "prepared" / f"{tree.resolve().name}-{digest}"
+    key = json.dumps([files, to_dict(settings), data.val_fraction, data.split_seed])
+    out = work_dir / "prepared" / f"{tree.name}-{sha256_bytes(key.encode())[:8]}"
     if not out.is_dir():
         prepare(
-            tree,
+            read_volumes(data),
             out,
             settings=settings,
             val_fraction=data.val_fraction,
             split_seed=data.split_seed,
-            on_volume=lambda done, total: on_progress("volumes cut to slices", done, total),
+            on_progress=on_progress,
         )
     return out
 
 
-def _divided(records: Sequence[Record], data: DataConfig) -> list[Record]:
-    """Gives every record a split: by fold where one is set, else by folder; without a val folder
-    part of the patients validates.
-    """
-    named = [record if record.split else replace(record, split="train") for record in records]
-    splits = {record.split for record in named}
-    if data.fold is not None or not data.validation:
-        return _folded(named, data)
-    if "val" in splits or "train" not in splits:
-        return named
-    _, val = split_patients(_groups(named), val_fraction=data.val_fraction, seed=data.split_seed)
-    return [
-        replace(record, split="val")
-        if record.patient in val and record.split == "train"
-        else record
-        for record in named
-    ]
-
-
-def _folded(records: Sequence[Record], data: DataConfig) -> list[Record]:
-    """Train and val as one, in natural order of names, with the patients of the fold in val; the
-    test records stay.
-    """
-    pooled = sorted(
-        (record for record in records if record.split != "test"),
-        key=lambda record: natural_key(record.id),
-    )
-    val: list[str] = []
-    if pooled and data.num_folds is not None and data.fold is not None:
-        val = fold_patients(_groups(pooled), num_folds=data.num_folds, seed=data.split_seed)[
-            data.fold
-        ]
-    divided = [
-        replace(record, split="val" if record.patient in val else "train") for record in pooled
-    ]
-    return [*divided, *(record for record in records if record.split == "test")]
-
-
-def _groups(records: Sequence[Record]) -> dict[str, str]:
-    """Group of every patient outside test."""
-    return {record.patient: record.group for record in records if record.split != "test"}
-
-
-def _check_patients(root: Path, records: Sequence[Record]) -> None:
+def _check_patients(root: Path, records: list[Record]) -> None:
+    patients = {
+        split: [record.patient for record in records if record.split == split] for split in SPLITS
+    }
     try:
-        check_disjoint(
-            {
-                split: {record.patient for record in records if record.split == split}
-                for split in SPLITS
-            }
-        )
+        check_disjoint(patients)
     except DataError as error:
         raise DataError(
             f"{root}: {error}; if these are different people, say how to tell them apart with "

@@ -76,15 +76,15 @@ class TestTrainingData:
 
     def test_missing_folder(self, train):
         assert re.match(
-            r"\S+/nowhere: no such folder; give --data the ACDC tree or the folder that holds "
-            r"image/ and mask/$",
+            r"\S+/nowhere: no such folder; expected paired folders \(image/ and mask/.*\) "
+            r"or ACDC tree \(patient001/Info.cfg .*\)$",
             train("--data", "nowhere"),
         )
 
     def test_empty_folder(self, train):
         Path("empty").mkdir()
         assert re.match(
-            r"\S+/empty: neither an ACDC tree .* nor paired folders .*; check the path",
+            r"\S+/empty: not recognized as paired folders .* or ACDC tree .*; check the path",
             train("--data", "empty"),
         )
 
@@ -111,13 +111,13 @@ class TestTrainingData:
         change(hearts_folder / mask, set_first_pixel)
         message = train("--data", hearts_folder)
         assert message.startswith(
-            f"{hearts_folder / mask}: mask value 4 (1 pixels) is no class, the classes are [0, 1, "
-            "2, 3]; correct the mask"
+            f"{hearts_folder / mask}: the mask contains value 4 (1 pixels), expected one of "
+            "[0, 1, 2, 3]; correct the mask"
         )
 
     def test_stretched_mask_values(self, train, hearts_folder):
         change(hearts_folder / MASK, lambda pixels: pixels * 85)
-        assert "patient001_0_mask.png: mask value 85 (" in (
+        assert "patient001_0_mask.png: the mask contains value 85 (" in (
             message := train("--data", hearts_folder)
         )
         assert message.endswith("set classes.values=[0, 85, 170, 255] if that is so")
@@ -504,7 +504,7 @@ class TestSubmit:
             == "empty: no masks named {stem}_mask.png; check the folder and the mask pattern"
         )
         change(paired_folder / MASK, set_first_pixel)
-        assert "mask value 4 (1 pixels) is no class" in refused(
+        assert "the mask contains value 4 (1 pixels)" in refused(
             "submit", "--from-masks", paired_folder / "train/mask"
         )
 
@@ -537,10 +537,10 @@ class TestSubmit:
 class TestData:
     def test_prepare_of_no_tree(self, refused, paired_folder):
         assert refused("data", "prepare", "gone").startswith(
-            "gone: no such folder; give the one that holds training/ and testing/"
+            "gone: no such folder; expected ACDC tree (patient001/Info.cfg"
         )
         assert refused("data", "prepare", paired_folder).startswith(
-            f"{paired_folder}: no folders patient001, patient002, ... here or in training/"
+            f"{paired_folder}: not recognized as ACDC tree (patient001/Info.cfg"
         )
 
     @pytest.mark.parametrize(
@@ -580,16 +580,16 @@ class TestData:
         small = ("--patients", 1, "--test-patients", 0)
         for out in (tree, "file"):
             assert refused("data", "synthesize", out, *small).startswith(
-                f"{out}: already there and not an empty folder"
+                f"{out}: exists already and is not an empty folder"
             )
             assert refused("data", "prepare", tree, "--out", out).startswith(
-                f"{out}: there is something already"
+                f"{out}: exists already and is not an empty folder"
             )
         assert refused("data", "synthesize", "/proc/x", *small).startswith(
-            "/proc/x: cannot be written ("
+            "/proc/x: cannot write this folder ("
         )
         assert refused("data", "prepare", tree, "--out", "/proc/x").startswith(
-            "/proc/x: cannot write the slices ("
+            "/proc/x: cannot write this folder ("
         )
 
     def test_info(self, refused, paired_folder):

@@ -1,7 +1,7 @@
 import json
 from pathlib import Path
 
-from acdc_seg.data.readers.paired import SPLITS
+from acdc_seg.data.record import SPLITS
 
 
 def prepared_sizes(command, folder: Path) -> str:
@@ -94,8 +94,8 @@ def test_phases_may_have_spaces(command, tree):
 def test_info_of_a_tree(command, tree):
     outcome = command("data", "info", tree)
     assert (outcome.code, outcome.err) == (0, "")
-    assert outcome.out.startswith(f"{tree}: ACDC tree, 4 patients, 8 volumes, ")
-    assert "folders: testing 1, training 3" in outcome.out
+    assert outcome.out.startswith(f"{tree}: ACDC tree, 8 volumes of 4 patients\n")
+    assert "train: 6 volumes of 3 patients, 6 masks" in outcome.out
 
 
 def test_info_takes_settings(command, hearts, write_png):

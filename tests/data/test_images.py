@@ -122,9 +122,8 @@ def test_values_of_no_class_are_told_with_their_counts(tmp_path, write_png):
     with pytest.raises(DataError) as caught:
         read_mask(write_png(tmp_path / "m.png", mask), CLASSES)
     assert str(caught.value) == (
-        f"{tmp_path}/m.png: mask value 4 (1,200 pixels), 9 (2 pixels) is no class, the classes "
-        "are [0, 1, 2, 3]; "
-        "correct the mask, or set classes.values"
+        f"{tmp_path}/m.png: the mask contains value 4 (1,200 pixels), 9 (2 pixels), expected one "
+        "of [0, 1, 2, 3]; correct the mask, or set classes.values"
     )
 
 
@@ -162,7 +161,7 @@ def test_values_of_no_class_are_told_with_their_counts(tmp_path, write_png):
         ((0, 90, 255), 4, "correct the mask, or set classes.values"),
     ],
 )
-def test_stretched_masks_are_recognised_and_offered(
+def test_stretched_masks_are_recognized_with_their_fix(
     tmp_path, write_png, values, num_classes, offer
 ):
     path = write_png(tmp_path / "m.png", np.array([values], np.uint8))
@@ -185,7 +184,7 @@ def test_offered_values_read_the_mask(tmp_path, write_png):
 def test_void_pixels_become_the_ignore_index(tmp_path, write_png, void):
     path = write_png(tmp_path / "m.png", np.array([[0, void], [3, 1]], np.uint8))
     assert read_mask(path, ClassesConfig(ignore_value=void)).tolist() == [[0, IGNORE_INDEX], [3, 1]]
-    with pytest.raises(DataError, match=rf"mask value {void} \(1 pixels\)"):
+    with pytest.raises(DataError, match=rf"the mask contains value {void} \(1 pixels\)"):
         read_mask(path, CLASSES)
 
 
@@ -199,7 +198,7 @@ def test_a_color_of_no_class_is_named(tmp_path, write_png):
     path = write_png(tmp_path / "m.png", RGB)
     with pytest.raises(
         DataError,
-        match=r"m\.png: colour \(10, 20, 30\) is no class; .* set "
+        match=r"m\.png: colour \(10, 20, 30\) is not a class; .* set "
         r"classes\.mask_encoding=nearest_color",
     ):
         read_mask(path, PALETTE)
@@ -379,7 +378,7 @@ def test_palette_masks_hold_class_numbers(tmp_path, ending, options):
     assert read_mask(path, CLASSES).tolist() == [[0, 1, 2], [3, 3, 1]]
     with pytest.raises(
         DataError,
-        match=rf"m\{ending}: mask value 3 \(2 pixels\) is no class, the classes are \[0, 1, 2\]",
+        match=rf"m\{ending}: the mask contains value 3 \(2 pixels\), expected one of \[0, 1, 2\]",
     ):
         read_mask(
             path, ClassesConfig(names=("a", "b", "c"), values=(0, 1, 2), colors=CLASSES.colors[:3])

@@ -49,31 +49,30 @@ def test_tree(tmp_path):
         on_progress=lambda *call: calls.append(call),
     )
     assert lines == [
-        f"{tmp_path}: ACDC tree, 3 patients, 6 volumes, 52 slices",
-        "folders: testing 1, training 2",
-        "groups: DCM 1, NOR 2",
-        "matrix 4 x 6-8, slices 8-10",
+        f"{tmp_path}: ACDC tree, 6 volumes of 3 patients",
+        "train: 4 volumes of 2 patients, 4 masks",
+        "test: 2 volumes of 1 patients, 0 masks",
+        "patients by group: DCM 1, NOR 2",
+        "matrix 4 x 6-8, slices 8-10 (52 in all)",
         "spacing 1.25-1.5 x 1.5 x 5-10 mm",
         "pixels: background 50.0%, rv 25.0%, myo 12.5%, lv 12.5%",
     ]
     assert calls == [("volumes", done, 6) for done in range(1, 7)]
 
 
-def test_patients_without_folder_group_or_masks(tmp_path):
-    make_patient(
-        tmp_path / "testing/patient101",
-        group="",
-        shape=(4, 6, 8),
-        spacing=(1.5, 1.5, 10),
-        labels=False,
-    )
+def test_patients_without_split_group_or_masks(tmp_path):
+    size = {"shape": (4, 6, 8), "spacing": (1.5, 1.5, 10)}
+    make_patient(tmp_path / "testing/patient101", group="", labels=False, **size)
     lines = describe(DataConfig(path=str(tmp_path)), ClassesConfig())
-    assert lines[2] == "groups: (unknown) 1"
+    assert lines[1] == "test: 2 volumes of 1 patients, 0 masks"
     assert lines[-1] == "no masks"
-    make_patient(tmp_path / "flat/patient001", group="DCM", shape=(4, 6, 8), spacing=(1.5, 1.5, 10))
-    assert (
-        describe(DataConfig(path=str(tmp_path / "flat")), ClassesConfig())[1] == "folders: (none) 1"
-    )
+    assert not any("group" in line for line in lines)
+    make_patient(tmp_path / "training/patient001", group="DCM", **size)
+    lines = describe(DataConfig(path=str(tmp_path)), ClassesConfig())
+    assert lines[3] == "patients by group: (unknown) 1, DCM 1"
+    make_patient(tmp_path / "flat/patient001", group="DCM", **size)
+    lines = describe(DataConfig(path=str(tmp_path / "flat")), ClassesConfig())
+    assert lines[1] == "no split: 2 volumes of 1 patients, 2 masks"
 
 
 def test_paired_folders(tmp_path, write_png):
@@ -111,7 +110,7 @@ def test_groups_come_from_the_table(tmp_path, write_png):
     (tmp_path / "records.csv").write_text("id,patient,group\na,p1,HCM\nb,p1,HCM\nc,p2,DCM\n")
     lines = describe(DataConfig(path=str(tmp_path)), ClassesConfig())
     assert lines[0].endswith("3 images of 2 patients")
-    assert "images by group: DCM 1, HCM 2" in lines
+    assert "patients by group: DCM 1, HCM 1" in lines
 
 
 def test_settings_say_how_files_are_read(tmp_path, write_png):

@@ -8,8 +8,10 @@ import pytest
 
 from acdc_seg import __version__
 from acdc_seg.config import DataConfig, PrepareConfig
+from acdc_seg.data.readers.acdc import read_acdc
 from acdc_seg.data.readers.paired import read_paired
-from acdc_seg.data.slicing import cut_slice, prepare
+from acdc_seg.data.record import Record
+from acdc_seg.data.slicing import crop_slice, prepare
 from acdc_seg.errors import DataError
 
 NATIVE = PrepareConfig(spacing=None, size=(6, 6))
@@ -50,6 +52,10 @@ def make_tree(
     return root
 
 
+def volumes_of(tree: Path) -> list[Record]:
+    return read_acdc(tree, DataConfig())
+
+
 def save(path: Path, voxels: np.ndarray, spacing: tuple[float, ...]) -> None:
     nib.save(nib.Nifti1Image(voxels, np.diag([*spacing, 1.0])), path)
 
@@ -62,88 +68,88 @@ def files_below(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
-class TestCutSlice:
+class TestCropSlice:
     def test_masks_are_nearest_on_half_pixel_centers(self):
         label = np.array([[0, 1, 2, 3, 1, 2]] * 2, np.uint8)
-        cut = cut_slice(
+        cropped = crop_slice(
             np.zeros((2, 6)),
             label,
             spacing=(1.5, 1.0),
             settings=PrepareConfig(spacing=1.5, size=(2, 4)),
         )
         assert (
-            cut.mask.tolist() == [[0, 2, 3, 2]] * 2
+            cropped.mask.tolist() == [[0, 2, 3, 2]] * 2
         )  # (2, 4): centers 0.75, 2.25, 3.75, 5.25 lie in pixels 0, 2, 3, 5
-        assert cut.spacing == (1.5, 1.5)
+        assert cropped.spacing == (1.5, 1.5)
 
     def test_images_are_linear_on_half_pixel_centers(self):
         image = np.array([[0, 30, 60, 90]], np.float32).repeat(4, axis=0)
-        cut = cut_slice(
+        cropped = crop_slice(
             image, None, spacing=(1.0, 1.0), settings=PrepareConfig(spacing=2.0, size=(2, 2))
         )
-        assert cut.image.tolist() == [[0, 255]] * 2  # values 15 and 75
-        assert cut.mask is None
+        assert cropped.image.tolist() == [[0, 255]] * 2  # values 15 and 75
+        assert cropped.mask is None
 
     def test_size_is_floored_and_the_true_spacing_told(self):
-        cut = cut_slice(
+        cropped = crop_slice(
             np.ones((10, 7)),
             None,
             spacing=(1.0, 1.0),
             settings=PrepareConfig(spacing=1.8, size=(4, 4)),
         )
-        assert cut.spacing == (2.0, pytest.approx(7 / 3))  # 10 / 1.8 = 5.6, 7 / 1.8 = 3.9
-        assert cut.corner == (1, 0)  # (5 - 4) / 2 and (3 - 4) / 2, halves rounded up
+        assert cropped.spacing == (2.0, pytest.approx(7 / 3))  # 10 / 1.8 = 5.6, 7 / 1.8 = 3.9
+        assert cropped.corner == (1, 0)  # (5 - 4) / 2 and (3 - 4) / 2, halves rounded up
 
     def test_float32_spacing_does_not_lose_a_pixel(self):
         spacing = float(np.float32(1.8))
-        cut = cut_slice(
+        cropped = crop_slice(
             np.ones((100, 100)),
             None,
             spacing=(spacing, spacing),
             settings=PrepareConfig(spacing=1.8, size=(4, 4)),
         )
-        assert cut.spacing == pytest.approx((1.8, 1.8))  # 99 pixels would be 1.818 mm
+        assert cropped.spacing == pytest.approx((1.8, 1.8))  # 99 pixels would be 1.818 mm
 
     def test_no_spacing_keeps_the_pixels(self):
         label = np.arange(64, dtype=np.uint8).reshape(8, 8)
-        cut = cut_slice(
+        cropped = crop_slice(
             label, label, spacing=(1.3, 0.7), settings=PrepareConfig(spacing=None, size=(4, 2))
         )
-        assert cut.spacing == (1.3, 0.7)
-        assert cut.corner == (2, 3)
-        assert (cut.mask == label[2:6, 3:5]).all()
+        assert cropped.spacing == (1.3, 0.7)
+        assert cropped.corner == (2, 3)
+        assert (cropped.mask == label[2:6, 3:5]).all()
 
     def test_center_in_mm(self):
         label = np.arange(64, dtype=np.uint8).reshape(8, 8)
-        cut = cut_slice(
+        cropped = crop_slice(
             label,
             label,
             spacing=(2.0, 0.5),
             settings=PrepareConfig(spacing=None, size=(2, 2)),
             center=(6.0, 2.5),
         )
-        assert cut.corner == (2, 4)
-        assert (cut.mask == label[2:4, 4:6]).all()
+        assert cropped.corner == (2, 4)
+        assert (cropped.mask == label[2:4, 4:6]).all()
 
     def test_crop_beyond_the_slice_is_padded_with_zeros(self):
         label = np.full((4, 4), 3, np.uint8)
-        cut = cut_slice(label, label, spacing=(1.0, 1.0), settings=NATIVE, center=(0.0, 4.0))
-        assert cut.corner == (-3, 1)
+        cropped = crop_slice(label, label, spacing=(1.0, 1.0), settings=NATIVE, center=(0.0, 4.0))
+        assert cropped.corner == (-3, 1)
         expected = np.zeros((6, 6))
         expected[3:, :3] = 3
-        assert (cut.mask == expected).all()
-        assert (cut.image == expected * 85).all()
+        assert (cropped.mask == expected).all()
+        assert (cropped.image == expected * 85).all()
 
     def test_crop_wholly_outside_is_empty(self):
-        cut = cut_slice(
+        cropped = crop_slice(
             np.ones((4, 4)),
             np.ones((4, 4), np.uint8),
             spacing=(1.0, 1.0),
             settings=NATIVE,
             center=(50.0, 50.0),
         )
-        assert not cut.image.any()
-        assert not cut.mask.any()
+        assert not cropped.image.any()
+        assert not cropped.mask.any()
 
     def test_grey_values_are_stretched_between_percentiles_of_the_wider_window(self):
         image = np.zeros((8, 8))
@@ -152,14 +158,14 @@ class TestCutSlice:
             0.0,
             np.percentile(image, 99),
         )  # the window of a 6 x 6 crop has 8 x 8 pixels, 28 of them zero
-        cut = cut_slice(image, None, spacing=(1.0, 1.0), settings=NATIVE)
-        assert cut.image.dtype == np.uint8
-        assert cut.image[0, 0] == int(100 * 255 / (high - low))
-        assert cut.image[5, 5] == 255
+        cropped = crop_slice(image, None, spacing=(1.0, 1.0), settings=NATIVE)
+        assert cropped.image.dtype == np.uint8
+        assert cropped.image[0, 0] == int(100 * 255 / (high - low))
+        assert cropped.image[5, 5] == 255
 
     @pytest.mark.parametrize("value", [0.0, 7.0])
     def test_constant_slice_is_black(self, value):
-        assert not cut_slice(
+        assert not crop_slice(
             np.full((20, 20), value), None, spacing=(1.0, 1.0), settings=NATIVE
         ).image.any()
 
@@ -171,7 +177,7 @@ class TestPrepare:
             {"patient001": "training", "patient002": "training", "patient101": "testing"},
         )
         summary = prepare(
-            tree,
+            volumes_of(tree),
             tmp_path / "deep" / "out",
             settings=NATIVE,
             splits={"train": ["patient002"], "test": ["patient101"]},
@@ -211,7 +217,7 @@ class TestPrepare:
 
     def test_one_crop_for_both_phases_around_all_labels(self, tmp_path):
         tree = make_tree(tmp_path / "tree", {"patient001": ""}, label_boxes=((1, 2), (7, 8)))
-        prepare(tree, tmp_path / "out", settings=NATIVE)
+        prepare(volumes_of(tree), tmp_path / "out", settings=NATIVE)
         masks = {
             phase: read_png(tmp_path / f"out/train/mask/patient001_{phase}_s00_mask.png")
             for phase in ("ED", "ES")
@@ -223,14 +229,18 @@ class TestPrepare:
 
     def test_crop_at_the_image_center(self, tmp_path):
         tree = make_tree(tmp_path / "tree", {"patient001": ""})
-        prepare(tree, tmp_path / "out", settings=NATIVE.model_copy(update={"crop": "center"}))
+        prepare(
+            volumes_of(tree),
+            tmp_path / "out",
+            settings=NATIVE.model_copy(update={"crop": "center"}),
+        )
         assert (
             (tmp_path / "out" / "records.csv").read_text().splitlines()[1].endswith(",3,2")
         )  # (12 - 6) / 2, (10 - 6) / 2
 
     def test_volumes_without_labels_are_cut_at_the_center_and_get_no_masks(self, tmp_path):
         tree = make_tree(tmp_path / "tree", {"patient101": "testing"}, label_boxes=())
-        prepare(tree, tmp_path / "out", settings=NATIVE)
+        prepare(volumes_of(tree), tmp_path / "out", settings=NATIVE)
         assert (tmp_path / "out" / "records.csv").read_text().splitlines()[1].endswith(",3,2")
         assert len(list((tmp_path / "out/test/image").iterdir())) == 6
         assert not list((tmp_path / "out/test/mask").iterdir())
@@ -240,7 +250,9 @@ class TestPrepare:
     def test_mid_slice_of_one_phase(self, tmp_path, depth, middle):
         tree = make_tree(tmp_path / "tree", {"patient001": ""}, depth=depth)
         settings = PrepareConfig(size=(8, 8), slices="mid", phases=("ES",))
-        assert prepare(tree, tmp_path / "out", settings=settings).num_images == {"train": 1}
+        assert prepare(volumes_of(tree), tmp_path / "out", settings=settings).num_images == {
+            "train": 1
+        }
         assert [path.stem for path in (tmp_path / "out/train/image").iterdir()] == [
             f"patient001_ES_{middle}"
         ]
@@ -250,7 +262,7 @@ class TestPrepare:
             "patient101": "testing"
         }
         tree = make_tree(tmp_path / "tree", patients, depth=1)
-        summary = prepare(tree, tmp_path / "out", settings=NATIVE, val_fraction=0.2)
+        summary = prepare(volumes_of(tree), tmp_path / "out", settings=NATIVE, val_fraction=0.2)
         assert summary.num_patients == {"train": 8, "val": 2, "test": 1}
         records = read_paired(tmp_path / "out", DataConfig())
         assert {record.patient for record in records if record.split == "test"} == {"patient101"}
@@ -260,7 +272,7 @@ class TestPrepare:
     def test_equal_input_gives_equal_bytes(self, tmp_path):
         tree = make_tree(tmp_path / "tree", {"patient001": "", "patient002": ""})
         for name in ("a", "b"):
-            prepare(tree, tmp_path / name, settings=NATIVE)
+            prepare(volumes_of(tree), tmp_path / name, settings=NATIVE)
         assert files_below(tmp_path / "a") == files_below(tmp_path / "b")
         assert all(
             (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
@@ -272,40 +284,34 @@ class TestPrepare:
         (tmp_path / "Schnitte 1é").mkdir()
         calls = []
         prepare(
-            tree,
+            volumes_of(tree),
             tmp_path / "Schnitte 1é",
             settings=NATIVE,
-            on_volume=lambda done, total: calls.append((done, total)),
+            on_progress=lambda *call: calls.append(call),
         )
-        assert calls == [(1, 4), (2, 4), (3, 4), (4, 4)]
+        assert calls == [("volumes cut into slices", done, 4) for done in (1, 2, 3, 4)]
         assert (tmp_path / "Schnitte 1é" / "records.csv").is_file()
 
 
 class TestErrors:
-    def test_target_that_holds_something(self, tmp_path):
+    def test_a_folder_that_holds_something_is_kept(self, tmp_path):
         tree = make_tree(tmp_path / "tree", {"patient001": ""})
         (tmp_path / "out").mkdir()
         (tmp_path / "out" / "notes.txt").write_text("mine")
-        with pytest.raises(DataError, match="out: there is something already; give another folder"):
-            prepare(tree, tmp_path / "out", settings=NATIVE)
+        with pytest.raises(DataError, match="out: exists already and is not an empty folder"):
+            prepare(volumes_of(tree), tmp_path / "out", settings=NATIVE)
         assert files_below(tmp_path / "out") == {"notes.txt"}
-
-    def test_target_below_a_file(self, tmp_path):
-        tree = make_tree(tmp_path / "tree", {"patient001": ""})
-        (tmp_path / "file").touch()
-        with pytest.raises(DataError, match="cannot write the slices"):
-            prepare(tree, tmp_path / "file" / "out", settings=NATIVE)
 
     @pytest.mark.parametrize("stop", [KeyboardInterrupt, DataError])
     def test_nothing_half_written_stays(self, tmp_path, stop):
         tree = make_tree(tmp_path / "tree", {"patient001": "", "patient002": ""})
 
-        def on_volume(done: int, total: int) -> None:
+        def on_progress(what: str, done: int, total: int) -> None:
             if done == 2:
                 raise stop
 
         with pytest.raises(stop):
-            prepare(tree, tmp_path / "out", settings=NATIVE, on_volume=on_volume)
+            prepare(volumes_of(tree), tmp_path / "out", settings=NATIVE, on_progress=on_progress)
         assert [path.name for path in tmp_path.iterdir()] == ["tree"]
 
     @pytest.mark.parametrize(
@@ -313,7 +319,7 @@ class TestErrors:
         [
             (
                 {"train": ["patient001", "patient009"]},
-                "tree: 1 patients of the splits are not there, first patient009",
+                "1 patients of the splits are not in the data, first patient009",
             ),
             (
                 {"train": ["patient001"], "val": ["patient001"]},
@@ -325,7 +331,7 @@ class TestErrors:
             ),
             (
                 {"train": ["../../etc"]},
-                r"tree: 1 patients of the splits are not there, first \.\./\.\./etc",
+                r"1 patients of the splits are not in the data, first \.\./\.\./etc",
             ),
             ({"../up": ["patient001"]}, r"split '\.\./up' is unknown"),
             ({"train": []}, "the splits name no patient"),
@@ -334,7 +340,7 @@ class TestErrors:
     def test_wrong_splits(self, tmp_path, splits, message):
         tree = make_tree(tmp_path / "tree", {"patient001": ""})
         with pytest.raises(DataError, match=message):
-            prepare(tree, tmp_path / "out", settings=NATIVE, splits=splits)
+            prepare(volumes_of(tree), tmp_path / "out", settings=NATIVE, splits=splits)
         assert not (tmp_path / "out").exists()
 
     def test_voxels_of_absurd_size_name_the_slice(self, tmp_path):
@@ -344,5 +350,5 @@ class TestErrors:
             match=r"^patient001_ED_s00: a slice of 12 x 10 pixels of 30000 x 30000 mm would have "
             r"more than 67,108,864",
         ):
-            prepare(tree, tmp_path / "out", settings=PrepareConfig())
+            prepare(volumes_of(tree), tmp_path / "out", settings=PrepareConfig())
         assert not (tmp_path / "out").exists()

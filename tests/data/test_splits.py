@@ -105,7 +105,7 @@ def test_pool_smaller_than_the_number_of_folds_joins_a_group():
 def test_impossible_number_of_folds(num_folds):
     with pytest.raises(
         ConfigError,
-        match=f"num_folds={num_folds} must lie between 2 and the number of patients, 100; choose "
+        match=f"num_folds={num_folds} must be between 2 and the number of patients, 100; choose "
         "another data.num_folds",
     ):
         fold_patients(FIVE_GROUPS, num_folds=num_folds, seed=0)

@@ -19,26 +19,26 @@ def save(path: Path, voxels: np.ndarray, *, spacing=(1.5, 1.25, 10.0), origin=0.
 
 @pytest.fixture
 def pair(tmp_path):
-    """Image and label files of 4 x 3 x 2 voxels."""
+    """Image and mask files of 4 x 3 x 2 voxels."""
     image = save(tmp_path / "image.nii.gz", np.arange(24, dtype=np.int16).reshape(4, 3, 2))
-    label = save(tmp_path / "label.nii.gz", (np.arange(24) % 4).astype(np.uint8).reshape(4, 3, 2))
-    return image, label
+    mask = save(tmp_path / "mask.nii.gz", (np.arange(24) % 4).astype(np.uint8).reshape(4, 3, 2))
+    return image, mask
 
 
 def test_values_types_and_spacing(pair):
     volume = read_volume(*pair)
     assert volume.spacing == (1.5, 1.25, 10.0)
     assert (volume.image.dtype, volume.image.shape) == (np.float32, (4, 3, 2))
-    assert (volume.label.dtype, volume.label.shape) == (np.uint8, (4, 3, 2))
+    assert (volume.mask.dtype, volume.mask.shape) == (np.uint8, (4, 3, 2))
     assert volume.image[3, 2, 1] == 23
-    assert volume.label[3, 2, 1] == 3
+    assert volume.mask[3, 2, 1] == 3
 
 
 def test_without_label_uncompressed_and_one_frame_in_four_dimensions(tmp_path):
     path = save(tmp_path / "image.nii", np.ones((4, 3, 2, 1), np.float32))
     volume = read_volume(path, None)
     assert volume.image.shape == (4, 3, 2)
-    assert volume.label is None
+    assert volume.mask is None
 
 
 def test_scale_slope_is_applied(tmp_path):
@@ -50,7 +50,7 @@ def test_scale_slope_is_applied(tmp_path):
 
 def test_float_labels_that_are_whole_numbers(pair):
     save(pair[1], np.full((4, 3, 2), 2.0))
-    assert (read_volume(*pair).label == 2).all()
+    assert (read_volume(*pair).mask == 2).all()
 
 
 @pytest.mark.parametrize("kept", [0, 10, 60, -4])
@@ -80,7 +80,7 @@ def test_truncated_inside_the_voxels_of_an_uncompressed_file(tmp_path):
 
 def test_missing_file(pair):
     pair[1].unlink()
-    with pytest.raises(DataError, match=r"label.nii.gz: the file is missing"):
+    with pytest.raises(DataError, match=r"mask.nii.gz: the file is missing"):
         read_volume(*pair)
 
 
@@ -123,7 +123,7 @@ def test_a_stream_that_goes_on_after_its_voxels_is_not_read_to_the_end(pair):
     tracemalloc.start()
     try:
         with pytest.raises(
-            DataError, match=r"image.nii.gz: goes on after the 400 bytes that its header claims"
+            DataError, match=r"image.nii.gz: continues after the 400 bytes that its header claims"
         ):
             read_volume(*pair)
         assert tracemalloc.get_traced_memory()[1] < 10_000_000
@@ -180,7 +180,7 @@ def test_shape_mismatch(pair):
     save(pair[1], np.zeros((4, 3, 3), np.uint8))
     with pytest.raises(
         DataError,
-        match=r"label.nii.gz: the labels have shape \(4, 3, 3\), image.nii.gz has \(4, 3, 2\)",
+        match=r"mask.nii.gz: the mask has shape \(4, 3, 3\), image.nii.gz has \(4, 3, 2\)",
     ):
         read_volume(*pair)
 
@@ -189,7 +189,7 @@ def test_spacing_mismatch(pair):
     save(pair[1], np.zeros((4, 3, 2), np.uint8), spacing=(1.5, 1.5, 10.0))
     with pytest.raises(
         DataError,
-        match=r"label.nii.gz: voxels are \(1.5, 1.5, 10.0\) mm, those of image.nii.gz are \(1.5, "
+        match=r"mask.nii.gz: voxels are \(1.5, 1.5, 10.0\) mm, those of image.nii.gz are \(1.5, "
         r"1.25, 10.0\)",
     ):
         read_volume(*pair)
@@ -199,35 +199,37 @@ def test_affine_mismatch(pair):
     save(pair[1], np.zeros((4, 3, 2), np.uint8), origin=7.5)
     with pytest.raises(
         DataError,
-        match=r"label.nii.gz: position or orientation \(affine\) differs from image.nii.gz by up "
+        match=r"mask.nii.gz: position or orientation \(affine\) differs from image.nii.gz by up "
         r"to 7.5",
     ):
         read_volume(*pair)
 
 
-def test_unknown_labels_are_counted(pair):
-    label = np.zeros((4, 3, 2), np.int16)
-    label[0, 0, 0], label[1], label[2, 0, 0] = 4, 300, -1
-    save(pair[1], label)
+def test_unknown_mask_values_are_counted(pair):
+    mask = np.zeros((4, 3, 2), np.int16)
+    mask[0, 0, 0], mask[1], mask[2, 0, 0] = 4, 300, -1
+    save(pair[1], mask)
     with pytest.raises(
         DataError,
-        match=r"label -1 \(1 voxels\), 4 \(1 voxels\), 300 \(6 voxels\) is no class, the classes "
-        r"are \[0, 1, 2, 3\]",
+        match=r"the mask contains value -1 \(1 voxels\), 4 \(1 voxels\), 300 \(6 voxels\), "
+        r"expected one of \[0, 1, 2, 3\]",
     ):
         read_volume(*pair)
 
 
-def test_fractions_and_nan_are_no_labels(pair):
-    label = np.zeros((4, 3, 2), np.float32)
-    label[0, 0, 0], label[0, 0, 1] = 0.5, np.nan
-    save(pair[1], label)
-    with pytest.raises(DataError, match=r"label 0.5 \(1 voxels\), nan \(1 voxels\)"):
+def test_fractions_and_nan_are_no_mask_values(pair):
+    mask = np.zeros((4, 3, 2), np.float32)
+    mask[0, 0, 0], mask[0, 0, 1] = 0.5, np.nan
+    save(pair[1], mask)
+    with pytest.raises(
+        DataError, match=r"the mask contains value 0.5 \(1 voxels\), nan \(1 voxels\)"
+    ):
         read_volume(*pair)
 
 
 def test_allowed_values_are_the_caller_s(pair):
     save(pair[1], np.full((4, 3, 2), 85, np.uint8))
-    assert read_volume(*pair, label_values=(0, 85, 170, 255)).label[0, 0, 0] == 85
+    assert read_volume(*pair, mask_values=(0, 85, 170, 255)).mask[0, 0, 0] == 85
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

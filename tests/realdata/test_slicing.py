@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from acdc_seg.config import PrepareConfig
-from acdc_seg.data.readers.acdc import read_tree
-from acdc_seg.data.slicing import cut_slice, prepare
+from acdc_seg.config import DataConfig, PrepareConfig
+from acdc_seg.data.readers.acdc import read_acdc
+from acdc_seg.data.slicing import crop_slice, prepare
 from acdc_seg.data.volumes import read_volume
 
 # The coursework's pairs (odd ED, even ES) are the patients in sorted order, the last two of each
@@ -48,21 +48,23 @@ def agreement(real_data: Path, index: int) -> list[tuple[float, float]]:
     a pair.
     """
     split, patient_number = NUMBERED[index]
-    (patient,) = read_tree(real_data / "acdc/training" / f"patient{patient_number:03d}")
+    records = read_acdc(real_data / "acdc/training" / f"patient{patient_number:03d}", DataConfig())
     results = []
-    for offset, frame in enumerate(patient.frames):
-        volume = read_volume(frame.image, frame.label)
+    for offset, record in enumerate(records):
+        volume = read_volume(record.image, record.mask)
         middle = round((volume.image.shape[2] - 1) / 2)
-        slices = volume.image[:, :, middle], volume.label[:, :, middle]
+        slices = volume.image[:, :, middle], volume.mask[:, :, middle]
         image, mask = read_pair(real_data / "coursework", split, 2 * index + 1 + offset)
-        whole = cut_slice(*slices, spacing=volume.spacing[:2], settings=WHOLE)
+        whole = crop_slice(*slices, spacing=volume.spacing[:2], settings=WHOLE)
         corner = np.add(find_crop(whole.mask, mask), whole.corner)
         center = (corner + 48) * whole.spacing
-        cut = cut_slice(
+        cropped = crop_slice(
             *slices, spacing=volume.spacing[:2], settings=PrepareConfig(), center=center
         )
-        assert cut.corner == tuple(corner)
-        results.append((np.mean(cut.mask == mask), np.abs(cut.image.astype(float) - image).mean()))
+        assert cropped.corner == tuple(corner)
+        results.append(
+            (np.mean(cropped.mask == mask), np.abs(cropped.image.astype(float) - image).mean())
+        )
     return results
 
 
@@ -75,7 +77,7 @@ def test_coursework_slices_are_reproduced(real_data, index):
 
 def test_prepared_slices_hold_the_whole_heart(real_data, tmp_path):
     prepare(
-        real_data / "acdc/training/patient001",
+        read_acdc(real_data / "acdc/training/patient001", DataConfig()),
         tmp_path / "out",
         settings=PrepareConfig(slices="mid"),
     )

@@ -6,8 +6,6 @@ al., IEEE TMI 2018).
 """
 
 import gzip
-import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +15,9 @@ import numpy as np
 from acdc_seg.data.phantom.body import Body, Contrast, draw_contrast
 from acdc_seg.data.phantom.heart import Heart
 from acdc_seg.data.phantom.scanner import Geometry, HeartGrid, Scanner, label_map
+from acdc_seg.data.record import ProgressCallback, no_progress
 from acdc_seg.errors import DataError
+from acdc_seg.files import new_folder
 from acdc_seg.labels import GROUPS, PHASES
 
 SLICE_DISTANCES = (6.5, 8.0, 10.0)
@@ -50,17 +50,18 @@ def synthesize(
     num_test_patients: int = 10,
     seed: int = 0,
     cine: bool = False,
-    on_patient: Callable[[int, int], None] | None = None,
+    on_progress: ProgressCallback = no_progress,
 ) -> list[Path]:
-    """Writes a synthetic ACDC tree, all of it or nothing, and returns the patients' folders.
+    """Writes a synthetic ACDC tree and returns the patients' folders.
 
     Args:
-        out: Folder to make, with `training/` and `testing/` inside; it must not exist, or be empty.
+        out: Folder to make, complete or not at all, with `training/` and `testing/` inside; it must
+            not exist, or be empty.
         num_patients: Training patients, numbered from 1; the groups take equal turns.
-        num_test_patients: Testing patients; their numbers go on.
+        num_test_patients: Testing patients; their numbers continue.
         seed: Same seed, same files, byte for byte.
         cine: Also writes `patientNNN_4d.nii.gz` with all frames of the heart's cycle.
-        on_patient: Called with (done, total) after each patient.
+        on_progress: Called after each patient.
 
     Raises:
         DataError: `out` holds files already or cannot be written, or a number is out of range.
@@ -71,34 +72,15 @@ def synthesize(
             f"num_patients={num_patients}, num_test_patients={num_test_patients}, seed={seed}: "
             "none may be negative, and at least one patient is needed"
         )
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(
-            f"{out}: already there and not an empty folder; remove it or choose another one"
-        )
     folders = [
         Path("training" if number <= num_patients else "testing") / f"patient{number:03d}"
         for number in range(1, total + 1)
     ]
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
-            tree = Path(scratch) / "tree"
-            for number, folder in enumerate(folders, start=1):
-                _write_patient(
-                    tree / folder,
-                    _Study(number, seed=seed, group=GROUPS[(number - 1) % len(GROUPS)]),
-                    cine=cine,
-                )
-                if on_patient is not None:
-                    on_patient(number, total)
-            if out.exists():
-                out.rmdir()
-            tree.rename(out)
-    except OSError as error:
-        raise DataError(
-            f"{out}: cannot be written ({error.strerror}); check the path, its permissions and "
-            "the free disk space"
-        ) from error
+    with new_folder(out) as tree:
+        for number, folder in enumerate(folders, start=1):
+            study = _Study(number, seed=seed, group=GROUPS[(number - 1) % len(GROUPS)])
+            _write_patient(tree / folder, study, cine=cine)
+            on_progress("phantom patients", number, total)
     return [out / folder for folder in folders]
 
 
@@ -225,25 +207,21 @@ def _draw_body(
 
 def _write_patient(folder: Path, study: _Study, *, cine: bool) -> None:
     folder.mkdir(parents=True)
-    (folder / "Info.cfg").write_text(
-        "".join(f"{key}: {value}\n" for key, value in study.info.items()), encoding="ascii"
-    )
-    for frame in (study.ed, study.es):
-        image, labels = study.frame(frame)
-        _write_nifti(
-            folder / f"{folder.name}_frame{frame:02d}.nii.gz", image, study.geometry.spacing
-        )
-        _write_nifti(
-            folder / f"{folder.name}_frame{frame:02d}_gt.nii.gz", labels, study.geometry.spacing
-        )
+    info = "".join(f"{key}: {value}\n" for key, value in study.info.items())
+    (folder / "Info.cfg").write_text(info, encoding="ascii")
+    spacing = study.geometry.spacing
+    for number in (study.ed, study.es):
+        image, mask = study.frame(number)
+        stem = f"{folder.name}_frame{number:02d}"
+        _write_nifti(folder / f"{stem}.nii.gz", image, spacing)
+        _write_nifti(folder / f"{stem}_gt.nii.gz", mask, spacing)
     if cine:
-        frames = np.stack(
-            [study.frame(number)[0] for number in range(1, study.num_frames + 1)], axis=-1
-        )
+        images = [study.frame(number)[0] for number in range(1, study.num_frames + 1)]
+        frame_seconds = CYCLE_SECONDS / study.num_frames
         _write_nifti(
             folder / f"{folder.name}_4d.nii.gz",
-            frames,
-            (*study.geometry.spacing, CYCLE_SECONDS / study.num_frames),
+            np.stack(images, axis=-1),
+            (*spacing, frame_seconds),
         )
 
 

@@ -1,149 +1,91 @@
 """Reads an ACDC tree: folders patientNNN with Info.cfg and NIfTI volumes at end-diastole and
-end-systole.
-
-What is wrong with a file is said with its name and the likely fix. ACDC: Bernard et al., IEEE TMI
-2018.
+end-systole (Bernard et al., IEEE TMI 2018).
 """
 
-import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
+from acdc_seg.config import DataConfig
+from acdc_seg.data.record import Record
 from acdc_seg.errors import DataError, did_you_mean
 from acdc_seg.labels import GROUPS, PHASES
 
-SPLIT_FOLDERS = ("training", "testing")
-ROOTS = (".", "database")
-MOST_FRAMES = 9999
+SPLIT_OF_FOLDER = {"training": "train", "testing": "test"}
 SUFFIXES = (".nii.gz", ".nii")
 
 
-@dataclass(frozen=True)
-class Frame:
-    """One phase of the cardiac cycle; `label` is None where no segmentation was published."""
-
-    phase: str
-    image: Path
-    label: Path | None
-
-
-@dataclass(frozen=True)
-class Patient:
-    """One patient folder.
-
-    `split_folder` is training, testing or empty; `height` in cm, `weight` in kg; `ed`, `es` count
-    from 1.
-
-    `group` is empty where a testing patient's diagnosis is withheld.
-    """
-
-    id: str
-    folder: Path
-    split_folder: str
-    group: str
-    height: float
-    weight: float
-    ed: int
-    es: int
-    frames: tuple[Frame, ...]
+def is_acdc_tree(path: Path, config: DataConfig) -> bool:
+    """Whether the path is, or holds, a folder patientNNN with an Info.cfg or a NIfTI file."""
+    return any(
+        (folder / "Info.cfg").is_file()
+        or any(file.name.endswith(SUFFIXES) for file in folder.iterdir())
+        for folder in _patient_folders(path)
+    )
 
 
-def is_acdc_tree(path: Path) -> bool:
-    """Whether the path is, or holds, at least one folder patientNNN with an Info.cfg or a NIfTI
-    file.
-    """
-    return any(_looks_like_patient(folder) for folder, _ in _patient_folders(path))
-
-
-def read_tree(path: Path) -> list[Patient]:
-    """All patients below the path, sorted by id.
+def read_acdc(path: Path, config: DataConfig) -> list[Record]:
+    """Records of the volumes at ED and ES of all patients, sorted by patient.
 
     Args:
         path: A folder with training/ and testing/ (or one of them, or both below database/), a
             folder of patient folders, or one patient folder.
+        config: Not used.
 
     Raises:
         DataError: No patients, one patient twice, an Info.cfg that is missing or wrong, or a frame
             file that it names is absent.
     """
-    if not path.is_dir():
-        raise DataError(
-            f"{path}: no such folder; give the one that holds training/ and testing/, or "
-            "patient001, patient002, ..."
-        )
-    folders = _patient_folders(path)
+    folders = sorted(_patient_folders(path), key=lambda folder: folder.name)
     if not folders:
         raise DataError(
             f"{path}: no folders patient001, patient002, ... here or in training/, testing/; give "
             "the folder that holds them"
         )
-    counts = Counter(folder.name for folder, _ in folders)
-    if twice := sorted(name for name, count in counts.items() if count > 1):
-        raise DataError(
-            f"{path}: {', '.join(twice[:3])} lies in training/ and in testing/; keep one of them"
-        )
-    return sorted(
-        (_read_patient(folder, split_folder) for folder, split_folder in folders),
-        key=lambda patient: patient.id,
-    )
+    name, count = Counter(folder.name for folder in folders).most_common(1)[0]
+    if count > 1:
+        raise DataError(f"{path}: {name} is in both training/ and testing/; keep one of them")
+    records: list[Record] = []
+    for folder in folders:
+        records += _read_patient(folder)
+    return records
 
 
-def _patient_folders(path: Path) -> list[tuple[Path, str]]:
-    """Patient folders with the split folder that they lie in."""
-    resolved = path.resolve()
-    if _is_patient_name(resolved):
-        return [(resolved, _split_folder(resolved.parent))]
-    roots = [path / root / split for root in ROOTS for split in SPLIT_FOLDERS]
-    inside = [
-        (folder, root.name)
-        for root in roots
-        if root.is_dir()
-        for folder in root.iterdir()
-        if _is_patient_name(folder)
-    ]
-    if inside or not path.is_dir():
-        return inside
-    return [
-        (folder, _split_folder(resolved)) for folder in path.iterdir() if _is_patient_name(folder)
+def _patient_folders(path: Path) -> list[Path]:
+    if _is_patient(path.resolve()):
+        return [path.resolve()]
+    parents = [root / name for root in (path, path / "database") for name in SPLIT_OF_FOLDER]
+    in_splits = [folder for parent in parents for folder in parent.glob("patient*")]
+    return [folder for folder in in_splits if _is_patient(folder)] or [
+        folder for folder in path.glob("patient*") if _is_patient(folder)
     ]
 
 
-def _split_folder(folder: Path) -> str:
-    return folder.name if folder.name in SPLIT_FOLDERS else ""
-
-
-def _is_patient_name(folder: Path) -> bool:
+def _is_patient(folder: Path) -> bool:
     return re.fullmatch(r"patient\d+", folder.name) is not None and folder.is_dir()
 
 
-def _looks_like_patient(folder: Path) -> bool:
-    return (folder / "Info.cfg").is_file() or any(
-        file.name.endswith(SUFFIXES) for file in folder.iterdir()
-    )
-
-
-def _read_patient(folder: Path, split_folder: str) -> Patient:
+def _read_patient(folder: Path) -> list[Record]:
     path = folder / "Info.cfg"
     info = _read_info(path)
-    if "Group" not in info and split_folder != "testing":
-        raise DataError(
-            f"{path}: the key 'Group' is missing; add a line 'Group: {GROUPS[0]}' (or "
-            f"{', '.join(GROUPS[1:])})"
+    split = SPLIT_OF_FOLDER.get(folder.parent.resolve().name, "")
+    group = _read_group(path, info, required=split != "test")
+    frames = {phase: _read_frame_number(path, info, phase) for phase in PHASES}
+    if frames["ED"] == frames["ES"]:
+        raise DataError(f"{path}: ED and ES are both frame {frames['ED']}; correct one of them")
+    return [
+        Record(
+            id=f"{folder.name}_{phase}",
+            image=_find_frame(folder, phase, number),
+            mask=_first_file(folder, f"{folder.name}_frame{number:02d}_gt"),
+            patient=folder.name,
+            split=split,
+            phase=phase,
+            group=group,
         )
-    group = info.get("Group", "")
-    if group and group not in GROUPS:
-        raise DataError(f"{path}: Group '{group}' is unknown; {did_you_mean(group, GROUPS)}")
-    ed, es = (_frame_number(path, info, phase) for phase in PHASES)
-    if ed == es:
-        raise DataError(f"{path}: ED and ES are both frame {ed}; correct one of them")
-    frames = tuple(
-        _find_frame(folder, phase, number) for phase, number in zip(PHASES, (ed, es), strict=True)
-    )
-    height, weight = _positive(path, info, "Height"), _positive(path, info, "Weight")
-    return Patient(folder.name, folder, split_folder, group, height, weight, ed, es, frames)
+        for phase, number in frames.items()
+    ]
 
 
 def _read_info(path: Path) -> dict[str, str]:
@@ -157,68 +99,61 @@ def _read_info(path: Path) -> dict[str, str]:
         raise DataError(
             f"{path}: cannot read the file ({error}); copy it again from the challenge's archive"
         ) from None
-    pairs = [
-        (number, *line.partition(":")) for number, line in enumerate(lines, start=1) if line.strip()
-    ]
-    if wrong := [number for number, key, colon, _ in pairs if not (key.strip() and colon)]:
+    info = {}
+    for number, line in enumerate(lines, start=1):
+        key, colon, value = line.partition(":")
+        if line.strip() and not (key.strip() and colon):
+            raise DataError(
+                f"{path}, line {number}: expected 'Key: value', got '{line.strip()}'; correct the "
+                "line"
+            )
+        info[key.strip()] = value.strip()
+    return info
+
+
+def _read_group(path: Path, info: Mapping[str, str], *, required: bool) -> str:
+    """Diagnosis; the challenge withheld it for testing patients."""
+    if required and "Group" not in info:
         raise DataError(
-            f"{path}, line {wrong[0]}: '{lines[wrong[0] - 1].strip()}' is no 'Key: value'; "
-            "correct the line"
+            f"{path}: the key 'Group' is missing; add a line 'Group: {GROUPS[0]}' (or "
+            f"{', '.join(GROUPS[1:])})"
         )
-    return {key.strip(): value.strip() for _, key, _, value in pairs}
+    group = info.get("Group", "")
+    if group and group not in GROUPS:
+        raise DataError(f"{path}: Group '{group}' is unknown; {did_you_mean(group, GROUPS)}")
+    return group
 
 
-def _positive(path: Path, info: Mapping[str, str], key: str) -> float:
+def _read_frame_number(path: Path, info: Mapping[str, str], key: str) -> int:
     if key not in info:
         raise DataError(f"{path}: the key '{key}' is missing; add a line '{key}: NUMBER'")
-    try:
-        number = float(info[key])
-    except ValueError:
-        number = math.nan
-    if not 0 < number < math.inf:
+    if not re.fullmatch("0*[1-9][0-9]{0,3}", info[key]):
         raise DataError(
-            f"{path}: {key} is '{info[key]}', it must be a positive number; correct the line"
+            f"{path}: {key} is '{info[key]}', it must be a frame number 1, 2, ...; correct the line"
         )
+    number = int(info[key])
+    if key in PHASES and "NbFrame" in info:
+        num_frames = _read_frame_number(path, info, "NbFrame")
+        if number > num_frames:
+            raise DataError(
+                f"{path}: {key} is frame {number} of {num_frames} (NbFrame); correct one of the "
+                "two lines"
+            )
     return number
 
 
-def _frame_number(path: Path, info: Mapping[str, str], phase: str) -> int:
-    number = _positive(path, info, phase)
-    if not number.is_integer() or number > MOST_FRAMES:
-        raise DataError(
-            f"{path}: {phase} is '{info[phase]}', it must be a frame number 1, 2, ...; correct "
-            "the line"
-        )
-    if "NbFrame" in info and number > _positive(path, info, "NbFrame"):
-        raise DataError(
-            f"{path}: {phase} is frame {number:.0f} of {info['NbFrame']} (NbFrame); correct one "
-            "of the two lines"
-        )
-    return int(number)
-
-
-def _find_frame(folder: Path, phase: str, number: int) -> Frame:
+def _find_frame(folder: Path, phase: str, number: int) -> Path:
     stem = f"{folder.name}_frame{number:02d}"
-    image = _first_file(folder / f"{stem}{suffix}" for suffix in SUFFIXES)
+    image = _first_file(folder, stem)
     if image is None:
-        found = sorted(
-            {
-                match[1]
-                for file in folder.iterdir()
-                if (match := re.match(rf"{folder.name}_frame(\d+)\.nii", file.name))
-            }
-        )
-        there = (
-            f"the folder has frame {' and '.join(found)}"
-            if found
-            else "the folder has no frame at all"
-        )
+        frames = sorted(file.name for file in folder.glob("*_frame*") if "_gt" not in file.name)
         raise DataError(
-            f"{folder / stem}.nii.gz: the {phase} frame that Info.cfg names is missing, {there}; "
-            f"add the file or correct {phase}"
+            f"{folder / stem}.nii.gz: the {phase} frame that Info.cfg names is missing, the folder "
+            f"has {' and '.join(frames) or 'no frame at all'}; add the file or correct {phase}"
         )
-    return Frame(phase, image, _first_file(folder / f"{stem}_gt{suffix}" for suffix in SUFFIXES))
+    return image
 
 
-def _first_file(paths: Iterable[Path]) -> Path | None:
+def _first_file(folder: Path, stem: str) -> Path | None:
+    paths = (folder / f"{stem}{suffix}" for suffix in SUFFIXES)
     return next((path for path in paths if path.is_file()), None)

@@ -1,4 +1,4 @@
-"""Paired folders: `image/NAME.png` beside `mask/NAME_mask.png`, with or without split folders
+"""Reads paired folders: `image/NAME.png` beside `mask/NAME_mask.png`, with or without split folders
 around them.
 """
 
@@ -9,19 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from acdc_seg.config import DataConfig, split_pattern
-from acdc_seg.data.record import Record
+from acdc_seg.data.record import SPLITS, Record, natural_key
 from acdc_seg.errors import DataError
-
-SPLITS = ("train", "val", "test")
-
-
-def natural_key(text: str) -> tuple[tuple[int, int | str], ...]:
-    """Sort key that puts `cmr2` before `cmr10`."""
-    return tuple(
-        (0, int(part)) if part.isdecimal() else (1, part)
-        for part in re.split(r"(\d+)", text)
-        if part
-    )
 
 
 def is_paired(path: Path, config: DataConfig) -> bool:
@@ -59,90 +48,22 @@ def find_images(path: Path, config: DataConfig) -> dict[str, Path]:
     Raises:
         DataError: There are none.
     """
-    folders = [
-        folder
-        for folder in (path / "test" / config.image_dir, path / config.image_dir, path)
-        if folder.is_dir()
-    ]
-    images = _files(folders[0], config) if folders else {}
+    folders = (path / "test" / config.image_dir, path / config.image_dir, path)
+    folder = next((folder for folder in folders if folder.is_dir()), None)
+    images = _list_images(folder, config) if folder else {}
     if not images:
-        endings = ", ".join(config.extensions)
         raise DataError(
-            f"{path}: no images ({endings}) in test/{config.image_dir}/, {config.image_dir}/ or "
-            "the folder itself; check --data"
+            f"{path}: no images ({', '.join(config.extensions)}) in test/{config.image_dir}/, "
+            f"{config.image_dir}/ or the folder itself; check --data"
         )
     return images
-
-
-def _read_split(
-    folder: Path, split: str, config: DataConfig, details: Mapping[str, Mapping[str, str]]
-) -> list[Record]:
-    images = _files(folder / config.image_dir, config)
-    masks = _files(folder / config.mask_dir, config) if (folder / config.mask_dir).is_dir() else {}
-    before, after = split_pattern(config.mask_pattern)
-    wanted = {stem: f"{before}{stem}{after}" for stem in images}
-    has_masks = bool(masks) or split != "test"
-    lacking = [images[stem].name for stem, mask in wanted.items() if mask not in masks]
-    if has_masks and lacking:
-        raise DataError(
-            f"{folder}: {len(lacking)} of {len(images)} images have no mask, first "
-            f"{', '.join(lacking[:3])}; expected "
-            f"{config.mask_dir}/{wanted[Path(lacking[0]).stem]}.png (settings data.mask_dir, "
-            "data.mask_pattern)"
-        )
-    if orphans := sorted(set(masks) - set(wanted.values()), key=natural_key):
-        raise DataError(
-            f"{folder}: {len(orphans)} masks have no image, first {masks[orphans[0]].name}; add "
-            "the image or remove the mask"
-        )
-    return [
-        _record(stem, images[stem], masks.get(wanted[stem]), split, config, details.get(stem, {}))
-        for stem in images
-    ]
-
-
-def _record(
-    stem: str,
-    image: Path,
-    mask: Path | None,
-    split: str,
-    config: DataConfig,
-    detail: Mapping[str, str],
-) -> Record:
-    patient = detail.get("patient") or patient_of(stem, config.patient_rule)
-    return Record(
-        stem,
-        image,
-        mask,
-        patient,
-        split,
-        detail.get("phase") or "",
-        detail.get("group") or "",
-        _spacing(stem, detail),
-    )
-
-
-def _spacing(stem: str, detail: Mapping[str, str]) -> tuple[float, float] | None:
-    given = detail.get("spacing_row"), detail.get("spacing_col")
-    if not any(given):
-        return None
-    try:
-        row, column = (float(size or "") for size in given)
-    except ValueError:
-        row = column = math.nan
-    if not (0 < row < math.inf and 0 < column < math.inf):
-        raise DataError(
-            f"records.csv: spacing_row and spacing_col of {stem} must both be positive numbers in "
-            "mm, or both be empty"
-        )
-    return row, column
 
 
 def patient_of(stem: str, rule: str) -> str:
     """The patient that an image name belongs to, by the setting `data.patient_rule`.
 
     Raises:
-        DataError: The rule is a regular expression without a group, or does not match.
+        DataError: The rule is a regular expression that does not match.
     """
     if rule == "each":
         return stem
@@ -150,25 +71,61 @@ def patient_of(stem: str, rule: str) -> str:
         number = re.search(r"(\d+)$", stem)
         return f"pair{(int(number[1]) + 1) // 2:03d}" if number else stem
     if rule == "auto":
-        named = re.search(r"patient\d+", stem, re.IGNORECASE)
-        return named[0].lower() if named else stem
-    try:
-        patient = match[1] if (match := re.search(rule, stem)) else None
-    except (re.error, IndexError):
-        patient = None
-    if patient is None:
+        name = re.search(r"patient\d+", stem, re.IGNORECASE)
+        return name[0].lower() if name else stem
+    match = re.search(rule, stem)
+    if match is None or match[1] is None:
         raise DataError(
             f"{stem}: data.patient_rule='{rule}' finds no patient in this name; it must be a "
-            "regular "
-            "expression with one group"
+            "regular expression with one group"
         )
-    return patient
+    return match[1]
 
 
-def _files(folder: Path, config: DataConfig) -> dict[str, Path]:
+def _read_split(
+    folder: Path, split: str, config: DataConfig, details: Mapping[str, Mapping[str, str]]
+) -> list[Record]:
+    images = _list_images(folder / config.image_dir, config)
+    mask_folder = folder / config.mask_dir
+    masks = _list_images(mask_folder, config) if mask_folder.is_dir() else {}
+    before, after = split_pattern(config.mask_pattern)
+    mask_stems = {stem: f"{before}{stem}{after}" for stem in images}
+    missing = [stem for stem in images if mask_stems[stem] not in masks]
+    if missing and (masks or split != "test"):
+        first = ", ".join(images[stem].name for stem in missing[:3])
+        raise DataError(
+            f"{folder}: {len(missing)} of {len(images)} images have no mask, first {first}; "
+            f"expected {config.mask_dir}/{mask_stems[missing[0]]}.png (settings data.mask_dir, "
+            "data.mask_pattern)"
+        )
+    orphans = sorted(set(masks) - set(mask_stems.values()), key=natural_key)
+    if orphans:
+        raise DataError(
+            f"{folder}: {len(orphans)} masks have no image, first {masks[orphans[0]].name}; add "
+            "the image or remove the mask"
+        )
+    records = []
+    for stem, image in images.items():
+        detail = details.get(stem, {})
+        records.append(
+            Record(
+                stem,
+                image,
+                masks.get(mask_stems[stem]),
+                patient=detail.get("patient") or patient_of(stem, config.patient_rule),
+                split=split,
+                phase=detail.get("phase") or "",
+                group=detail.get("group") or "",
+                spacing=_read_spacing(stem, detail),
+            )
+        )
+    return records
+
+
+def _list_images(folder: Path, config: DataConfig) -> dict[str, Path]:
     """Images of a folder by stem, in natural order."""
     try:
-        found = [
+        paths = [
             path
             for path in folder.iterdir()
             if path.suffix.lower() in config.extensions and not path.name.startswith(".")
@@ -177,16 +134,14 @@ def _files(folder: Path, config: DataConfig) -> dict[str, Path]:
         raise DataError(
             f"{folder}: cannot list the folder ({error.strerror}); check its permissions"
         ) from None
-    by_stem = {path.stem: path for path in sorted(found, key=lambda path: natural_key(path.name))}
-    if len(by_stem) < len(found):
+    by_stem = {path.stem: path for path in sorted(paths, key=lambda path: natural_key(path.name))}
+    if len(by_stem) < len(paths):
         raise DataError(f"{folder}: two files differ only in their ending; keep one of each name")
     return by_stem
 
 
 def _read_details(path: Path) -> dict[str, dict[str, str]]:
-    """Patient, phase, group and spacing by image id, from the table that `acdc-data prepare`
-    writes.
-    """
+    """Patient, phase, group and spacing by image id, from the table of `acdc-data prepare`."""
     if not path.is_file():
         return {}
     try:
@@ -201,3 +156,19 @@ def _read_details(path: Path) -> dict[str, dict[str, str]]:
             f"{path}: not a table with a column 'id'; run acdc-data prepare again or remove the "
             "file"
         ) from None
+
+
+def _read_spacing(stem: str, detail: Mapping[str, str]) -> tuple[float, float] | None:
+    texts = [detail.get("spacing_row") or "", detail.get("spacing_col") or ""]
+    if not any(texts):
+        return None
+    try:
+        row, column = map(float, texts)
+    except ValueError:
+        row = column = math.nan
+    if not (0 < row < math.inf and 0 < column < math.inf):
+        raise DataError(
+            f"records.csv: spacing_row and spacing_col of {stem} must both be positive numbers in "
+            "mm, or both be empty"
+        )
+    return row, column

@@ -252,14 +252,14 @@ def test_cine_holds_the_labelled_frames(tmp_path: Path) -> None:
 
 
 def test_progress_counts_patients(tmp_path: Path) -> None:
-    seen: list[tuple[int, ...]] = []
+    seen: list[tuple[str, int, int]] = []
     folders = synthesize(
         tmp_path / "new" / "tree",
         num_patients=1,
         num_test_patients=1,
-        on_patient=lambda *count: seen.append(count),
+        on_progress=lambda *call: seen.append(call),
     )
-    assert seen == [(1, 2), (2, 2)]
+    assert seen == [("phantom patients", 1, 2), ("phantom patients", 2, 2)]
     assert [folder.relative_to(tmp_path / "new" / "tree").as_posix() for folder in folders] == [
         "training/patient001",
         "testing/patient002",
@@ -273,25 +273,12 @@ def test_existing_folder_is_refused_and_kept(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
-def test_unwritable_place_is_named(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="cannot be written"):
-        synthesize(tmp_path / "file" / "tree", num_patients=1, num_test_patients=0)
-
-
-def test_empty_folder_is_used(tmp_path: Path) -> None:
-    out = tmp_path / "empty"
-    out.mkdir()
-    synthesize(out, num_patients=1, num_test_patients=0)
-    assert (out / "training" / "patient001" / "Info.cfg").is_file()
-
-
 def test_interruption_leaves_nothing(tmp_path: Path) -> None:
-    def interrupt(done: int, total: int) -> None:
+    def interrupt(what: str, done: int, total: int) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        synthesize(tmp_path / "tree", num_patients=2, num_test_patients=0, on_patient=interrupt)
+        synthesize(tmp_path / "tree", num_patients=2, num_test_patients=0, on_progress=interrupt)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -2,9 +2,12 @@ from pathlib import Path
 
 import pytest
 
-from acdc_seg.data.readers.acdc import is_acdc_tree, read_tree
+from acdc_seg.config import DataConfig
+from acdc_seg.data.readers.acdc import is_acdc_tree, read_acdc
+from acdc_seg.data.record import Record
 from acdc_seg.errors import DataError
 
+DATA = DataConfig()
 INFO = {"ED": "1", "ES": "9", "Group": "DCM", "Height": "184.0", "NbFrame": "30", "Weight": "95.0"}
 
 
@@ -28,55 +31,53 @@ def make_patient(
     return folder
 
 
+def splits_of(records: list[Record]) -> dict[str, str]:
+    return {record.patient: record.split for record in records}
+
+
 class TestTree:
     def test_patient(self, tmp_path):
         folder = make_patient(tmp_path / "training" / "patient007")
-        (patient,) = read_tree(tmp_path)
-        assert (patient.id, patient.folder, patient.split_folder, patient.group) == (
-            "patient007",
-            folder,
-            "training",
-            "DCM",
-        )
-        assert (patient.height, patient.weight, patient.ed, patient.es) == (184.0, 95.0, 1, 9)
-        assert [(frame.phase, frame.image.name, frame.label.name) for frame in patient.frames] == [
-            ("ED", "patient007_frame01.nii.gz", "patient007_frame01_gt.nii.gz"),
-            ("ES", "patient007_frame09.nii.gz", "patient007_frame09_gt.nii.gz"),
+        assert read_acdc(tmp_path, DATA) == [
+            Record(
+                f"patient007_{phase}",
+                folder / f"patient007_frame{frame}.nii.gz",
+                folder / f"patient007_frame{frame}_gt.nii.gz",
+                patient="patient007",
+                split="train",
+                phase=phase,
+                group="DCM",
+            )
+            for phase, frame in (("ED", "01"), ("ES", "09"))
         ]
 
     @pytest.mark.parametrize("root", ["", "database"])
     def test_training_and_testing_sorted_by_id(self, tmp_path, root):
-        make_patient(tmp_path / root / "testing" / "patient101")
-        make_patient(tmp_path / root / "training" / "patient002")
-        make_patient(tmp_path / root / "training" / "patient001")
-        found = [(patient.id, patient.split_folder) for patient in read_tree(tmp_path)]
-        assert found == [
-            ("patient001", "training"),
-            ("patient002", "training"),
-            ("patient101", "testing"),
-        ]
-        assert is_acdc_tree(tmp_path)
+        for name in ("testing/patient101", "training/patient002", "training/patient001"):
+            make_patient(tmp_path / root / name)
+        assert splits_of(read_acdc(tmp_path, DATA)) == {
+            "patient001": "train",
+            "patient002": "train",
+            "patient101": "test",
+        }
+        assert is_acdc_tree(tmp_path, DATA)
 
     def test_split_folder_flat_folder_and_single_patient(self, tmp_path):
         folder = make_patient(tmp_path / "testing" / "patient101")
         flat = make_patient(tmp_path / "Herz-Übung 1" / "patient003")
-        assert [patient.split_folder for patient in read_tree(folder.parent)] == ["testing"]
-        assert [patient.split_folder for patient in read_tree(folder)] == ["testing"]
-        assert [(patient.id, patient.split_folder) for patient in read_tree(flat.parent)] == [
-            ("patient003", "")
-        ]
-        assert is_acdc_tree(folder.parent)
-        assert is_acdc_tree(folder)
-        assert is_acdc_tree(flat.parent)
+        for path in (folder.parent, folder):
+            assert splits_of(read_acdc(path, DATA)) == {"patient101": "test"}
+            assert is_acdc_tree(path, DATA)
+        assert splits_of(read_acdc(flat.parent, DATA)) == {"patient003": ""}
+        assert is_acdc_tree(flat.parent, DATA)
 
     def test_working_directory_may_be_the_patient(self, tmp_path, monkeypatch):
         monkeypatch.chdir(make_patient(tmp_path / "patient004"))
-        assert read_tree(Path("."))[0].id == "patient004"
+        assert read_acdc(Path("."), DATA)[0].id == "patient004_ED"
 
     def test_uncompressed_files_without_labels(self, tmp_path):
         make_patient(tmp_path / "patient001", suffix=".nii", labels=False)
-        (patient,) = read_tree(tmp_path)
-        assert [(frame.image.name, frame.label) for frame in patient.frames] == [
+        assert [(record.image.name, record.mask) for record in read_acdc(tmp_path, DATA)] == [
             ("patient001_frame01.nii", None),
             ("patient001_frame09.nii", None),
         ]
@@ -85,18 +86,18 @@ class TestTree:
         (tmp_path / "patient001").mkdir()
         (tmp_path / "patient001" / "photo.png").touch()
         (tmp_path / "image").mkdir()
-        assert not is_acdc_tree(tmp_path)
-        assert not is_acdc_tree(tmp_path / "absent")
+        assert not is_acdc_tree(tmp_path, DATA)
+        assert not is_acdc_tree(tmp_path / "absent", DATA)
         with pytest.raises(
             DataError, match=r"image: no folders patient001, .* give the folder that holds them"
         ):
-            read_tree(tmp_path / "image")
+            read_acdc(tmp_path / "image", DATA)
 
     def test_patient_in_training_and_testing(self, tmp_path):
         make_patient(tmp_path / "training" / "patient001")
         make_patient(tmp_path / "testing" / "patient001")
-        with pytest.raises(DataError, match=r"patient001 lies in training/ and in testing/"):
-            read_tree(tmp_path)
+        with pytest.raises(DataError, match=r"patient001 is in both training/ and testing/"):
+            read_acdc(tmp_path, DATA)
 
 
 class TestInfo:
@@ -104,14 +105,14 @@ class TestInfo:
         ("changes", "message"),
         [
             ({"ED": None}, "the key 'ED' is missing; add"),
-            ({"Height": None}, "the key 'Height' is missing"),
             ({"Group": None}, "the key 'Group' is missing; add a line 'Group: NOR'"),
             ({"Group": "DCN"}, "Group 'DCN' is unknown; did you mean 'DCM'"),
-            ({"ES": "nine"}, "ES is 'nine', it must be a positive number"),
+            ({"ES": "nine"}, "ES is 'nine', it must be a frame number"),
             ({"ES": "9.5"}, "ES is '9.5', it must be a frame number"),
             ({"ES": "1e300", "NbFrame": None}, "ES is '1e300', it must be a frame number"),
-            ({"ED": "0"}, "ED is '0', it must be a positive number"),
-            ({"Weight": "nan"}, "Weight is 'nan'"),
+            ({"ES": "9" * 5000, "NbFrame": None}, "it must be a frame number"),
+            ({"ED": "0"}, "ED is '0', it must be a frame number"),
+            ({"NbFrame": "-3"}, "NbFrame is '-3', it must be a frame number"),
             ({"ED": "9"}, "ED and ES are both frame 9"),
             ({"ES": "31"}, r"ES is frame 31 of 30 \(NbFrame\)"),
         ],
@@ -119,41 +120,41 @@ class TestInfo:
     def test_wrong_entries_name_file_and_fix(self, tmp_path, changes, message):
         make_patient(tmp_path / "patient001", **changes)
         with pytest.raises(DataError, match=message) as error:
-            read_tree(tmp_path)
+            read_acdc(tmp_path, DATA)
         assert str(tmp_path / "patient001" / "Info.cfg") in str(error.value)
 
     def test_group_may_be_withheld_in_testing(self, tmp_path):
         make_patient(tmp_path / "testing" / "patient101", Group=None)
-        assert read_tree(tmp_path)[0].group == ""
+        assert read_acdc(tmp_path, DATA)[0].group == ""
 
     def test_missing_file(self, tmp_path):
         (make_patient(tmp_path / "patient001") / "Info.cfg").unlink()
-        assert is_acdc_tree(tmp_path)
+        assert is_acdc_tree(tmp_path, DATA)
         with pytest.raises(DataError, match=r"patient001.Info.cfg: the file is missing; copy"):
-            read_tree(tmp_path)
+            read_acdc(tmp_path, DATA)
 
     def test_line_without_colon(self, tmp_path):
         (make_patient(tmp_path / "patient001") / "Info.cfg").write_text("ED: 1\n\nES 9\n")
-        with pytest.raises(DataError, match=r"Info.cfg, line 3: 'ES 9' is no 'Key: value'"):
-            read_tree(tmp_path)
+        with pytest.raises(DataError, match=r"Info.cfg, line 3: expected 'Key: value', got 'ES 9'"):
+            read_acdc(tmp_path, DATA)
 
     def test_binary_file(self, tmp_path):
         (make_patient(tmp_path / "patient001") / "Info.cfg").write_bytes(b"\x1f\x8b\xff")
         with pytest.raises(DataError, match=r"Info.cfg: cannot read the file"):
-            read_tree(tmp_path)
+            read_acdc(tmp_path, DATA)
 
     def test_frame_absent_while_another_exists(self, tmp_path):
         make_patient(tmp_path / "patient001", ED="4")
         with pytest.raises(
             DataError,
-            match=r"patient001_frame04.nii.gz: the ED frame .* has frame 01 and 09; add the file "
-            r"or correct ED",
+            match=r"patient001_frame04.nii.gz: the ED frame .* the folder has "
+            r"patient001_frame01.nii.gz and patient001_frame09.nii.gz; add the file or correct ED",
         ):
-            read_tree(tmp_path)
+            read_acdc(tmp_path, DATA)
 
     def test_no_frames(self, tmp_path):
         folder = make_patient(tmp_path / "patient001")
         for file in folder.glob("*.nii.gz"):
             file.unlink()
         with pytest.raises(DataError, match="has no frame at all"):
-            read_tree(tmp_path)
+            read_acdc(tmp_path, DATA)
