@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from acdc_seg.config import Section
     from acdc_seg.models.base import SegmentationModel
-    from acdc_seg.models.summary import LayerRow, ModelSummary, Speed
+    from acdc_seg.models.summary import LayerSummary, ModelSummary, Speed
 
 app = make_app()
 
@@ -97,7 +97,7 @@ def models(
 ) -> None:
     """List the networks with their size and cost, or take one apart layer by layer."""
     from acdc_seg.models import MODELS
-    from acdc_seg.models.summary import layer_rows, summarize
+    from acdc_seg.models.summary import summarize_layers, summarize_model
 
     sections = [_section(name, overrides or []) for name in ([model] if model else MODELS)]
     shape, timing = (
@@ -108,11 +108,15 @@ def models(
     with progress_bar() as report:
         for section in sections:
             report("networks", len(entries), len(sections))
-            summary = summarize(_without_weights(section, shape), size=size)
+            summary = summarize_model(_without_weights(section, shape), size=size)
             entries.append(
                 _entry(section, summary, timing.measure(section, shape) if timing else None)
             )
-    rows = layer_rows(_without_weights(sections[0], shape), size=size, depth=depth) if model else []
+    rows = (
+        summarize_layers(_without_weights(sections[0], shape), size=size, depth=depth)
+        if model
+        else []
+    )
     if as_json:
         console.print(_json(entries, rows, shape, timing), markup=False)
     elif model:
@@ -139,11 +143,11 @@ class Timing:
 
     def measure(self, section: "Section", shape: Shape) -> "Speed":
         from acdc_seg.models import build_model
-        from acdc_seg.models.summary import measure
+        from acdc_seg.models.summary import measure_speed
         from acdc_seg.runtime.device import DTYPES
 
         model = build_model(section, shape.in_channels, shape.num_classes)
-        return measure(
+        return measure_speed(
             model,
             size=shape.size,
             batch_size=self.batch_size,
@@ -183,7 +187,7 @@ def _entry(section: "Section", summary: "ModelSummary", speed: "Speed | None") -
 
 
 def _json(
-    entries: Sequence[Entry], rows: "Sequence[LayerRow]", shape: Shape, timing: Timing | None
+    entries: Sequence[Entry], rows: "Sequence[LayerSummary]", shape: Shape, timing: Timing | None
 ) -> str:
     tree: dict[str, Any] = asdict(shape)
     if timing:
@@ -232,7 +236,7 @@ def _print_entries(entries: Sequence[Entry], shape: Shape, timing: Timing | None
 
 
 def _print_layers(
-    rows: "Sequence[LayerRow]", entry: Entry, shape: Shape, timing: Timing | None
+    rows: "Sequence[LayerSummary]", entry: Entry, shape: Shape, timing: Timing | None
 ) -> None:
     console.print(
         f"[bold]{entry.name}[/]: {entry.architecture}, output stride {entry.summary.output_stride}"
@@ -264,7 +268,7 @@ def _table(*texts: str, numbers: Sequence[str]) -> "Table":
     return table
 
 
-def _cost(part: "ModelSummary | LayerRow") -> tuple[str, str]:
+def _cost(part: "ModelSummary | LayerSummary") -> tuple[str, str]:
     return f"{part.num_parameters:,}", f"{part.flop / 1e9:.3f}"
 
 

@@ -213,7 +213,7 @@ class SETRConfig(Section):
     def _check_heads(self) -> Self:
         if self.hidden_size % self.num_heads:
             raise ValueError(
-                f"hidden_size {self.hidden_size} is no multiple of num_heads {self.num_heads}"
+                f"hidden_size {self.hidden_size} is not a multiple of num_heads {self.num_heads}"
             )
         return self
 

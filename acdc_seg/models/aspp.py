@@ -1,7 +1,5 @@
-"""Atrous spatial pyramid pooling, shared by the DeepLab networks.
-
-Chen, Papandreou, Schroff and Adam, "Rethinking atrous convolution for semantic image segmentation",
-2017.
+"""Atrous spatial pyramid pooling, shared by the DeepLab networks: Chen et al., "Rethinking atrous
+convolution for semantic image segmentation", 2017.
 """
 
 from collections.abc import Sequence
@@ -18,9 +16,7 @@ RATES = {8: (12, 24, 36), 16: (6, 12, 18)}
 
 
 class ASPP(nn.Module):
-    """Atrous spatial pyramid pooling: a 1x1, three dilated 3x3 branches and the image's mean,
-    concatenated and merged.
-    """
+    """A 1x1, three dilated 3x3 branches and the image's mean, concatenated and merged."""
 
     def __init__(self, in_channels: int, *, rates: Sequence[int], dropout: float) -> None:
         super().__init__()
@@ -42,9 +38,7 @@ class ASPP(nn.Module):
 
 
 class ImagePooling(nn.Sequential):
-    """Mean over the map, 1x1 convolution, BatchNorm, ReLU, spread over the map again (bilinear from
-    one pixel is constant).
-    """
+    """Mean over the map, 1x1 convolution, BatchNorm, ReLU, repeated over the map."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(
@@ -60,9 +54,7 @@ class ImagePooling(nn.Sequential):
 
 
 class PooledBatchNorm2d(nn.BatchNorm2d):
-    """BatchNorm of 1x1 maps; one image alone has no variance, so it is normalised by the running
-    statistics, which it leaves alone.
-    """
+    """BatchNorm of 1x1 maps; a single image has no variance and uses the running statistics."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Maps `(B, C, 1, 1)` to the same shape."""

@@ -14,14 +14,16 @@ MIN_SIZE = 32
 class SegmentationModel(nn.Module):
     """A network that gives every pixel of an image a score per class.
 
+    Subclasses take `in_channels`, `num_classes` and the options of their config section.
+
     Args:
         encoder: Maps the image `(B, in_channels, H, W)` to feature maps, the finest first.
         decoder: Maps those to one feature map.
         head: Maps that to class scores, at the image's resolution or below it.
         in_channels: Channels of the image.
-        multiple: Height and width must be multiples of this inside; images of other sizes are
-            padded with zeros, evenly on both sides, and the logits are cropped back.
-        min_size: Height and width inside are at least this.
+        multiple: The encoder needs multiples of this as height and width; other images are padded
+            with zeros, evenly on both sides, and the logits are cropped back.
+        min_size: Least height and width of the padded image.
     """
 
     def __init__(
@@ -44,11 +46,11 @@ class SegmentationModel(nn.Module):
         self._encoder_frozen = False
 
     def freeze_encoder(self, frozen: bool) -> None:
-        """Makes the encoder stand still, or lets it learn again; `requires_grad` stays as it is.
+        """Freezes the encoder, or lets it learn again; `requires_grad` stays as it is.
 
-        A frozen encoder is in eval mode whatever `train` says, so that BatchNorm's statistics stand
-        still and nothing is dropped. It runs without gradients: its parameters have none, so that
-        optimizers pass them over, weight decay included.
+        A frozen encoder is in eval mode whatever `train` says: BatchNorm's statistics are kept and
+        nothing is dropped. It runs without gradients: its parameters have none, so that optimizers
+        skip them, weight decay included.
         """
         self._encoder_frozen = frozen
         self.encoder.train(self.training and not frozen)
@@ -62,8 +64,7 @@ class SegmentationModel(nn.Module):
         return self
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits `(B, num_classes, H, W)` of images `(B, in_channels, H, W)`, for any H and W from
-        32.
+        """Logits `(B, num_classes, H, W)` of images `(B, in_channels, H, W)`, H and W from 32.
 
         Raises:
             DataError: The images have another number of channels, or are too small.
@@ -78,25 +79,22 @@ class SegmentationModel(nn.Module):
             features = self.encoder(images)
         logits = self.head(self.decoder(features))
         if logits.shape[-2:] != images.shape[-2:]:
-            logits = F.interpolate(
-                logits, size=images.shape[-2:], mode="bilinear", align_corners=True
-            )
+            size = images.shape[-2:]
+            logits = F.interpolate(logits, size=size, mode="bilinear", align_corners=True)
         return logits[..., top : top + height, left : left + width]
 
     def _check(self, images: torch.Tensor) -> None:
         if images.ndim != 4 or images.shape[1] != self.in_channels:
             raise DataError(
                 f"images have shape {tuple(images.shape)}, this network takes (B, "
-                f"{self.in_channels}, H, W): "
-                f"convert the images to {self.in_channels} channel(s), or build the network with "
-                "their number of channels"
+                f"{self.in_channels}, H, W): convert the images to {self.in_channels} channel(s), "
+                "or build the network with their number of channels"
             )
         height, width = images.shape[-2:]
         if min(height, width) < MIN_SIZE:
             raise DataError(
                 f"images of height={height}, width={width} are too small, the least is {MIN_SIZE} "
-                "each: "
-                f"pad or resize them to {max(height, MIN_SIZE)}x{max(width, MIN_SIZE)}"
+                f"each: pad or resize them to {max(height, MIN_SIZE)}x{max(width, MIN_SIZE)}"
             )
 
     def _padding(self, size: int) -> tuple[int, int]:

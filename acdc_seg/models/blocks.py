@@ -1,5 +1,7 @@
 """Layers that several networks share."""
 
+from collections.abc import Iterable, Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -9,9 +11,9 @@ class AtrousConv2d(nn.Conv2d):
     """A 3x3 convolution with padding equal to its dilation that does not multiply by padding.
 
     Where the dilation reaches the height of the map, the upper and lower taps fall on zero padding
-    at every position, and the same holds for the width and the left and right taps. Those taps are
-    left out: same output, same gradients (theirs are zero), down to 1/9 of the work. Parameters are
-    those of `nn.Conv2d`.
+    at every position; likewise the left and right taps and the width. Those taps are left out: same
+    output, same gradients (theirs are zero), down to 1/9 of the work. Parameters are those of
+    `nn.Conv2d`.
     """
 
     def __init__(
@@ -23,20 +25,10 @@ class AtrousConv2d(nn.Conv2d):
         stride: int = 1,
         bias: bool = True,
     ) -> None:
-        super().__init__(
-            in_channels,
-            out_channels,
-            3,
-            stride=stride,
-            padding=dilation,
-            dilation=dilation,
-            bias=bias,
-        )
+        super().__init__(in_channels, out_channels, 3, stride, dilation, dilation, bias=bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Maps `(B, in_channels, H, W)` to `(B, out_channels, H, W)`, or to the ceiling of H and W
-        over the stride.
-        """
+        """Maps `(B, in_channels, H, W)` to `(B, out_channels, ceil(H/stride), ceil(W/stride))`."""
         (rows, row_padding), (columns, column_padding) = map(self._live_taps, x.shape[-2:])
         if row_padding and column_padding:
             return super().forward(x)
@@ -46,9 +38,7 @@ class AtrousConv2d(nn.Conv2d):
         )
 
     def _live_taps(self, size: int) -> tuple[slice, int]:
-        """The taps that ever meet the map along an axis of this size, and the padding that goes
-        with them.
-        """
+        """The taps that ever meet the map along an axis of this size, and their padding."""
         dilation = self.dilation[0]
         return (slice(1, 2), 0) if dilation >= size else (slice(None), dilation)
 
@@ -63,22 +53,13 @@ def conv_norm_relu(
     bias: bool = False,
     norm: bool = True,
 ) -> nn.Sequential:
-    """Convolution with 'same' padding, BatchNorm if asked for, ReLU.
-
-    Dilation is for 3x3 kernels.
-    """
+    """Convolution with 'same' padding, BatchNorm if `norm`, ReLU; dilation is for 3x3 kernels."""
     conv: nn.Conv2d
     if dilation > 1:
         conv = AtrousConv2d(in_channels, out_channels, dilation=dilation, stride=stride, bias=bias)
     else:
-        conv = nn.Conv2d(
-            in_channels,
-            out_channels,
-            kernel_size,
-            stride=stride,
-            padding=kernel_size // 2,
-            bias=bias,
-        )
+        padding = kernel_size // 2
+        conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, bias=bias)
     layers = [conv, nn.BatchNorm2d(out_channels)] if norm else [conv]
     return nn.Sequential(*layers, nn.ReLU(inplace=True))
 
@@ -120,11 +101,24 @@ def projection(
     )
 
 
-def init_kaiming(module: nn.Module) -> None:
-    """Kaiming-normal weights and zero biases (He 2015) for a convolution; other layers keep theirs.
+def dilate(strides: Iterable[int], *, output_stride: int) -> Iterator[tuple[int, int]]:
+    """Stride and dilation of each layer of a network whose resolution stays at `output_stride`.
 
-    For `Module.apply`.
+    Once that is reached a layer does not stride; instead, the layers after it are dilated by as
+    much as its stride would have reduced the map.
     """
+    reached, dilation = 1, 1
+    for stride in strides:
+        if reached < output_stride:
+            reached *= stride
+            yield stride, dilation
+        else:
+            yield 1, dilation
+            dilation *= stride
+
+
+def init_kaiming(module: nn.Module) -> None:
+    """Kaiming-normal weights and zero biases (He 2015) for a convolution; for `Module.apply`."""
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
         nn.init.kaiming_normal_(module.weight)
         if module.bias is not None:

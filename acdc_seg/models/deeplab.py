@@ -1,6 +1,4 @@
-"""DeepLabV3+: Chen, Zhu, Papandreou, Schroff and Adam, "Encoder-decoder with atrous separable
-convolution", ECCV 2018.
-"""
+"""DeepLabV3+: Chen et al., "Encoder-decoder with atrous separable convolution", ECCV 2018."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -25,14 +23,7 @@ Backbone = DRN54 | ResNet | Xception | MobileNetV2
 
 
 class DeepLabV3Plus(SegmentationModel):
-    """DeepLabV3+ on one of four backbones.
-
-    Args:
-        in_channels: Channels of the image.
-        num_classes: Channels of the logits.
-        backbone: Key of `BACKBONES`.
-        output_stride: How much coarser than the image the backbone's last map is; DRN-D-54 has 8.
-        dropout: Probability of dropout after the ASPP and after the decoder's first convolution.
+    """DeepLabV3+ on one of four backbones, a key of `BACKBONES`.
 
     Raises:
         ConfigError: The backbone does not have this output stride.
@@ -58,9 +49,7 @@ class DeepLabV3Plus(SegmentationModel):
 
 
 class DeepLabDecoder(nn.Module):
-    """ASPP on the high-level map, then two 3x3 convolutions with the low-level map at its
-    resolution.
-    """
+    """ASPP on the high-level map, then two 3x3 convolutions at the low-level map's resolution."""
 
     def __init__(
         self, low_channels: int, high_channels: int, *, rates: Sequence[int], dropout: float
@@ -76,13 +65,10 @@ class DeepLabDecoder(nn.Module):
         )
 
     def forward(self, features: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Maps the low-level `(B, low_channels, H, W)` and the high-level map to `(B, 256, H,
-        W)`.
-        """
+        """Maps the low `(B, low_channels, H, W)` and the high-level map to `(B, 256, H, W)`."""
         low, high = features
-        high = F.interpolate(
-            self.aspp(high), size=low.shape[-2:], mode="bilinear", align_corners=True
-        )
+        size = low.shape[-2:]
+        high = F.interpolate(self.aspp(high), size=size, mode="bilinear", align_corners=True)
         return self.fuse(torch.cat([high, self.low_level(low)], dim=1))
 
 

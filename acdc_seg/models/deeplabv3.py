@@ -1,6 +1,4 @@
-"""DeepLabV3: Chen, Papandreou, Schroff and Adam, "Rethinking atrous convolution for semantic image
-segmentation", 2017.
-"""
+"""DeepLabV3: Chen et al., "Rethinking atrous convolution for semantic image segmentation", 2017."""
 
 from collections.abc import Sequence
 
@@ -16,13 +14,7 @@ OUTPUT_STRIDE = 8
 
 
 class DeepLabV3ResNet50(SegmentationModel):
-    """DeepLabV3 on ResNet-50 at output stride 8, without an auxiliary head.
-
-    Args:
-        in_channels: Channels of the image.
-        num_classes: Channels of the logits.
-        dropout: Probability of dropout after the ASPP.
-    """
+    """DeepLabV3 on ResNet-50 at output stride 8, without an auxiliary head."""
 
     def __init__(self, in_channels: int, num_classes: int, *, dropout: float) -> None:
         encoder = ResNet("resnet50", in_channels, output_stride=OUTPUT_STRIDE, features=["layer4"])

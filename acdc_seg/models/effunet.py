@@ -1,5 +1,5 @@
-"""Eff-UNet: Baheti, Innani, Gajre and Talbar, "Eff-UNet: a novel architecture for semantic
-segmentation", CVPR workshops 2020.
+"""Eff-UNet: Baheti et al., "Eff-UNet: a novel architecture for semantic segmentation", CVPR
+workshops 2020.
 """
 
 from collections.abc import Sequence
@@ -11,22 +11,13 @@ from torch import nn
 from acdc_seg.models.backbones.efficientnet import STRIDE, EfficientNetEncoder, Variant
 from acdc_seg.models.base import SegmentationModel
 from acdc_seg.models.blocks import init_kaiming
-from acdc_seg.models.unet import double_conv, upsampling
+from acdc_seg.models.unet import double_conv, make_upsample
 
 DECODER_CHANNELS = (256, 128, 64, 32, 16)  # at strides 16, 8, 4, 2 and 1
 
 
 class EffUNet(SegmentationModel):
-    """U-Net whose encoder is an EfficientNet.
-
-    Args:
-        in_channels: Channels of the image.
-        num_classes: Channels of the logits.
-        variant: Size of the EfficientNet.
-        concat_input: Whether the decoder's last block also sees the image.
-        drop_connect: What the probability that an image skips a residual block in train mode rises
-            to, linearly with depth.
-    """
+    """U-Net whose encoder is an EfficientNet; the options are those of `EffUNetConfig`."""
 
     def __init__(
         self,
@@ -49,8 +40,7 @@ class EffUNet(SegmentationModel):
 
 
 class EffUNetDecoder(nn.Module):
-    """Doubles the resolution, concatenates the encoder's map of that level, two 3x3 convolutions;
-    from the deepest level up.
+    """Per level, from the deepest: upsampling, the encoder's map concatenated, two convolutions.
 
     Args:
         channels: Channels of the encoder's maps, the image's first.
@@ -62,18 +52,18 @@ class EffUNetDecoder(nn.Module):
         self.concat_input = concat_input
         image, *skips, deepest = channels
         steps = pairwise([deepest, *DECODER_CHANNELS])
-        joined = [*reversed(skips), image if concat_input else 0]
-        self.up = upsampling(deepest, deepest, upsample="bilinear")
+        concatenated = [*reversed(skips), image if concat_input else 0]
+        self.up = make_upsample(deepest, deepest, upsample="bilinear")
         self.levels = nn.ModuleList(
             double_conv(deep + skip, fine, norm=True, bias=False)
-            for (deep, fine), skip in zip(steps, joined, strict=True)
+            for (deep, fine), skip in zip(steps, concatenated, strict=True)
         )
 
     def forward(self, features: list[torch.Tensor]) -> torch.Tensor:
         """Maps the encoder's features to `(B, 16, H, W)`."""
         image, *skips, x = features
-        joined = [*reversed(skips), image if self.concat_input else None]
-        for level, skip in zip(self.levels, joined, strict=True):
+        concatenated = [*reversed(skips), image if self.concat_input else None]
+        for level, skip in zip(self.levels, concatenated, strict=True):
             x = self.up(x)
             x = level(x if skip is None else torch.cat([skip, x], dim=1))
         return x

@@ -1,5 +1,5 @@
-"""ENet: Paszke, Chaurasia, Kim and Culurciello, "ENet: a deep neural network architecture for
-real-time semantic segmentation", 2016.
+"""ENet: Paszke et al., "ENet: a deep neural network architecture for real-time semantic
+segmentation", 2016.
 """
 
 from collections.abc import Callable
@@ -17,73 +17,57 @@ from acdc_seg.models.blocks import AtrousConv2d
 Activation = Callable[[], nn.Module]
 
 
-class Conv(NamedTuple):
-    """The main convolution of a bottleneck: a 3x3 with dilation `size`, or a `size` x 1 followed by
-    a 1 x `size`.
-    """
+class ENetConv(NamedTuple):
+    """Main convolution of a bottleneck: 3x3 with dilation `size`, or `size` x 1 and 1 x `size`."""
 
     kind: Literal["dilated", "asymmetric"]
     size: int
 
 
-class Stage(NamedTuple):
-    """One row of the architecture's table: a bottleneck that resamples to `channels`, then one per
-    convolution.
-    """
+class ENetStage(NamedTuple):
+    """A stage of the paper's table: a bottleneck that resamples, then one per convolution."""
 
     channels: int
     dropout: float
-    convs: tuple[Conv, ...]
+    convs: tuple[ENetConv, ...]
 
 
-REGULAR, ASYMMETRIC = Conv("dilated", 1), Conv("asymmetric", 5)
+def _dilated(rate: int) -> ENetConv:
+    return ENetConv("dilated", rate)
+
+
+REGULAR, ASYMMETRIC = _dilated(1), ENetConv("asymmetric", 5)
 CONTEXT = (
-    REGULAR,
-    Conv("dilated", 2),
-    ASYMMETRIC,
-    Conv("dilated", 4),
-    REGULAR,
-    Conv("dilated", 8),
-    ASYMMETRIC,
-    Conv("dilated", 16),
+    *(REGULAR, _dilated(2), ASYMMETRIC, _dilated(4)),
+    *(REGULAR, _dilated(8), ASYMMETRIC, _dilated(16)),
 )
 
 INITIAL_CHANNELS = 16
 ENCODER = (
-    Stage(64, dropout=0.01, convs=4 * (REGULAR,)),
-    Stage(128, dropout=0.1, convs=2 * CONTEXT),  # stages 2 and 3 of the paper
+    ENetStage(64, dropout=0.01, convs=4 * (REGULAR,)),
+    ENetStage(128, dropout=0.1, convs=2 * CONTEXT),  # stages 2 and 3 of the paper
 )
 DECODER = (
-    Stage(64, dropout=0.1, convs=2 * (REGULAR,)),
-    Stage(16, dropout=0.1, convs=(REGULAR,)),
+    ENetStage(64, dropout=0.1, convs=2 * (REGULAR,)),
+    ENetStage(16, dropout=0.1, convs=(REGULAR,)),
 )
 REDUCTION = 4
 
 
 class ENet(SegmentationModel):
-    """ENet: most of its bottlenecks work at an eighth of the resolution, and max-pooling indices
-    lead back up.
-
-    Args:
-        in_channels: Channels of the image, fewer than 16.
-        num_classes: Channels of the logits.
+    """ENet: most bottlenecks are at stride 8, and the decoder unpools by max-pooling indices.
 
     Raises:
-        ConfigError: The image has too many channels.
+        ConfigError: The image has 16 channels or more.
     """
 
     def __init__(self, in_channels: int, num_classes: int) -> None:
+        channels = DECODER[-1].channels
         super().__init__(
             encoder=ENetEncoder(in_channels),
             decoder=ENetDecoder(ENCODER[-1].channels),
             head=nn.ConvTranspose2d(
-                DECODER[-1].channels,
-                num_classes,
-                3,
-                stride=2,
-                padding=1,
-                output_padding=1,
-                bias=False,
+                channels, num_classes, 3, stride=2, padding=1, output_padding=1, bias=False
             ),
             in_channels=in_channels,
             multiple=8,
@@ -96,30 +80,27 @@ class ENetEncoder(nn.Module):
     def __init__(self, in_channels: int) -> None:
         super().__init__()
         channels = [INITIAL_CHANNELS, *(stage.channels for stage in ENCODER)]
+        pool = nn.MaxPool2d(3, stride=2, padding=1)
         self.initial = nn.Sequential(
-            ConvBesidePool(
-                in_channels, INITIAL_CHANNELS, pool=nn.MaxPool2d(3, stride=2, padding=1), bias=False
-            ),
+            ConvPoolConcat(in_channels, INITIAL_CHANNELS, pool=pool, bias=False),
             nn.BatchNorm2d(INITIAL_CHANNELS),
             nn.PReLU(),
         )
         self.downs = nn.ModuleList(
-            DownBottleneck(before, after, dropout=stage.dropout)
+            DownsamplingBottleneck(before, after, dropout=stage.dropout)
             for (before, after), stage in zip(pairwise(channels), ENCODER, strict=True)
         )
-        self.stages = nn.ModuleList(bottlenecks(stage, nn.PReLU) for stage in ENCODER)
+        self.stages = nn.ModuleList(build_stage(stage, nn.PReLU) for stage in ENCODER)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """Maps `(B, in_channels, H, W)` to `(B, 128, H/8, W/8)` and the indices of each pooling,
-        the finest first.
-        """
+        """Maps `(B, in_channels, H, W)` to `(B, 128, H/8, W/8)` and the poolings' indices."""
         x = self.initial(x)
-        indices = []
+        all_indices = []
         for down, stage in zip(self.downs, self.stages, strict=True):
-            x, pooled_from = down(x)
+            x, indices = down(x)
             x = stage(x)
-            indices.append(pooled_from)
-        return x, indices
+            all_indices.append(indices)
+        return x, all_indices
 
 
 class ENetDecoder(nn.Module):
@@ -129,23 +110,21 @@ class ENetDecoder(nn.Module):
         super().__init__()
         channels = [in_channels, *(stage.channels for stage in DECODER)]
         self.ups = nn.ModuleList(
-            UpBottleneck(before, after, dropout=stage.dropout)
+            UpsamplingBottleneck(before, after, dropout=stage.dropout)
             for (before, after), stage in zip(pairwise(channels), DECODER, strict=True)
         )
-        self.stages = nn.ModuleList(bottlenecks(stage, nn.ReLU) for stage in DECODER)
+        self.stages = nn.ModuleList(build_stage(stage, nn.ReLU) for stage in DECODER)
 
     def forward(self, features: tuple[torch.Tensor, list[torch.Tensor]]) -> torch.Tensor:
         """Maps the encoder's result to `(B, 16, H/2, W/2)`."""
-        x, indices = features
-        for up, stage, pooled_from in zip(self.ups, self.stages, reversed(indices), strict=True):
-            x = stage(up(x, pooled_from))
+        x, all_indices = features
+        for up, stage, indices in zip(self.ups, self.stages, reversed(all_indices), strict=True):
+            x = stage(up(x, indices))
         return x
 
 
-class ConvBesidePool(nn.Module):
-    """Halves the resolution: a 3x3 stride-2 convolution and a max-pooling of the same input,
-    concatenated to `out_channels`.
-    """
+class ConvPoolConcat(nn.Module):
+    """Halves the resolution: a 3x3 stride-2 convolution and a max-pooling, concatenated."""
 
     def __init__(
         self, in_channels: int, out_channels: int, *, pool: nn.MaxPool2d, bias: bool
@@ -166,18 +145,18 @@ class ConvBesidePool(nn.Module):
         return torch.cat([self.conv(x), self.pool(x)], dim=1)
 
 
-class Bottleneck(nn.Module):
+class ENetBottleneck(nn.Module):
     """Residual block: 1x1 to a quarter of the channels, the main convolution, 1x1 back."""
 
     def __init__(
-        self, channels: int, conv: Conv, *, dropout: float, activation: Activation
+        self, channels: int, conv: ENetConv, *, dropout: float, activation: Activation
     ) -> None:
         super().__init__()
         hidden = channels // REDUCTION
         self.extension = nn.Sequential(
-            normed(nn.Conv2d(channels, hidden, 1, bias=False), activation),
-            *(normed(main, activation) for main in main_convs(hidden, conv)),
-            normed(nn.Conv2d(hidden, channels, 1, bias=False), activation),
+            conv_norm(nn.Conv2d(channels, hidden, 1, bias=False), activation),
+            *(conv_norm(main, activation) for main in main_convs(hidden, conv)),
+            conv_norm(nn.Conv2d(hidden, channels, 1, bias=False), activation),
             nn.Dropout2d(dropout),
         )
         self.activation = activation()
@@ -187,72 +166,65 @@ class Bottleneck(nn.Module):
         return self.activation(x + self.extension(x))
 
 
-class DownBottleneck(nn.Module):
-    """Halves the resolution: a 2x2 max-pooling filled up with zero channels, plus a bottleneck with
-    a 2x2 stride-2 projection.
-    """
+class DownsamplingBottleneck(nn.Module):
+    """2x2 max-pooling padded with zero channels, plus a bottleneck with a strided projection."""
 
     def __init__(self, in_channels: int, out_channels: int, *, dropout: float) -> None:
         super().__init__()
         hidden = in_channels // REDUCTION
         self.pool = nn.MaxPool2d(2, return_indices=True)
         self.extension = nn.Sequential(
-            normed(nn.Conv2d(in_channels, hidden, 2, stride=2, bias=False), nn.PReLU),
-            normed(nn.Conv2d(hidden, hidden, 3, padding=1, bias=False), nn.PReLU),
-            normed(nn.Conv2d(hidden, out_channels, 1, bias=False), nn.PReLU),
+            conv_norm(nn.Conv2d(in_channels, hidden, 2, stride=2, bias=False), nn.PReLU),
+            conv_norm(nn.Conv2d(hidden, hidden, 3, padding=1, bias=False), nn.PReLU),
+            conv_norm(nn.Conv2d(hidden, out_channels, 1, bias=False), nn.PReLU),
             nn.Dropout2d(dropout),
         )
         self.activation = nn.PReLU()
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Maps `(B, in_channels, H, W)` to `(B, out_channels, H/2, W/2)` and the indices `(B,
-        in_channels, H/2, W/2)` of the maxima.
+        """Maps `(B, in_channels, H, W)` to `(B, out_channels, H/2, W/2)` and the maxima's indices.
+
+        The indices are `(B, in_channels, H/2, W/2)`.
         """
         extension = self.extension(x)
         pooled, indices = self.pool(x)
-        pooled = F.pad(
-            pooled, (0, 0, 0, 0, 0, extension.shape[1] - pooled.shape[1])
-        )  # (B, out_channels, H/2, W/2)
+        num_zeros = extension.shape[1] - pooled.shape[1]
+        pooled = F.pad(pooled, (0, 0, 0, 0, 0, num_zeros))  # (B, out_channels, H/2, W/2)
         return self.activation(pooled + extension), indices
 
 
-class UpBottleneck(nn.Module):
-    """Doubles the resolution: a 1x1 convolution unpooled by the encoder's indices, plus a
-    bottleneck with a transposed convolution.
-    """
+class UpsamplingBottleneck(nn.Module):
+    """A 1x1 convolution unpooled by indices, plus a bottleneck with a transposed convolution."""
 
     def __init__(self, in_channels: int, out_channels: int, *, dropout: float) -> None:
         super().__init__()
         hidden = in_channels // REDUCTION
-        self.main = normed(nn.Conv2d(in_channels, out_channels, 1, bias=False))
+        self.main = conv_norm(nn.Conv2d(in_channels, out_channels, 1, bias=False))
         self.unpool = nn.MaxUnpool2d(2)
         self.extension = nn.Sequential(
-            normed(nn.Conv2d(in_channels, hidden, 1, bias=False), nn.ReLU),
-            normed(nn.ConvTranspose2d(hidden, hidden, 2, stride=2, bias=False), nn.ReLU),
-            normed(nn.Conv2d(hidden, out_channels, 1, bias=False)),
+            conv_norm(nn.Conv2d(in_channels, hidden, 1, bias=False), nn.ReLU),
+            conv_norm(nn.ConvTranspose2d(hidden, hidden, 2, stride=2, bias=False), nn.ReLU),
+            conv_norm(nn.Conv2d(hidden, out_channels, 1, bias=False)),
             nn.Dropout2d(dropout),
         )
         self.activation = nn.ReLU()
 
     def forward(self, x: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
-        """Maps `(B, in_channels, H, W)` and indices `(B, out_channels, H, W)` to `(B, out_channels,
-        2H, 2W)`.
-        """
+        """Maps `(B, in_channels, H, W)` to `(B, out_channels, 2H, 2W)`; indices at (H, W)."""
         return self.activation(self.unpool(self.main(x), indices) + self.extension(x))
 
 
-def bottlenecks(stage: Stage, activation: Activation) -> nn.Sequential:
+def build_stage(stage: ENetStage, activation: Activation) -> nn.Sequential:
     """The bottlenecks of a stage that keep its resolution."""
-    return nn.Sequential(
-        *(
-            Bottleneck(stage.channels, conv, dropout=stage.dropout, activation=activation)
-            for conv in stage.convs
-        )
-    )
+    blocks = [
+        ENetBottleneck(stage.channels, conv, dropout=stage.dropout, activation=activation)
+        for conv in stage.convs
+    ]
+    return nn.Sequential(*blocks)
 
 
-def main_convs(channels: int, conv: Conv) -> list[nn.Conv2d]:
-    """The convolution of a row, or the two of an asymmetric one."""
+def main_convs(channels: int, conv: ENetConv) -> list[nn.Conv2d]:
+    """The main convolution of a bottleneck, or the two of an asymmetric one."""
     size = conv.size
     if conv.kind == "dilated":
         return [AtrousConv2d(channels, channels, dilation=size, bias=False)]
@@ -262,7 +234,7 @@ def main_convs(channels: int, conv: Conv) -> list[nn.Conv2d]:
     ]
 
 
-def normed(
+def conv_norm(
     conv: nn.Conv2d | nn.ConvTranspose2d, activation: Activation = nn.Identity
 ) -> nn.Sequential:
     """A convolution, its BatchNorm, its activation."""

@@ -1,6 +1,4 @@
-"""FCN: Long, Shelhamer and Darrell, "Fully convolutional networks for semantic segmentation", CVPR
-2015.
-"""
+"""FCN: Long et al., "Fully convolutional networks for semantic segmentation", CVPR 2015."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -8,25 +6,19 @@ from typing import Literal
 import torch
 from torch import nn
 
-from acdc_seg.models.backbones.vgg import LEVELS, VGG16
+from acdc_seg.models.backbones.vgg import VGG16, VGG16_LEVELS
 from acdc_seg.models.base import SegmentationModel
 from acdc_seg.models.blocks import conv_norm_relu, init_kaiming
 
-POOL3, POOL4, POOL5 = (level.channels for level in LEVELS[2:])
+POOL3, POOL4, POOL5 = (level.channels for level in VGG16_LEVELS[2:])
 SKIP_CHANNELS = {32: (), 16: (POOL4,), 8: (POOL4, POOL3)}
 
 
 class FCN(SegmentationModel):
     """FCN-32s, FCN-16s or FCN-8s on VGG-16, with 'same' padding.
 
-    Args:
-        in_channels: Channels of the image.
-        num_classes: Channels of the logits.
-        stride: Stride of the finest scores, 32, 16 (with the skip from the fourth pool) or 8 (and
-            from the third).
-        fc_channels: Channels of `fc6` and `fc7`; 4096 in the paper.
-        norm: BatchNorm after every convolution but the scores, or nothing as in the paper.
-        dropout: Probability of dropout after `fc6` and `fc7`.
+    `stride` is that of the finest scores: 32, 16 (with the skip from the fourth pool) or 8 (and
+    from the third). The other options are those of `FCNConfig`.
     """
 
     def __init__(
@@ -39,16 +31,14 @@ class FCN(SegmentationModel):
         norm: Literal["batch", "none"],
         dropout: float,
     ) -> None:
+        has_norm = norm == "batch"
+        skips = SKIP_CHANNELS[stride]
         super().__init__(
-            encoder=VGG16(in_channels, norm=norm == "batch"),
+            encoder=VGG16(in_channels, norm=has_norm),
             decoder=FCNDecoder(
-                num_classes,
-                SKIP_CHANNELS[stride],
-                fc_channels=fc_channels,
-                norm=norm == "batch",
-                dropout=dropout,
+                num_classes, skips, fc_channels=fc_channels, norm=has_norm, dropout=dropout
             ),
-            head=Upsampling(num_classes, factor=stride),
+            head=BilinearConvTranspose2d(num_classes, factor=stride),
             in_channels=in_channels,
             multiple=32,
             min_size=64,  # BatchNorm needs more than one value, also of a single image
@@ -56,9 +46,7 @@ class FCN(SegmentationModel):
 
 
 class FCNDecoder(nn.Module):
-    """The classifier of VGG-16 as convolutions; its scores are doubled in resolution, and those of
-    a skip added, once per skip.
-    """
+    """The classifier of VGG-16 as convolutions; per skip its scores are upsampled and added to."""
 
     def __init__(
         self,
@@ -78,7 +66,9 @@ class FCNDecoder(nn.Module):
             nn.Conv2d(channels, num_classes, 1) for channels in skip_channels
         )
         self.apply(init_kaiming)
-        self.ups = nn.ModuleList(Upsampling(num_classes, factor=2) for _ in skip_channels)
+        self.ups = nn.ModuleList(
+            BilinearConvTranspose2d(num_classes, factor=2) for _ in skip_channels
+        )
 
     def forward(self, features: Sequence[torch.Tensor]) -> torch.Tensor:
         """Maps the five pooled maps to scores, `(B, num_classes, H / stride, W / stride)`."""
@@ -91,10 +81,8 @@ class FCNDecoder(nn.Module):
         return scores
 
 
-class Upsampling(nn.ConvTranspose2d):
-    """Multiplies height and width by an even factor: a learned transposed convolution that begins
-    as bilinear interpolation.
-    """
+class BilinearConvTranspose2d(nn.ConvTranspose2d):
+    """Multiplies height and width by an even factor; its first weights interpolate bilinearly."""
 
     def __init__(self, channels: int, *, factor: int) -> None:
         super().__init__(

@@ -1,80 +1,44 @@
-"""Three networks of MONAI in 2-D: Cardoso et al., "MONAI: an open-source framework for deep
-learning in healthcare", arXiv 2022.
+"""Three networks of MONAI in 2-D (Cardoso et al., arXiv 2022), sorted into encoder, decoder, head.
 
-MONAI builds them and its layers stay as they are, here only sorted into encoder, decoder and head,
-so that freezing an encoder or replacing a head means the same as elsewhere. The constructors import
-MONAI: that takes seconds, which other networks need not wait for.
+So freezing an encoder or replacing a head means the same as elsewhere. The constructors import
+MONAI: that takes seconds, which other networks save.
 """
-
-from typing import NamedTuple
 
 import torch
 from torch import nn
 
 from acdc_seg.models.base import SegmentationModel
 
-
-class Level(NamedTuple):
-    """One row of DynUNet's table; a stride's upsampling is a transposed convolution with the stride
-    for kernel.
-    """
-
-    kernel_size: int
-    stride: int
-
-
-DYNUNET_LEVELS = (
-    Level(3, stride=1),
-    Level(3, stride=2),
-    Level(3, stride=2),
-    Level(3, stride=2),
-    Level(3, stride=2),
-)
+DYNUNET_KERNEL_SIZES = (3, 3, 3, 3, 3)
+DYNUNET_STRIDES = (1, 2, 2, 2, 2)
 """nnU-Net halves while the map stays at 4x4 or above: four times at 96x96."""
 DYNUNET_MAX_CHANNELS = 512
 
 
 class BasicUNet(SegmentationModel):
-    """U-Net with instance norm and leaky ReLU: Falk et al., "U-Net: deep learning for cell
-    counting, detection, and morphometry", Nature Methods 2019.
+    """U-Net with instance norm and leaky ReLU (Falk et al., Nature Methods 2019).
 
-    Only the biases of convolutions before a norm are left out: the norm subtracts them again, so
-    they would never learn.
-
-    Args:
-        in_channels: Channels of the image.
-        num_classes: Channels of the logits.
-        dropout: Probability of dropout after every convolution.
+    The biases of convolutions before a norm are left out: the norm subtracts them again, so they
+    would never learn.
     """
 
     def __init__(self, in_channels: int, num_classes: int, *, dropout: float) -> None:
         from monai.networks.nets import basic_unet
 
-        network = basic_unet.BasicUNet(2, in_channels, num_classes, bias=False, dropout=dropout)
+        net = basic_unet.BasicUNet(2, in_channels, num_classes, bias=False, dropout=dropout)
         super().__init__(
-            encoder=StageEncoder(
-                [network.conv_0, network.down_1, network.down_2, network.down_3, network.down_4]
-            ),
-            decoder=SkipDecoder(
-                [network.upcat_4, network.upcat_3, network.upcat_2, network.upcat_1]
-            ),
-            head=network.final_conv,
+            encoder=StageEncoder([net.conv_0, net.down_1, net.down_2, net.down_3, net.down_4]),
+            decoder=SkipDecoder([net.upcat_4, net.upcat_3, net.upcat_2, net.upcat_1]),
+            head=net.final_conv,
             in_channels=in_channels,
             multiple=16,
         )
 
 
 class DynUNet(SegmentationModel):
-    """The U-Net of nnU-Net: Isensee et al., "nnU-Net: a self-configuring method for deep
-    learning-based biomedical image segmentation", Nature Methods 2021.
+    """The U-Net of nnU-Net (Isensee et al., Nature Methods 2021), without deep supervision.
 
-    Five levels, instance norm, strided convolutions, no deep supervision.
-
-    Args:
-        in_channels: Channels of the image.
-        num_classes: Channels of the logits.
-        base_channels: Channels of the first level; every level doubles them, up to 512.
-        res_block: Residual blocks in the encoder instead of plain ones.
+    Five levels, instance norm, strided convolutions. The options are those of `DynUNetConfig`.
     """
 
     def __init__(
@@ -82,16 +46,16 @@ class DynUNet(SegmentationModel):
     ) -> None:
         from monai.networks.nets import dynunet
 
+        levels = range(len(DYNUNET_STRIDES))
+        channels = [min(base_channels * 2**level, DYNUNET_MAX_CHANNELS) for level in levels]
         network = dynunet.DynUNet(
             2,
             in_channels,
             num_classes,
-            kernel_size=[level.kernel_size for level in DYNUNET_LEVELS],
-            strides=[level.stride for level in DYNUNET_LEVELS],
-            upsample_kernel_size=[level.stride for level in DYNUNET_LEVELS[1:]],
-            filters=[
-                min(base_channels * 2**i, DYNUNET_MAX_CHANNELS) for i in range(len(DYNUNET_LEVELS))
-            ],
+            kernel_size=DYNUNET_KERNEL_SIZES,
+            strides=DYNUNET_STRIDES,
+            upsample_kernel_size=DYNUNET_STRIDES[1:],
+            filters=channels,
             res_block=res_block,
         )
         super().__init__(
@@ -104,41 +68,20 @@ class DynUNet(SegmentationModel):
 
 
 class SwinUNet(SegmentationModel):
-    """Swin UNETR: Hatamizadeh et al., "Swin UNETR: Swin transformers for semantic segmentation of
-    brain tumors in MRI images", MICCAI BrainLes 2021.
-
-    Args:
-        in_channels: Channels of the image.
-        num_classes: Channels of the logits.
-        feature_size: Channels of the first level, a multiple of 12.
-    """
+    """Swin UNETR (Hatamizadeh et al., MICCAI BrainLes 2021)."""
 
     def __init__(self, in_channels: int, num_classes: int, *, feature_size: int) -> None:
         from monai.networks.nets import swin_unetr
 
-        network = swin_unetr.SwinUNETR(
+        net = swin_unetr.SwinUNETR(
             in_channels, num_classes, feature_size=feature_size, spatial_dims=2
         )
-        skips = [
-            network.encoder1,
-            network.encoder2,
-            network.encoder3,
-            network.encoder4,
-            nn.Identity(),
-            network.encoder10,
-        ]
+        skips = [net.encoder1, net.encoder2, net.encoder3, net.encoder4]
+        decoder = [net.decoder5, net.decoder4, net.decoder3, net.decoder2, net.decoder1]
         super().__init__(
-            encoder=SwinEncoder(network.swinViT, skips),
-            decoder=SkipDecoder(
-                [
-                    network.decoder5,
-                    network.decoder4,
-                    network.decoder3,
-                    network.decoder2,
-                    network.decoder1,
-                ]
-            ),
-            head=network.out,
+            encoder=SwinEncoder(net.swinViT, [*skips, nn.Identity(), net.encoder10]),
+            decoder=SkipDecoder(decoder),
+            head=net.out,
             in_channels=in_channels,
             multiple=32,
             min_size=64,  # the deepest map of 32x32 is one pixel, and instance norm needs more
@@ -167,10 +110,8 @@ class SwinEncoder(nn.Module):
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Maps at strides 1, 2, 4, 8, 16 and 32."""
-        return [
-            skip(feature)
-            for skip, feature in zip(self.skips, [x, *self.transformer(x)], strict=True)
-        ]
+        features = [x, *self.transformer(x)]
+        return [skip(feature) for skip, feature in zip(self.skips, features, strict=True)]
 
 
 class SkipDecoder(nn.ModuleList):

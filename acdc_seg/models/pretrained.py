@@ -1,6 +1,5 @@
 """Transfer learning: encoders that start from public ImageNet weights, or from a file."""
 
-import hashlib
 import logging
 import socket
 from collections.abc import Iterator, Mapping
@@ -14,6 +13,7 @@ import torch
 from torch import nn
 
 from acdc_seg.errors import CheckpointError, ConfigError
+from acdc_seg.files import sha256_file
 
 logger = logging.getLogger(__name__)
 
@@ -126,7 +126,7 @@ def download(public: PublicWeights) -> Path:
                 torch.hub.download_url_to_file(
                     public.url, str(path), hash_prefix=public.sha256, progress=False
                 )
-        elif not _sha256(path).startswith(public.sha256):
+        elif not sha256_file(path).startswith(public.sha256):
             raise CheckpointError(
                 f"{path}: the file's SHA-256 does not start with {public.sha256}; delete this file "
                 f"to download it again from {public.url}"
@@ -157,11 +157,6 @@ def _socket_timeout(seconds: float) -> Iterator[None]:
         yield
     finally:
         socket.setdefaulttimeout(before)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read(path: Path) -> dict[str, torch.Tensor]:

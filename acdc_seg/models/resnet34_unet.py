@@ -1,6 +1,4 @@
-"""U-Net (Ronneberger et al., MICCAI 2015) on a ResNet-34 (He et al., CVPR 2016), as in the
-reference study.
-"""
+"""U-Net (Ronneberger et al., MICCAI 2015) on ResNet-34 (He et al., CVPR 2016)."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -11,7 +9,7 @@ from torch import nn
 from acdc_seg.models.backbones.resnet import ResNet
 from acdc_seg.models.base import SegmentationModel
 from acdc_seg.models.blocks import init_kaiming
-from acdc_seg.models.unet import UNetDecoder, double_conv, upsampling
+from acdc_seg.models.unet import UNetDecoder, double_conv, make_upsample
 
 ENCODERS = {"always": "resnet34_projected", "resnet": "resnet34"}
 STRIDE = 32
@@ -23,12 +21,7 @@ TOP_CHANNELS = 32
 class ResNet34UNet(SegmentationModel):
     """U-Net whose levels are the stem and the four layers of a ResNet-34.
 
-    Args:
-        in_channels: Channels of the image.
-        num_classes: Channels of the logits.
-        shortcuts: `resnet` is ResNet-34 as published, which takes public weights. In `always`, the
-            reference study's, every residual block has a 1x1 convolution as its shortcut, no ReLU
-            after the addition, and biases.
+    The options are those of `ResNet34UNetConfig`.
     """
 
     def __init__(
@@ -57,19 +50,17 @@ class ResNet34UNet(SegmentationModel):
 
 
 class ResNet34UNetDecoder(nn.Module):
-    """Two 3x3 convolutions on the deepest map, a U-Net's decoder up to `layer1`, one more of its
-    steps up to the stem.
+    """Two convolutions on the deepest map, a U-Net's decoder to `layer1`, a last step to the stem.
 
-    The network ends with 1x1 convolutions of the doubled map, one here and one in the head. All
-    three are linear, so the doubling stands last: the result is the same, at a fraction of the
-    work.
+    The network ends with upsampling and two 1x1 convolutions, one here and one in the head. All
+    three are linear, so the upsampling is last: the result is the same, at a fraction of the work.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.bottleneck = double_conv(CHANNELS[-1], CHANNELS[-1], norm=True, bias=True)
         self.unet = UNetDecoder(CHANNELS, upsample="bilinear_conv1x1", norm=True, bias=True)
-        self.up = upsampling(CHANNELS[0], TOP_CHANNELS, upsample="bilinear_conv1x1")
+        self.up = make_upsample(CHANNELS[0], TOP_CHANNELS, upsample="bilinear_conv1x1")
         self.level = double_conv(STEM_CHANNELS + TOP_CHANNELS, STEM_CHANNELS, norm=True, bias=True)
         self.last = nn.Conv2d(STEM_CHANNELS, TOP_CHANNELS, 1)
 

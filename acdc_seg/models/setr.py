@@ -15,18 +15,7 @@ DECODER_CHANNELS = 256
 
 
 class SETR(SegmentationModel):
-    """Vision transformer with progressive upsampling (SETR-PUP), for any image size.
-
-    Args:
-        in_channels: Channels of the image.
-        num_classes: Channels of the logits.
-        patch_size: Height and width in pixels of a token: 4, 8 or 16.
-        hidden_size: Channels of a token, a multiple of `num_heads`.
-        num_layers: Transformer blocks.
-        num_heads: Attention heads per block.
-        dropout: Probability of dropout on embeddings, attention weights and the transformer blocks'
-            outputs.
-    """
+    """Vision transformer, progressive upsampling (SETR-PUP); options are those of `SETRConfig`."""
 
     def __init__(
         self,
@@ -55,11 +44,10 @@ class SETR(SegmentationModel):
 
 
 class ViTEncoder(nn.Module):
-    """Vision transformer: Dosovitskiy et al., "An image is worth 16x16 words", ICLR 2021; the
-    blocks are MONAI's.
+    """Vision transformer: Dosovitskiy et al., "An image is worth 16x16 words", ICLR 2021.
 
-    The position embeddings belong to images of 96x96 and are interpolated for others. The
-    constructor imports MONAI: that takes seconds, which other networks need not wait for.
+    The position embeddings are those of images of 96x96, and interpolated for others. The blocks
+    are MONAI's, imported by the constructor: that takes seconds, which other networks save.
     """
 
     def __init__(
@@ -85,11 +73,8 @@ class ViTEncoder(nn.Module):
             TransformerBlock(hidden_size, MLP_RATIO * hidden_size, num_heads, dropout)
             for _ in range(num_layers)
         ]
-        for block in blocks:
-            del (
-                block.norm_cross_attn,
-                block.cross_attn,
-            )  # for attention to a second sequence; they would never learn
+        for block in blocks:  # attention to a second sequence would never learn
+            del block.norm_cross_attn, block.cross_attn
         self.blocks = nn.Sequential(*blocks)
         self.norm = nn.LayerNorm(hidden_size)
 
@@ -97,17 +82,15 @@ class ViTEncoder(nn.Module):
         """Maps `(B, in_channels, H, W)` to `(B, hidden_size, H / patch_size, W / patch_size)`."""
         patches = self.patches(images)
         size = patches.shape[-2:]
-        patches = patches + F.interpolate(
-            self.positions, size=size, mode="bicubic", align_corners=False
-        )
+        positions = F.interpolate(self.positions, size=size, mode="bicubic", align_corners=False)
+        patches = patches + positions
         tokens = self.dropout(patches.flatten(2).transpose(1, 2))  # (B, h * w, hidden_size)
         tokens = self.norm(self.blocks(tokens))
         return tokens.transpose(1, 2).unflatten(2, size)  # (B, hidden_size, h, w)
 
 
 def progressive_upsampling(in_channels: int, *, patch_size: int) -> nn.Sequential:
-    """3x3 convolutions at strides `patch_size`, half of it, ..., 2, with bilinear upsampling
-    between them.
+    """3x3 convolutions at strides `patch_size`, half of it, ..., 2; bilinear upsampling between.
 
     The last doubling is left to the logits: a 1x1 convolution and an interpolation are linear and
     the interpolation's weights sum to one, so their order does not change the result, but the

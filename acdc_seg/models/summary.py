@@ -1,6 +1,4 @@
-"""What a network is made of and what it costs: shapes, parameters, FLOP, and its speed on a
-machine.
-"""
+"""Summary of a network: shapes, parameters, FLOP, and its speed on a machine."""
 
 import copy
 import math
@@ -21,11 +19,13 @@ from acdc_seg.models.base import SegmentationModel
 
 @dataclass(frozen=True)
 class ModelSummary:
-    """Cost of one image: `flop` of its forward pass in eval mode, a multiply-add being 2 FLOP;
-    PyTorch counts those of convolutions, matrix products and attention.
+    """Cost of one image.
 
-    `output_stride` is how many times coarser than the image the smallest feature map of the encoder
-    is, as a power of two.
+    Attributes:
+        num_parameters: Weights and biases.
+        flop: Of the forward pass in eval mode, a multiply-add being 2 FLOP; PyTorch counts
+            convolutions, matrix products and attention.
+        output_stride: Image size by that of the encoder's smallest map, as a power of two.
     """
 
     num_parameters: int
@@ -34,10 +34,14 @@ class ModelSummary:
 
 
 @dataclass(frozen=True)
-class LayerRow:
-    """One part of a network: its name in the state dict, the shapes `(C, H, W)` of what its first
-    call returned (none if it is not called but only holds parameters), and what it holds and
-    computes in all its calls.
+class LayerSummary:
+    """One part of a network.
+
+    Attributes:
+        name: Its name in the state dict.
+        shapes: `(C, H, W)` of its first call's outputs; none if it only holds parameters.
+        num_parameters: Weights and biases in it.
+        flop: Of all its calls.
     """
 
     name: str
@@ -54,11 +58,10 @@ class Speed:
     predict: float
 
 
-def summarize(model: SegmentationModel, *, size: int) -> ModelSummary:
+def summarize_model(model: SegmentationModel, *, size: int) -> ModelSummary:
     """Parameters, FLOP and output stride for images `(in_channels, size, size)`.
 
-    Nothing is computed but shapes, so weights may be on the meta device, and the model stays as it
-    is.
+    Only shapes are computed, so weights may be on the meta device, and the model is not changed.
     """
     trace = _Trace(model, size)
     smallest = min(shape[-1] for shape in trace.shapes["encoder"] if len(shape) == 3)
@@ -66,14 +69,15 @@ def summarize(model: SegmentationModel, *, size: int) -> ModelSummary:
     return ModelSummary(_num_parameters(model), trace.flop[""], stride)
 
 
-def layer_rows(model: SegmentationModel, *, size: int, depth: int) -> list[LayerRow]:
-    """The network's parts in the order in which they first return, for images `(in_channels, size,
-    size)`.
+def summarize_layers(model: SegmentationModel, *, size: int, depth: int) -> list[LayerSummary]:
+    """The network's parts in the order of their first calls.
 
-    Parameters and FLOP add up to those of `summarize`: what a part has of its own beside its own
-    parts is a row that says "rest".
+    Parameters and FLOP add up to those of `summarize_model`: if a part has more than its own parts
+    have together, the difference is a row that says "rest".
 
     Args:
+        model: The network.
+        size: Height and width of the image.
         depth: Levels of nesting; 1 gives encoder, decoder and head. Containers that are not called,
             such as `nn.ModuleList`, do not count as a level.
     """
@@ -83,7 +87,7 @@ def layer_rows(model: SegmentationModel, *, size: int, depth: int) -> list[Layer
     return [*called, *rows.values()]
 
 
-def measure(
+def measure_speed(
     model: SegmentationModel,
     *,
     size: int,
@@ -91,13 +95,16 @@ def measure(
     device: torch.device,
     dtype: torch.dtype,
 ) -> Speed:
-    """Times training steps (forward, cross-entropy, backward, AdamW; no loss scaling) and
-    predictions of random images.
+    """Times training steps (forward, cross-entropy, backward, AdamW) and predictions.
 
     The model is moved to the device, to channels_last as in training, and its weights are changed.
 
     Args:
-        dtype: What autocast computes in; float32 is without autocast.
+        model: The network.
+        size: Height and width of the random images.
+        batch_size: Images in a batch.
+        device: The device to measure.
+        dtype: Autocast's type; float32 is without autocast.
     """
     model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     images = torch.randn(batch_size, model.in_channels, size, size, device=device).contiguous(  # noqa: TID251
@@ -128,9 +135,7 @@ def measure(
 
 
 class _Trace:
-    """A forward pass of a copy on the meta device: what each module's first call returned, in that
-    order, and its FLOP.
-    """
+    """A forward pass of a copy on the meta device: shapes of first outputs, in order, and FLOP."""
 
     def __init__(self, model: SegmentationModel, size: int) -> None:
         self.shapes: dict[str, tuple[tuple[int, ...], ...]] = {}
@@ -155,37 +160,32 @@ class _Trace:
         self.flop[name] += self.counter.get_total_flops()
         self.shapes.setdefault(name, tuple(_shapes(output)))
 
-    def rows(self, name: str, module: nn.Module, depth: int) -> dict[str, LayerRow]:
-        """By name, a module's parts down to `depth` called modules below it; under its own name
-        what they leave over, if anything.
-        """
-        rows: dict[str, LayerRow] = {}
+    def rows(self, name: str, module: nn.Module, depth: int) -> dict[str, LayerSummary]:
+        """A module's parts, down to `depth` called modules, by name; its own name has the rest."""
+        rows: dict[str, LayerSummary] = {}
         for child_name, child in module.named_children():
             path = f"{name}.{child_name}".removeprefix(".")
-            below = depth - (path in self.shapes)
-            if below and any(child.children()):
-                rows |= self.rows(path, child, below)
+            levels = depth - (path in self.shapes)
+            if levels and any(child.children()):
+                rows |= self.rows(path, child, levels)
             else:
-                rows[path] = LayerRow(
-                    path, self.shapes.get(path, ()), _num_parameters(child), self.flop[path]
-                )
+                shapes = self.shapes.get(path, ())
+                rows[path] = LayerSummary(path, shapes, _num_parameters(child), self.flop[path])
         num_parameters = _num_parameters(module) - sum(row.num_parameters for row in rows.values())
-        flop = (
-            self.flop[name] - sum(row.flop for row in rows.values()) if name in self.shapes else 0
-        )
-        rest = LayerRow(f"{name or 'network'} (rest)", (), num_parameters, flop)
-        return rows | ({name: rest} if num_parameters or flop else {})
+        flop = 0
+        if name in self.shapes:
+            flop = self.flop[name] - sum(row.flop for row in rows.values())
+        if num_parameters or flop:
+            rows[name] = LayerSummary(f"{name or 'network'} (rest)", (), num_parameters, flop)
+        return rows
 
 
 def _shapes(output: Any) -> list[tuple[int, ...]]:
     """Shapes without the batch of all tensors in an output."""
     if isinstance(output, torch.Tensor):
         return [tuple(output.shape[1:])]
-    return (
-        [shape for part in output for shape in _shapes(part)]
-        if isinstance(output, list | tuple)
-        else []
-    )
+    parts = output if isinstance(output, list | tuple) else ()
+    return [shape for part in parts for shape in _shapes(part)]
 
 
 def _num_parameters(module: nn.Module) -> int:

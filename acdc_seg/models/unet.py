@@ -1,5 +1,5 @@
-"""U-Net: Ronneberger, Fischer and Brox, "U-Net: convolutional networks for biomedical image
-segmentation", MICCAI 2015.
+"""U-Net: Ronneberger et al., "U-Net: convolutional networks for biomedical image segmentation",
+MICCAI 2015.
 """
 
 from collections.abc import Sequence
@@ -16,18 +16,7 @@ Upsample = Literal["transpose", "bilinear", "bilinear_conv1x1"]
 
 
 class UNet(SegmentationModel):
-    """U-Net with 'same' padding.
-
-    Args:
-        in_channels: Channels of the image.
-        num_classes: Channels of the logits.
-        depth: Number of resolution levels, 1 to 6.
-        base_channels: Channels of the first level; every level doubles them.
-        upsample: How the decoder doubles the resolution.
-        norm: BatchNorm after every 3x3 convolution, or nothing.
-        conv_bias: Whether 3x3 convolutions have a bias.
-        dropout: Probability of dropout between the two convolutions of the deepest level.
-    """
+    """U-Net with 'same' padding; the options are those of `UNetConfig`."""
 
     def __init__(
         self,
@@ -43,17 +32,17 @@ class UNet(SegmentationModel):
     ) -> None:
         channels = [base_channels * 2**level for level in range(depth)]
         stride = 2 ** (depth - 1)
+        has_norm = norm == "batch"
         super().__init__(
             encoder=UNetEncoder(
-                in_channels, channels, norm=norm == "batch", bias=conv_bias, dropout=dropout
+                in_channels, channels, norm=has_norm, bias=conv_bias, dropout=dropout
             ),
-            decoder=UNetDecoder(channels, upsample=upsample, norm=norm == "batch", bias=conv_bias),
+            decoder=UNetDecoder(channels, upsample=upsample, norm=has_norm, bias=conv_bias),
             head=nn.Conv2d(base_channels, num_classes, 1),
             in_channels=in_channels,
             multiple=stride,
-            min_size=max(
-                MIN_SIZE, 2 * stride
-            ),  # BatchNorm needs more than one value, also of a single image
+            # BatchNorm needs more than one value, also of a single image
+            min_size=max(MIN_SIZE, 2 * stride),
         )
         self.apply(init_kaiming)
 
@@ -65,16 +54,12 @@ class UNetEncoder(nn.Module):
         self, in_channels: int, channels: Sequence[int], *, norm: bool, bias: bool, dropout: float
     ) -> None:
         super().__init__()
-        self.levels = nn.ModuleList(
-            double_conv(
-                before,
-                after,
-                norm=norm,
-                bias=bias,
-                dropout=dropout if after == channels[-1] else 0.0,
+        self.levels = nn.ModuleList()
+        for before, after in pairwise([in_channels, *channels]):
+            level_dropout = dropout if after == channels[-1] else 0.0
+            self.levels.append(
+                double_conv(before, after, norm=norm, bias=bias, dropout=level_dropout)
             )
-            for before, after in pairwise([in_channels, *channels])
-        )
         self.pool = nn.MaxPool2d(2)
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
@@ -86,22 +71,18 @@ class UNetEncoder(nn.Module):
 
 
 class UNetDecoder(nn.Module):
-    """Doubles the resolution, concatenates the encoder's map of that level, two 3x3 convolutions;
-    from the deepest level up.
-    """
+    """Per level, from the deepest: upsampling, the encoder's map concatenated, two convolutions."""
 
     def __init__(
         self, channels: Sequence[int], *, upsample: Upsample, norm: bool, bias: bool
     ) -> None:
         super().__init__()
         steps = list(pairwise(reversed(channels)))
-        self.ups = nn.ModuleList(upsampling(deep, fine, upsample=upsample) for deep, fine in steps)
-        self.levels = nn.ModuleList(
-            double_conv(
-                fine + (deep if upsample == "bilinear" else fine), fine, norm=norm, bias=bias
-            )
-            for deep, fine in steps
-        )
+        self.ups = nn.ModuleList(make_upsample(*step, upsample=upsample) for step in steps)
+        self.levels = nn.ModuleList()
+        for deep, fine in steps:
+            upsampled = deep if upsample == "bilinear" else fine
+            self.levels.append(double_conv(fine + upsampled, fine, norm=norm, bias=bias))
 
     def forward(self, features: list[torch.Tensor]) -> torch.Tensor:
         """Maps the encoder's features to `(B, channels[0], H, W)`."""
@@ -122,18 +103,16 @@ def double_conv(
     )
 
 
-def upsampling(in_channels: int, out_channels: int, *, upsample: Upsample) -> nn.Module:
+def make_upsample(in_channels: int, out_channels: int, *, upsample: Upsample) -> nn.Module:
     """Doubles height and width; plain `bilinear` keeps the channels.
 
-    The 1x1 convolution of `bilinear_conv1x1` stands before the interpolation: both are linear and
-    the interpolation's weights sum to one, so the order does not change the result, but this one
+    The 1x1 convolution of `bilinear_conv1x1` is before the interpolation: both are linear and the
+    interpolation's weights sum to one, so the order does not change the result, but this one
     convolves a quarter of the pixels.
     """
     if upsample == "transpose":
         return nn.ConvTranspose2d(in_channels, out_channels, 2, stride=2)
     bilinear = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
-    return (
-        bilinear
-        if upsample == "bilinear"
-        else nn.Sequential(nn.Conv2d(in_channels, out_channels, 1), bilinear)
-    )
+    if upsample == "bilinear":
+        return bilinear
+    return nn.Sequential(nn.Conv2d(in_channels, out_channels, 1), bilinear)

@@ -1,4 +1,4 @@
-"""The options of the networks."""
+"""The networks' options."""
 
 import pytest
 
@@ -44,14 +44,14 @@ def test_the_encoder_is_frozen_for_the_epochs_asked_for(
         ("segnet", {"freeze_encoder": True}, "set pretrained too"),
         ("segnet", {"pretrained": "imagenet", "freeze_encoder": -1}, "freeze_encoder"),
         ("resnet34_unet", {"pretrained": "imagenet"}, "set shortcuts to resnet"),
-        ("setr", {"hidden_size": 100}, "hidden_size 100 is no multiple of num_heads 6"),
+        ("setr", {"hidden_size": 100}, "hidden_size 100 is not a multiple of num_heads 6"),
         ("swin_unet", {"feature_size": 20}, "multiple of 12"),
         ("deeplab_xception", {"pretrained": "imagenet"}, "pretrained: unknown setting"),
         ("unet", {"pretrained": "imagenet"}, "pretrained: unknown setting"),
         ("effunet", {"variant": "b8"}, "b8"),
     ],
 )
-def test_what_does_not_go_together_is_refused(
+def test_options_that_contradict_each_other_are_refused(
     name: str, options: dict[str, object], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from acdc_seg.errors import ConfigError
-from acdc_seg.models.enet import ConvBesidePool, DownBottleneck, ENet, UpBottleneck
+from acdc_seg.models.enet import ConvPoolConcat, DownsamplingBottleneck, ENet, UpsamplingBottleneck
 
 
 @pytest.fixture(scope="module")
@@ -15,7 +15,7 @@ def count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
 
 
-def silence_extension(bottleneck: DownBottleneck | UpBottleneck) -> None:
+def silence_extension(bottleneck: DownsamplingBottleneck | UpsamplingBottleneck) -> None:
     """Leaves the main branch alone: in eval mode the extension adds zero."""
     norm = bottleneck.eval().extension.get_submodule("2.1")
     norm.load_state_dict({"weight": torch.zeros_like(norm.get_parameter("weight"))}, strict=False)
@@ -86,7 +86,7 @@ def test_prelu_encodes_relu_decodes_and_nothing_has_a_bias(model: ENet) -> None:
 
 @torch.inference_mode()
 def test_down_sampling_adds_the_maxima_in_the_first_channels() -> None:
-    down = DownBottleneck(4, 6, dropout=0.0)
+    down = DownsamplingBottleneck(4, 6, dropout=0.0)
     silence_extension(down)
     x = torch.tensor([[1.0, 2.0], [4.0, 3.0]]).repeat(1, 4, 1, 1)  # (1, 4, 2, 2)
     y, indices = down(x)
@@ -96,7 +96,7 @@ def test_down_sampling_adds_the_maxima_in_the_first_channels() -> None:
 
 @torch.inference_mode()
 def test_up_sampling_puts_values_where_the_maxima_were() -> None:
-    up = UpBottleneck(4, 1, dropout=0.0)
+    up = UpsamplingBottleneck(4, 1, dropout=0.0)
     silence_extension(up)
     conv, norm = up.main.get_submodule("0"), up.main.get_submodule("1")
     conv.load_state_dict({"weight": torch.tensor([1.0, 0.0, 0.0, 0.0]).reshape(1, 4, 1, 1)})
@@ -110,7 +110,7 @@ def test_up_sampling_puts_values_where_the_maxima_were() -> None:
 
 @torch.inference_mode()
 def test_pooled_image_follows_the_convolved_channels() -> None:
-    block = ConvBesidePool(2, 5, pool=nn.MaxPool2d(2), bias=True)
+    block = ConvPoolConcat(2, 5, pool=nn.MaxPool2d(2), bias=True)
     x = torch.randn(1, 2, 4, 4)
     y = block(x)
     assert y.shape == (1, 5, 2, 2)

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from acdc_seg.models.fcn import FCN, FCNDecoder, Upsampling
+from acdc_seg.models.fcn import FCN, BilinearConvTranspose2d, FCNDecoder
 
 STRIDES = (8, 16, 32)
 POOLS = ((64, 2), (128, 4), (256, 8), (512, 16), (512, 32))  # channels and stride
@@ -95,13 +95,13 @@ def test_upsampling_begins_as_bilinear_interpolation(factor: int) -> None:
     inner = slice(
         factor // 2, -(factor // 2)
     )  # beyond the outermost centers one fades to zero, the other stays constant
-    actual = Upsampling(2, factor=factor)(x)
+    actual = BilinearConvTranspose2d(2, factor=factor)(x)
     assert actual.shape == expected.shape
     torch.testing.assert_close(actual[..., inner, inner], expected[..., inner, inner])
 
 
 @torch.inference_mode()
 def test_bilinear_weights_of_factor_two() -> None:
-    weight = Upsampling(2, factor=2).weight
+    weight = BilinearConvTranspose2d(2, factor=2).weight
     assert (16 * weight[0, 0]).tolist() == [[1, 3, 3, 1], [3, 9, 9, 3], [3, 9, 9, 3], [1, 3, 3, 1]]
     assert not weight[0, 1].any()

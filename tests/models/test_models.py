@@ -1,7 +1,6 @@
-"""What every registered network owes, and how the factory answers mistakes."""
+"""The contract of every registered network, and the factory's errors."""
 
 from functools import lru_cache
-from itertools import product
 from typing import Any
 
 import pytest
@@ -23,7 +22,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "setr": {"patch_size": 4, "hidden_size": 48, "num_layers": 2, "num_heads": 3},
     "dynunet": {"base_channels": 8},
 }
-LARGE = ("deeplab_drn", "deeplab_resnet101", "deeplab_xception", "deeplabv3_resnet50")
+LEARN_IN_SUITE = ("unet", "deeplab_mobilenet", "effunet", "enet")  # one small network per family
 TOO_COARSE = ("fcn32s",)  # two scores along the side of a small image cannot draw a ring
 SLOW_LEARNERS = ("enet", "esnet")  # by the steps they need
 WITHOUT_META = ("swin_unet",)  # its stochastic depth reads values while it is built
@@ -43,15 +42,11 @@ def test_registry_and_config_know_the_same_networks() -> None:
 @torch.inference_mode()
 def test_logits_have_the_shape_of_the_image_for_all_channels_and_classes(name: str) -> None:
     with torch.device("cpu" if name in WITHOUT_META else "meta"):
-        for in_channels, num_classes in product((1, 3), (1, 4, 8)):
+        for in_channels, num_classes in [(1, 8), (3, 2)]:
             model = create_model(name, in_channels, num_classes, **SMALL.get(name, {})).eval()
-            for height, width in [(96, 96), (97, 101), (128, 160)]:
-                assert model(torch.ones(2, in_channels, height, width)).shape == (
-                    2,
-                    num_classes,
-                    height,
-                    width,
-                )
+            for size in [(97, 101), (128, 160)]:
+                logits = model(torch.ones(2, in_channels, *size))
+                assert logits.shape == (2, num_classes, *size)
 
 
 @pytest.mark.parametrize("name", MODELS, scope="module")
@@ -88,13 +83,13 @@ def test_trains_on_a_batch_of_one(name: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=pytest.mark.slow if name in LARGE else ())
+        pytest.param(name, marks=() if name in LEARN_IN_SUITE else pytest.mark.slow)
         for name in MODELS
         if name not in TOO_COARSE
     ],
 )
 @pytest.mark.timeout(1200)
-def test_what_it_learns_in_train_mode_it_knows_in_eval_mode(name: str) -> None:
+def test_masks_learned_in_train_mode_are_predicted_in_eval_mode(name: str) -> None:
     torch.manual_seed(0)
     images, target = rings_and_pools()
     model = create_model(name, 1, 3, **SMALL.get(name, {}))

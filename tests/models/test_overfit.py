@@ -10,8 +10,6 @@ import torch
 from acdc_seg.models import MODELS
 
 script = runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "overfit.py"))
-IN_SUITE = ("unet",)
-"""Those that need no more than some ten seconds on one core."""
 
 
 @pytest.fixture(scope="module")
@@ -29,18 +27,16 @@ def test_slices_are_of_four_patients_and_show_all_classes(
 
 
 def test_dice_is_the_mean_over_slices_and_foreground_classes() -> None:
-    truth = np.array([[[0, 1], [2, 3]], [[1, 1], [2, 3]]])  # (2, 2, 2)
-    prediction = np.array([[[0, 1], [2, 3]], [[1, 2], [2, 3]]])
+    masks = np.array([[[0, 1], [2, 3]], [[1, 1], [2, 3]]])  # (2, 2, 2)
+    labels = np.array([[[0, 1], [2, 3]], [[1, 2], [2, 3]]])
     # second slice: RV 2 * 1 / (2 + 1), MYO 2 * 1 / (1 + 2), LV 1
-    assert script["foreground_dice"](prediction, truth) == pytest.approx(
+    assert script["foreground_dice"](labels, masks) == pytest.approx(
         (1 + 1 + 1 + 2 / 3 + 2 / 3 + 1) / 6
     )
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=() if name in IN_SUITE else pytest.mark.slow) for name in MODELS],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
 @pytest.mark.timeout(3600)
 def test_overfits_four_slices(name: str, slices: tuple[torch.Tensor, torch.Tensor]) -> None:
     steps, dice = script["overfit"](name, *slices)

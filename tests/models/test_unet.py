@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from acdc_seg.models import create_model
-from acdc_seg.models.unet import upsampling
+from acdc_seg.models.unet import make_upsample
 
 
 def count(module: nn.Module) -> int:
@@ -92,7 +92,7 @@ def test_dropout_acts_on_the_deepest_level_alone() -> None:
 
 
 def test_convolving_before_interpolating_is_the_same_as_after() -> None:
-    up = upsampling(6, 3, upsample="bilinear_conv1x1").double()
+    up = make_upsample(6, 3, upsample="bilinear_conv1x1").double()
     conv, bilinear = up.children()
     x = torch.randn(2, 6, 5, 7, dtype=torch.float64)
     torch.testing.assert_close(up(x), conv(bilinear(x)), atol=1e-12, rtol=0)

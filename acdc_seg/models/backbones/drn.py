@@ -12,8 +12,8 @@ from torch import nn
 from acdc_seg.models.blocks import Bottleneck, conv_norm_relu
 
 
-class Stage(NamedTuple):
-    """One row of the architecture's table."""
+class DRNLevel(NamedTuple):
+    """A level of the paper's figure; only its first block strides."""
 
     kind: str
     blocks: int
@@ -23,14 +23,14 @@ class Stage(NamedTuple):
 
 
 DRN_D_54 = (
-    Stage("conv", blocks=1, channels=16, stride=1, dilation=1),
-    Stage("conv", blocks=1, channels=32, stride=2, dilation=1),
-    Stage("bottleneck", blocks=3, channels=64, stride=2, dilation=1),
-    Stage("bottleneck", blocks=4, channels=128, stride=2, dilation=1),
-    Stage("bottleneck", blocks=6, channels=256, stride=1, dilation=2),
-    Stage("bottleneck", blocks=3, channels=512, stride=1, dilation=4),
-    Stage("conv", blocks=1, channels=512, stride=1, dilation=2),
-    Stage("conv", blocks=1, channels=512, stride=1, dilation=1),
+    DRNLevel("conv", blocks=1, channels=16, stride=1, dilation=1),
+    DRNLevel("conv", blocks=1, channels=32, stride=2, dilation=1),
+    DRNLevel("bottleneck", blocks=3, channels=64, stride=2, dilation=1),
+    DRNLevel("bottleneck", blocks=4, channels=128, stride=2, dilation=1),
+    DRNLevel("bottleneck", blocks=6, channels=256, stride=1, dilation=2),
+    DRNLevel("bottleneck", blocks=3, channels=512, stride=1, dilation=4),
+    DRNLevel("conv", blocks=1, channels=512, stride=1, dilation=2),
+    DRNLevel("conv", blocks=1, channels=512, stride=1, dilation=1),
 )
 
 
@@ -45,15 +45,13 @@ class DRN54(nn.Module):
         super().__init__()
         self.layer0 = conv_norm_relu(in_channels, 16, 7)
         channels = 16
-        for number, stage in enumerate(DRN_D_54, start=1):
-            layer, channels = _build_stage(stage, channels)
+        for number, level in enumerate(DRN_D_54, start=1):
+            layer, channels = _build_level(level, channels)
             self.add_module(f"layer{number}", layer)
         self.apply(_init)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Maps `(B, in_channels, H, W)` to `layer3`, `(B, 256, H/4, W/4)`, and `layer8`, `(B, 512,
-        H/8, W/8)`, sizes rounded up.
-        """
+        """Maps `(B, in_channels, H, W)` to `(B, 256, H/4, W/4)` and `(B, 512, H/8, W/8)`."""
         for name, layer in self.named_children():
             x = layer(x)
             if name == "layer3":
@@ -61,25 +59,19 @@ class DRN54(nn.Module):
         return low, x
 
 
-def _build_stage(stage: Stage, in_channels: int) -> tuple[nn.Sequential, int]:
-    """The layers of a stage and their output channels; only the first block strides."""
-    if stage.kind == "conv":
-        return conv_norm_relu(
-            in_channels, stage.channels, stride=stage.stride, dilation=stage.dilation
-        ), stage.channels
-    out_channels = stage.channels * Bottleneck.expansion
-    first = Bottleneck(in_channels, stage.channels, stride=stage.stride, dilation=stage.dilation)
-    others = [
-        Bottleneck(out_channels, stage.channels, stride=1, dilation=stage.dilation)
-        for _ in range(stage.blocks - 1)
-    ]
-    return nn.Sequential(first, *others), out_channels
+def _build_level(level: DRNLevel, in_channels: int) -> tuple[nn.Sequential, int]:
+    """The layers of a level and their output channels."""
+    channels, stride, dilation = level.channels, level.stride, level.dilation
+    if level.kind == "conv":
+        return conv_norm_relu(in_channels, channels, stride=stride, dilation=dilation), channels
+    out_channels = channels * Bottleneck.expansion
+    blocks = [Bottleneck(in_channels, channels, stride=stride, dilation=dilation)]
+    for _ in range(level.blocks - 1):
+        blocks.append(Bottleneck(out_channels, channels, stride=1, dilation=dilation))
+    return nn.Sequential(*blocks), out_channels
 
 
 def _init(module: nn.Module) -> None:
     if isinstance(module, nn.Conv2d):
-        nn.init.normal_(
-            module.weight,
-            0.0,
-            sqrt(2 / (module.kernel_size[0] * module.kernel_size[1] * module.out_channels)),
-        )
+        fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels
+        nn.init.normal_(module.weight, 0.0, sqrt(2 / fan_out))

@@ -16,8 +16,8 @@ from torch import nn
 Variant = Literal["b0", "b1", "b2", "b3", "b4", "b5", "b6", "b7"]
 
 
-class Stage(NamedTuple):
-    """One row of the architecture's table, before scaling."""
+class EfficientNetStage(NamedTuple):
+    """A row of the paper's table, before scaling."""
 
     blocks: int
     kernel_size: int
@@ -28,20 +28,24 @@ class Stage(NamedTuple):
 
 
 class Scaling(NamedTuple):
-    """What a variant multiplies the table's channels and blocks by."""
+    """Factors of the table's channels and blocks."""
 
     width: float
     depth: float
 
 
 B0 = (
-    Stage(blocks=1, kernel_size=3, stride=1, expansion=1, in_channels=32, channels=16),
-    Stage(blocks=2, kernel_size=3, stride=2, expansion=6, in_channels=16, channels=24),
-    Stage(blocks=2, kernel_size=5, stride=2, expansion=6, in_channels=24, channels=40),
-    Stage(blocks=3, kernel_size=3, stride=2, expansion=6, in_channels=40, channels=80),
-    Stage(blocks=3, kernel_size=5, stride=1, expansion=6, in_channels=80, channels=112),
-    Stage(blocks=4, kernel_size=5, stride=2, expansion=6, in_channels=112, channels=192),
-    Stage(blocks=1, kernel_size=3, stride=1, expansion=6, in_channels=192, channels=320),
+    EfficientNetStage(blocks=1, kernel_size=3, stride=1, expansion=1, in_channels=32, channels=16),
+    EfficientNetStage(blocks=2, kernel_size=3, stride=2, expansion=6, in_channels=16, channels=24),
+    EfficientNetStage(blocks=2, kernel_size=5, stride=2, expansion=6, in_channels=24, channels=40),
+    EfficientNetStage(blocks=3, kernel_size=3, stride=2, expansion=6, in_channels=40, channels=80),
+    EfficientNetStage(blocks=3, kernel_size=5, stride=1, expansion=6, in_channels=80, channels=112),
+    EfficientNetStage(
+        blocks=4, kernel_size=5, stride=2, expansion=6, in_channels=112, channels=192
+    ),
+    EfficientNetStage(
+        blocks=1, kernel_size=3, stride=1, expansion=6, in_channels=192, channels=320
+    ),
 )
 
 SCALING: dict[Variant, Scaling] = {
@@ -57,10 +61,8 @@ SCALING: dict[Variant, Scaling] = {
 
 STRIDE = 32
 SQUEEZE_RATIO = 0.25
-NORM = (
-    "batch",
-    {"eps": 1e-3, "momentum": 0.1},
-)  # the published momentum, 0.01, is for millions of steps
+NORM = ("batch", {"eps": 1e-3, "momentum": 0.1})
+"""The published momentum, 0.01, is for millions of steps."""
 
 
 class EfficientNetEncoder(nn.Module):
@@ -69,8 +71,8 @@ class EfficientNetEncoder(nn.Module):
     Args:
         in_channels: Channels of the image.
         variant: Row of the scaling table.
-        drop_connect: What the probability that an image skips a residual block in train mode rises
-            to, linearly from zero.
+        drop_connect: Probability that an image skips the last residual block in train mode; it
+            rises linearly from zero over the blocks.
     """
 
     def __init__(self, in_channels: int, *, variant: Variant, drop_connect: float) -> None:
@@ -95,10 +97,11 @@ class EfficientNetEncoder(nn.Module):
         self._swish = nn.SiLU(inplace=True)
         blocks = [module for module in network._blocks.modules() if isinstance(module, MBConvBlock)]
         for block in blocks:
-            conv = block._depthwise_conv
-            block._depthwise_conv = DepthwiseConv2d(
-                conv.in_channels, conv.kernel_size[0], stride=block.stride
+            channels, kernel_size = (
+                block._depthwise_conv.in_channels,
+                block._depthwise_conv.kernel_size,
             )
+            block._depthwise_conv = DepthwiseConv2d(channels, kernel_size[0], stride=block.stride)
             block._depthwise_conv_padding = nn.Identity()
         self._blocks = nn.ModuleList(blocks)
         self.out_channels = [
@@ -109,7 +112,7 @@ class EfficientNetEncoder(nn.Module):
         self.apply(_init)
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """The image `(B, in_channels, H, W)` itself and the last map of strides 2, 4, 8, 16 and 32.
+        """The image `(B, in_channels, H, W)` itself and the last maps at strides 2, 4, 8, 16, 32.
 
         H and W are multiples of 32; the maps have `out_channels` channels.
         """
@@ -132,14 +135,9 @@ class DepthwiseConv2d(nn.Conv2d):
     """
 
     def __init__(self, channels: int, kernel_size: int, *, stride: int) -> None:
+        padding = kernel_size // 2
         super().__init__(
-            channels,
-            channels,
-            kernel_size,
-            stride=stride,
-            padding=kernel_size // 2,
-            groups=channels,
-            bias=False,
+            channels, channels, kernel_size, stride, padding, groups=channels, bias=False
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -149,12 +147,8 @@ class DepthwiseConv2d(nn.Conv2d):
     def _convolve(self, x: torch.Tensor) -> torch.Tensor:
         after = self.kernel_size[0] // 2
         before = after - (self.stride[0] - 1)
-        return F.conv2d(
-            F.pad(x, (before, after, before, after)),
-            self.weight,
-            stride=self.stride,
-            groups=self.groups,
-        )
+        x = F.pad(x, (before, after, before, after))
+        return F.conv2d(x, self.weight, stride=self.stride, groups=self.groups)
 
     def _convolve_on_cpu(self, x: torch.Tensor) -> torch.Tensor:
         margin = self.kernel_size[0] // 2
@@ -162,14 +156,13 @@ class DepthwiseConv2d(nn.Conv2d):
         for first in range(0, self.kernel_size[1], 3):
             weight = self.weight[..., first : first + 3]  # (channels, 1, kernel_size, 1 to 3)
             left, right = margin - first, first + weight.shape[-1] - 1 - margin
-            parts.append(
-                F.conv2d(F.pad(x, (left, right, margin, margin)), weight, groups=self.groups)
-            )
+            padded = F.pad(x, (left, right, margin, margin))
+            parts.append(F.conv2d(padded, weight, groups=self.groups))
         y = sum(parts[1:], parts[0])
         return y if self.stride == (1, 1) else y[..., 1::2, 1::2]
 
 
-def _notation(stage: Stage) -> str:
+def _notation(stage: EfficientNetStage) -> str:
     """A row of the table as MONAI writes it."""
     from monai.networks.nets.efficientnet import BlockArgs
 
@@ -186,12 +179,7 @@ def _notation(stage: Stage) -> str:
 
 
 def _init(module: nn.Module) -> None:
-    """The published initialisation; a depthwise convolution has one output per input channel, which
-    MONAI's does not know.
-    """
+    """The published initialisation; MONAI's takes a depthwise convolution for a full one."""
     if isinstance(module, nn.Conv2d):
-        nn.init.normal_(
-            module.weight,
-            0.0,
-            sqrt(2 * module.groups / (prod(module.kernel_size) * module.out_channels)),
-        )
+        fan_out = prod(module.kernel_size) * module.out_channels
+        nn.init.normal_(module.weight, 0.0, sqrt(2 * module.groups / fan_out))

@@ -1,22 +1,18 @@
-"""MobileNetV2: Sandler, Howard, Zhu, Zhmoginov and Chen, "MobileNetV2: inverted residuals and
-linear bottlenecks", CVPR 2018.
+"""MobileNetV2: Sandler et al., "MobileNetV2: inverted residuals and linear bottlenecks", CVPR 2018.
 
 Parameter names are those of the public `mobilenet_v2` checkpoint.
 """
 
-from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import torch
 from torch import nn
 
-from acdc_seg.models.blocks import init_kaiming
+from acdc_seg.models.blocks import dilate, init_kaiming
 
 
-class Row(NamedTuple):
-    """One row of the paper's table: the expansion t, the output channels c, the number of blocks n
-    and the first one's stride s.
-    """
+class MobileNetRow(NamedTuple):
+    """A row of the paper's table: expansion t, channels c, number n of blocks, first stride s."""
 
     t: int
     c: int
@@ -27,13 +23,13 @@ class Row(NamedTuple):
 STEM_CHANNELS = 32
 STEM_STRIDE = 2
 MOBILENET_V2 = (
-    Row(t=1, c=16, n=1, s=1),
-    Row(t=6, c=24, n=2, s=2),
-    Row(t=6, c=32, n=3, s=2),
-    Row(t=6, c=64, n=4, s=2),
-    Row(t=6, c=96, n=3, s=1),
-    Row(t=6, c=160, n=3, s=2),
-    Row(t=6, c=320, n=1, s=1),
+    MobileNetRow(t=1, c=16, n=1, s=1),
+    MobileNetRow(t=6, c=24, n=2, s=2),
+    MobileNetRow(t=6, c=32, n=3, s=2),
+    MobileNetRow(t=6, c=64, n=4, s=2),
+    MobileNetRow(t=6, c=96, n=3, s=1),
+    MobileNetRow(t=6, c=160, n=3, s=2),
+    MobileNetRow(t=6, c=320, n=1, s=1),
 )
 LOW_LAYER = 3  # the last layer at stride 4
 
@@ -74,17 +70,13 @@ class MobileNetV2(nn.Module):
         self.apply(init_kaiming)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Maps `(B, in_channels, H, W)` to `(B, 24, H/4, W/4)` and `(B, 320, H/output_stride,
-        W/output_stride)`, sizes rounded up.
-        """
+        """Maps `(B, in_channels, H, W)` to 24 channels at stride 4 and 320 at the output stride."""
         low = self.features[: LOW_LAYER + 1](x)
         return low, self.features[LOW_LAYER + 1 :](low)
 
 
 class InvertedResidual(nn.Module):
-    """1x1 to `expansion` times the channels, 3x3 on every channel alone, linear 1x1; added to the
-    input where the shapes agree.
-    """
+    """1x1 to `expansion` times the channels, depthwise 3x3, linear 1x1; a shortcut if it fits."""
 
     def __init__(
         self, in_channels: int, out_channels: int, *, expansion: int, stride: int, dilation: int
@@ -120,20 +112,3 @@ def conv_norm_relu6(
         in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias=False
     )
     return nn.Sequential(conv, nn.BatchNorm2d(out_channels), nn.ReLU6(inplace=True))
-
-
-def dilate(strides: Iterable[int], *, output_stride: int) -> Iterator[tuple[int, int]]:
-    """Stride and dilation of each layer of a network that keeps its resolution once it has reached
-    the output stride.
-
-    From there on a layer does not stride; the layers after it take steps as far apart as its stride
-    would have put them.
-    """
-    reached, dilation = 1, 1
-    for stride in strides:
-        if reached < output_stride:
-            reached *= stride
-            yield stride, dilation
-        else:
-            yield 1, dilation
-            dilation *= stride

@@ -14,6 +14,7 @@ from acdc_seg.models.blocks import (
     AtrousConv2d,
     Bottleneck,
     conv_norm_relu,
+    dilate,
     init_kaiming,
     projection,
 )
@@ -47,9 +48,7 @@ class BasicBlock(nn.Module):
 
 
 class ProjectedBlock(nn.Module):
-    """Residual block: two 3x3 convolutions beside a 1x1 convolution, all with bias and BatchNorm;
-    the sum stays linear.
-    """
+    """Residual block with a 1x1 convolution as shortcut and no ReLU after the sum; with biases."""
 
     expansion = 1
 
@@ -67,61 +66,48 @@ class ProjectedBlock(nn.Module):
         return self.convs(x) + self.shortcut(x)
 
 
-class Architecture(NamedTuple):
-    """The kind of block, and how many of them `layer1` to `layer4` have."""
+ResidualBlock = BasicBlock | ProjectedBlock | Bottleneck
 
-    block: type[BasicBlock | ProjectedBlock | Bottleneck]
-    repeats: tuple[int, int, int, int]
+
+class ResNetVariant(NamedTuple):
+    """A column of the paper's table: the block, and the number of them in `layer1` to `layer4`."""
+
+    block: type[ResidualBlock]
+    num_blocks: tuple[int, int, int, int]
     public: bool = True
 
 
-class Layer(NamedTuple):
-    """The channels inside a layer's blocks, the stride of the first block, and the dilation of the
-    others.
-    """
-
-    channels: int
-    stride: int
-    dilation: int
-
-
-ARCHITECTURES = {
-    "resnet34": Architecture(BasicBlock, (3, 4, 6, 3)),
-    "resnet34_projected": Architecture(ProjectedBlock, (3, 4, 6, 3), public=False),
-    "resnet50": Architecture(Bottleneck, (3, 4, 6, 3)),
-    "resnet101": Architecture(Bottleneck, (3, 4, 23, 3)),
+VARIANTS = {
+    "resnet34": ResNetVariant(BasicBlock, (3, 4, 6, 3)),
+    "resnet34_projected": ResNetVariant(ProjectedBlock, (3, 4, 6, 3), public=False),
+    "resnet50": ResNetVariant(Bottleneck, (3, 4, 6, 3)),
+    "resnet101": ResNetVariant(Bottleneck, (3, 4, 23, 3)),
 }
 STEM_CHANNELS = 64
-LAYERS = {
-    8: (Layer(64, 1, 1), Layer(128, 2, 1), Layer(256, 1, 2), Layer(512, 1, 4)),
-    16: (Layer(64, 1, 1), Layer(128, 2, 1), Layer(256, 2, 1), Layer(512, 1, 2)),
-    32: (Layer(64, 1, 1), Layer(128, 2, 1), Layer(256, 2, 1), Layer(512, 2, 1)),
-}
-"""The four layers, by output stride."""
+STEM_STRIDES = (2, 2)  # convolution, max-pooling
+CHANNELS = (64, 128, 256, 512)  # inside the blocks of layer1 to layer4
+STRIDES = (1, 2, 2, 2)  # of their first blocks
 INITIAL_SCALES: dict[type[nn.Module], dict[str, float]] = {
     BasicBlock: {"bn2": 0.25},
     Bottleneck: {"bn3": 0.25},
     ProjectedBlock: {"convs.2": 0.5, "shortcut.1": 0.5},
 }
-"""First weights of the BatchNorms before an addition, after Goyal et al., "Accurate, large
-minibatch SGD", 2017, who begin at 0.
-"""
+"""First weights of the BatchNorms before a sum (zero in Goyal et al., arXiv 1706.02677)."""
 
 
 class ResNet(nn.Module):
-    """ResNet without its classifier; from the output stride on, dilation takes the place of
-    strides.
+    """ResNet without its classifier; from the output stride on, dilation replaces strides.
 
-    Its feature maps, the finest first: `stem` `(B, 64, H/2, W/2)`; then `layer1` at a quarter of
-    the resolution, `layer2`, `layer3` and `layer4`, of 64, 128, 256 and 512 channels in ResNet-34,
-    of 256, 512, 1024 and 2048 in the deeper ones. Each of the last three halves the resolution
-    until the output stride is reached. Sizes are rounded up.
+    Its feature maps, the finest first: `stem` `(B, 64, H/2, W/2)`; then `layer1` at stride 4 and
+    `layer2`, `layer3` and `layer4`, of 64, 128, 256 and 512 channels in ResNet-34, of 256, 512,
+    1024 and 2048 in the deeper ones. Each of the last three halves the resolution until the output
+    stride is reached. Sizes are rounded up.
 
-    DeepLabV3 asks for `layer4`, DeepLabV3+ for `layer1` and `layer4` (`low_channels` and
-    `out_channels`), a U-Net for all.
+    DeepLabV3 takes `layer4`, DeepLabV3+ `layer1` and `layer4` (`low_channels` and `out_channels`),
+    a U-Net all.
 
     Args:
-        name: Key of `ARCHITECTURES`.
+        name: Key of `VARIANTS`.
         in_channels: Channels of the image.
         output_stride: Resolution of the last map, 8, 16 or 32.
         features: The maps that `forward` gives.
@@ -144,7 +130,7 @@ class ResNet(nn.Module):
         multi_grid: tuple[int, int, int] | None = None,
     ) -> None:
         super().__init__()
-        block, repeats, public = ARCHITECTURES[name]
+        block, num_blocks, public = VARIANTS[name]
         if public:
             self.public_weights = name
         self.features = tuple(features)
@@ -152,18 +138,28 @@ class ResNet(nn.Module):
         self.bn1 = nn.BatchNorm2d(STEM_CHANNELS)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
-        layers = LAYERS[output_stride]
-        dilations = _dilations(layers, repeats, multi_grid)
+        strides = list(STEM_STRIDES)
+        for stride, count in zip(STRIDES, num_blocks, strict=True):
+            strides += [stride] + [1] * (count - 1)
+        steps = list(dilate(strides, output_stride=output_stride))[len(STEM_STRIDES) :]
+        if multi_grid is not None:
+            rate = steps[-1][1]
+            for index, unit in zip((-3, -2, -1), multi_grid, strict=True):
+                steps[index] = (steps[index][0], rate * unit)
         channels = STEM_CHANNELS
-        for number, (layer, rates) in enumerate(zip(layers, dilations, strict=True), start=1):
-            self.add_module(f"layer{number}", _build_layer(block, channels, layer, rates))
-            channels = layer.channels * block.expansion
-        self.low_channels = layers[0].channels * block.expansion
+        for number, (width, count) in enumerate(zip(CHANNELS, num_blocks, strict=True), start=1):
+            blocks = []
+            for stride, dilation in steps[:count]:
+                blocks.append(block(channels, width, stride=stride, dilation=dilation))
+                channels = width * block.expansion
+            self.add_module(f"layer{number}", nn.Sequential(*blocks))
+            steps = steps[count:]
+        self.low_channels = CHANNELS[0] * block.expansion
         self.out_channels = channels
         self.apply(_init)
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """Maps `(B, in_channels, H, W)` to the feature maps asked for."""
+        """Maps `(B, in_channels, H, W)` to the maps named in `features`."""
         x = self.relu(self.bn1(self.conv1(x)))
         maps = {"stem": x}
         x = self.maxpool(x)
@@ -172,41 +168,8 @@ class ResNet(nn.Module):
         return [maps[name] for name in self.features]
 
 
-def _dilations(
-    layers: Sequence[Layer], repeats: Sequence[int], multi_grid: Sequence[int] | None
-) -> list[list[int]]:
-    """The dilation of every block of every layer."""
-    before = [layers[0], *layers[:-1]]
-    rows = zip(before, layers, repeats, strict=True)
-    dilations = [
-        [previous.dilation] + [layer.dilation] * (count - 1) for previous, layer, count in rows
-    ]
-    if multi_grid is not None:
-        dilations[-1] = [layers[-1].dilation * unit for unit in multi_grid]
-    return dilations
-
-
-def _build_layer(
-    block: type[BasicBlock | ProjectedBlock | Bottleneck],
-    in_channels: int,
-    layer: Layer,
-    dilations: Sequence[int],
-) -> nn.Sequential:
-    """One block per dilation; only the first one strides."""
-    first, *others = dilations
-    return nn.Sequential(
-        block(in_channels, layer.channels, stride=layer.stride, dilation=first),
-        *(
-            block(layer.channels * block.expansion, layer.channels, stride=1, dilation=dilation)
-            for dilation in others
-        ),
-    )
-
-
 def _init(module: nn.Module) -> None:
-    """Kaiming weights; the last BatchNorm of a residual branch starts small, so that sums do not
-    grow from block to block.
-    """
+    """Kaiming weights; a branch's last BatchNorm starts small, so that sums do not grow."""
     init_kaiming(module)
     for name, scale in INITIAL_SCALES.get(type(module), {}).items():
         nn.init.constant_(module.get_submodule(name).get_parameter("weight"), scale)

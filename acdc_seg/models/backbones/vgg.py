@@ -12,19 +12,19 @@ from torch import nn
 from acdc_seg.models.blocks import conv_norm_relu, init_kaiming
 
 
-class Level(NamedTuple):
-    """One row of the architecture's table: 3x3 convolutions, then 2x2 max-pooling."""
+class VGGLevel(NamedTuple):
+    """A group of rows of the paper's table: 3x3 convolutions, then 2x2 max-pooling."""
 
     convs: int
     channels: int
 
 
-LEVELS = (
-    Level(convs=2, channels=64),
-    Level(convs=2, channels=128),
-    Level(convs=3, channels=256),
-    Level(convs=3, channels=512),
-    Level(convs=3, channels=512),
+VGG16_LEVELS = (
+    VGGLevel(convs=2, channels=64),
+    VGGLevel(convs=2, channels=128),
+    VGGLevel(convs=3, channels=256),
+    VGGLevel(convs=3, channels=512),
+    VGGLevel(convs=3, channels=512),
 )
 
 
@@ -41,7 +41,7 @@ class VGG16(nn.Module):
         self.public_weights = "vgg16_bn" if norm else "vgg16"
         layers: list[nn.Module] = []
         channels = in_channels
-        for level in LEVELS:
+        for level in VGG16_LEVELS:
             for _ in range(level.convs):
                 layers += conv_norm_relu(channels, level.channels, bias=True, norm=norm)
                 channels = level.channels
@@ -50,9 +50,7 @@ class VGG16(nn.Module):
         self.apply(init_kaiming)
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """Maps `(B, in_channels, H, W)` to the five pooled maps, `(B, channels[i], H / 2**(i + 1),
-        W / 2**(i + 1))`.
-        """
+        """Maps `(B, in_channels, H, W)` to the five pooled maps, at strides 2, 4, 8, 16 and 32."""
         features = []
         for layer in self.features:
             x = layer(x)

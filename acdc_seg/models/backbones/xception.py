@@ -1,23 +1,18 @@
 """Aligned Xception: Chollet, "Xception: deep learning with depthwise separable convolutions", CVPR
-2017, as modified by Chen, Zhu, Papandreou, Schroff and Adam, "Encoder-decoder with atrous separable
-convolution", ECCV 2018.
+2017, as modified by Chen et al., "Encoder-decoder with atrous separable convolution", ECCV 2018.
 """
 
-from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from acdc_seg.models.backbones.mobilenet import dilate
-from acdc_seg.models.blocks import conv_norm_relu, init_kaiming, projection
+from acdc_seg.models.blocks import conv_norm_relu, dilate, init_kaiming, projection
 
 
-class Row(NamedTuple):
-    """Equal blocks: the channels of their three separable convolutions, and the stride of the last
-    of these.
-    """
+class XceptionRow(NamedTuple):
+    """Equal blocks of three separable convolutions: their channels, and the last one's stride."""
 
     blocks: int
     channels: tuple[int, int, int]
@@ -28,12 +23,12 @@ class Row(NamedTuple):
 STEM_CHANNELS = (32, 64)
 STEM_STRIDE = 2
 XCEPTION_65 = (
-    Row(blocks=1, channels=(128, 128, 128), stride=2),  # entry flow
-    Row(blocks=1, channels=(256, 256, 256), stride=2),
-    Row(blocks=1, channels=(728, 728, 728), stride=2),
-    Row(blocks=16, channels=(728, 728, 728), stride=1),  # middle flow
-    Row(blocks=1, channels=(728, 1024, 1024), stride=2),  # exit flow
-    Row(blocks=1, channels=(1536, 1536, 2048), stride=1, residual=False),
+    XceptionRow(blocks=1, channels=(128, 128, 128), stride=2),  # entry flow
+    XceptionRow(blocks=1, channels=(256, 256, 256), stride=2),
+    XceptionRow(blocks=1, channels=(728, 728, 728), stride=2),
+    XceptionRow(blocks=16, channels=(728, 728, 728), stride=1),  # middle flow
+    XceptionRow(blocks=1, channels=(728, 1024, 1024), stride=2),  # exit flow
+    XceptionRow(blocks=1, channels=(1536, 1536, 2048), stride=1, residual=False),
 )
 
 
@@ -70,20 +65,15 @@ class Xception(nn.Module):
         self.apply(init_kaiming)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Maps `(B, in_channels, H, W)` to `(B, 128, H/4, W/4)` and `(B, 2048, H/output_stride,
-        W/output_stride)`, sizes rounded up.
-        """
-        first, *others = self.blocks
-        low = x = first(self.stem(x))
-        for block in others:
+        """Maps `(B, in_channels, H, W)` to 128 channels at stride 4, 2048 at the output stride."""
+        low = x = self.blocks[0](self.stem(x))
+        for block in self.blocks[1:]:
             x = block(x)
         return low, F.relu(x)
 
 
 class XceptionBlock(nn.Module):
-    """Three separable convolutions, the last one strides; beside them, if `residual`, the input or
-    a 1x1 convolution of it.
-    """
+    """Three separable convolutions, the last one strided; with a shortcut if `residual`."""
 
     def __init__(
         self,
@@ -95,12 +85,11 @@ class XceptionBlock(nn.Module):
         residual: bool,
     ) -> None:
         super().__init__()
-        steps = zip(pairwise([in_channels, *channels]), (1, 1, stride), strict=True)
+        first, second, third = channels
         self.convs = nn.Sequential(
-            *(
-                separable(before, after, stride=step, dilation=dilation)
-                for (before, after), step in steps
-            )
+            separable_conv(in_channels, first, dilation=dilation),
+            separable_conv(first, second, dilation=dilation),
+            separable_conv(second, third, stride=stride, dilation=dilation),
         )
         self.residual = residual
         self.shortcut = None
@@ -114,10 +103,10 @@ class XceptionBlock(nn.Module):
         return self.convs(x) + (x if self.shortcut is None else self.shortcut(x))
 
 
-def separable(in_channels: int, out_channels: int, *, stride: int, dilation: int) -> nn.Sequential:
-    """ReLU; a 3x3 convolution of every channel alone, BatchNorm, ReLU; a 1x1 convolution,
-    BatchNorm.
-    """
+def separable_conv(
+    in_channels: int, out_channels: int, *, stride: int = 1, dilation: int
+) -> nn.Sequential:
+    """ReLU; a depthwise 3x3 convolution, BatchNorm, ReLU; a 1x1 convolution, BatchNorm."""
     return nn.Sequential(
         nn.ReLU(),  # not in place: a shortcut may need the input
         nn.Conv2d(

@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from acdc_seg.models.backbones.mobilenet import InvertedResidual, MobileNetV2, dilate
+from acdc_seg.models.backbones.mobilenet import InvertedResidual, MobileNetV2
+from acdc_seg.models.blocks import dilate
 
 
 @pytest.fixture(scope="module")
