@@ -1,31 +1,33 @@
-"""Records and a predictor to metric rows."""
+"""Scores of predictions: one `ImageScore` per image."""
 
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from acdc_seg.config import ClassesConfig, DataConfig
+from acdc_seg.config import ClassesConfig
+from acdc_seg.data.examples import Example
 from acdc_seg.data.images import IGNORE_INDEX
-from acdc_seg.data.record import Record
-from acdc_seg.data.transforms import load_example
 from acdc_seg.errors import DataError
-from acdc_seg.inference.predictors import Predictor, predict_labels
+from acdc_seg.inference.predictors import Predictor
+from acdc_seg.inference.stream import predict_examples, to_labels
 from acdc_seg.metrics.scores import ImageScore, score_labels
 
 
-def score_image(
-    labels: np.ndarray, truth: np.ndarray, record: Record, classes: ClassesConfig
-) -> ImageScore:
-    """The row of one image: class indices `(H, W)` against the mask `(H, W)`."""
-    ignore_index = IGNORE_INDEX if classes.ignore_value is not None else None
-    names = classes.names
+def score_example(labels: np.ndarray, example: Example, classes: ClassesConfig) -> ImageScore:
+    """The metrics of labels `(H, W)` against the example's mask.
+
+    Raises:
+        DataError: The example has no mask, or its size differs.
+    """
+    record = example.record
+    if example.mask is None:
+        raise DataError(f"{record.image}: has no mask to compare with; evaluate a split with masks")
     return score_labels(
         labels,
-        truth,
+        np.asarray(example.mask),
         id=record.id,
-        classes=names,
-        ignore_index=ignore_index,
+        classes=classes.names,
+        ignore_index=IGNORE_INDEX if classes.ignore_value is not None else None,
         patient=record.patient,
         phase=record.phase,
     )
@@ -33,37 +35,24 @@ def score_image(
 
 def evaluate(
     predictor: Predictor,
-    records: Sequence[Record],
+    examples: Iterable[Example],
     *,
-    data: DataConfig,
     batch_size: int = 16,
     on_image: Callable[[int], None] = lambda done: None,
 ) -> list[ImageScore]:
-    """One row per record, at the size the files have.
+    """One score per example, at the size the examples have.
 
     Args:
-        data: How files are read; its `channels` give way to the predictor's.
+        predictor: A model, an ensemble or what is done to either.
+        examples: With masks, for example of `inference.stream.read_examples`.
+        batch_size: Most images that are predicted at a time.
+        on_image: Called with the number of images done.
 
     Raises:
-        DataError: A record without mask, or a broken file.
+        DataError: An example without mask, or a damaged file.
     """
-    if missing := [record.id for record in records if record.mask is None]:
-        raise DataError(
-            f"{len(missing)} images have no mask to compare with, first {', '.join(missing[:3])}; "
-            "evaluate a split with masks"
-        )
-    settings = data.model_copy(update={"channels": predictor.channels})
-    truths: deque[np.ndarray] = deque()
-
-    def read_images() -> Iterator[np.ndarray]:
-        for record in records:
-            image, truth = load_example(record, data=settings, classes=predictor.classes)
-            assert truth is not None
-            truths.append(truth.numpy())
-            yield image.numpy()
-
-    predictions = predict_labels(predictor, read_images(), batch_size=batch_size, on_image=on_image)
+    stream = predict_examples(predictor, examples, batch_size=batch_size, on_image=on_image)
     return [
-        score_image(labels, truths.popleft(), record, predictor.classes)
-        for record, labels in zip(records, predictions, strict=True)
+        score_example(to_labels(probabilities), example, predictor.classes)
+        for example, probabilities in stream
     ]

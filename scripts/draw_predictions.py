@@ -5,8 +5,8 @@ from pathlib import Path
 
 from acdc_seg.config import DataConfig
 from acdc_seg.data.readers.paired import read_paired
-from acdc_seg.data.transforms import load_example
-from acdc_seg.inference.predictors import load_predictor, predict_labels
+from acdc_seg.inference.load import load_predictor
+from acdc_seg.inference.stream import predict_examples, read_examples, to_labels
 from acdc_seg.report.figures import prediction_grid
 
 parser = argparse.ArgumentParser(description=__doc__)
@@ -28,12 +28,14 @@ chosen = (
     if options.ids
     else records[:: max(1, len(records) // 4)][:4]
 )
-pairs = [load_example(record, data=DataConfig(), classes=predictor.classes) for record in chosen]
-images = [image.numpy() for image, _ in pairs]
+examples, labels = [], []
+for example, probabilities in predict_examples(predictor, read_examples(chosen, predictor)):
+    examples.append(example)
+    labels.append(to_labels(probabilities))
 figure = prediction_grid(
-    images,
-    list(predict_labels(predictor, images)),
-    [mask.numpy() for _, mask in pairs if mask is not None],
+    [example.image.numpy() for example in examples],
+    labels,
+    [example.mask.numpy() for example in examples],
     colors=predictor.classes.colors,
     names=predictor.classes.names,
     titles=[record.id for record in chosen],

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
-from acdc_seg.config import ClassesConfig, DataConfig, LossConfig, PrepareConfig
+from acdc_seg.config import ClassesConfig, Config, DataConfig, LossConfig, PrepareConfig
 from acdc_seg.data.examples import FileExamples, stack_examples
 from acdc_seg.data.phantom.patients import synthesize
 from acdc_seg.data.readers.paired import read_paired
@@ -63,7 +63,7 @@ def overfit(name: str, images: torch.Tensor, masks: torch.Tensor) -> tuple[int, 
     precision = resolve_precision("auto", device)
     model = create_model(name, images.shape[1], len(CLASSES.names))
     predictor = ModelPredictor(
-        model, data=DATA, classes=CLASSES, device=device, precision=precision
+        model, Config(data=DATA, classes=CLASSES), device=device, precision=precision
     )
     criterion = build_loss(LossConfig(name="dice_ce"), num_classes=len(CLASSES.names)).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATES.get(name, LEARNING_RATE))

@@ -1,19 +1,25 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
-from acdc_seg.config import ClassesConfig, DataConfig
+from acdc_seg.config import ClassesConfig, Config, DataConfig
+from acdc_seg.data.examples import Example
 from acdc_seg.data.readers.paired import read_paired
 from acdc_seg.data.record import Record
 from acdc_seg.errors import DataError
-from acdc_seg.evaluation import evaluate, score_image
+from acdc_seg.evaluation import evaluate, score_example
 from acdc_seg.inference.predictors import Predictor
+from acdc_seg.inference.stream import read_examples
 
 CLASSES = ClassesConfig()
 
 
 class Oracle(Predictor):
     """Tells the class of a pixel from its grey value, which is 50 times the class."""
+
+    config = Config()
 
     def __init__(self, classes=CLASSES, channels=1):
         self.classes, self.channels, self.batches = classes, channels, []
@@ -37,32 +43,35 @@ def oracle_folder(tmp_path, write_png):
     return tmp_path
 
 
-def test_rows_by_hand(oracle_folder):
+def evaluate_records(predictor, records, **settings):
+    return evaluate(predictor, read_examples(records, predictor), **settings)
+
+
+def test_scores_by_hand(oracle_folder):
     done = []
-    oracle, data = Oracle(), DataConfig()
-    rows = evaluate(
-        oracle, read_paired(oracle_folder, data), data=data, batch_size=2, on_image=done.append
-    )
-    assert [(row.id, row.patient) for row in rows] == [
+    oracle = Oracle()
+    records = read_paired(oracle_folder, DataConfig())
+    scores = evaluate_records(oracle, records, batch_size=2, on_image=done.append)
+    assert [(score.id, score.patient) for score in scores] == [
         ("patient1_a", "patient1"),
         ("patient1_b", "patient1"),
         ("patient2_a", "patient2"),
     ]
-    assert rows[0].dice == rows[1].dice == {"rv": 1, "myo": 1, "lv": 1}
-    assert rows[2].dice == pytest.approx({"rv": 2 / 3, "myo": 1, "lv": 0})
-    assert rows[2].truth_size == {"rv": 1, "myo": 0, "lv": 1}
+    assert scores[0].dice == scores[1].dice == {"rv": 1, "myo": 1, "lv": 1}
+    assert scores[2].dice == pytest.approx({"rv": 2 / 3, "myo": 1, "lv": 0})
+    assert scores[2].truth_size == {"rv": 1, "myo": 0, "lv": 1}
     assert oracle.batches == [2, 1]
     assert done == [1, 2, 3]
 
 
-def test_files_are_read_as_the_predictor_wants_them(oracle_folder, write_png):
+def test_files_are_read_as_the_predictor_takes_them(oracle_folder, write_png):
     for path in (oracle_folder / "image").iterdir():
         write_png(path, np.zeros((1, 4, 3), np.uint8))
-    records = read_paired(oracle_folder, DataConfig())
+    records = read_paired(oracle_folder, DataConfig())[:2]
     with pytest.raises(DataError, match="has 3 channels where 1 are configured"):
-        evaluate(Oracle(), records[:2], data=DataConfig())
-    rows = evaluate(Oracle(channels=3), records[:2], data=DataConfig(channels=1))
-    assert rows[0].prediction_size == {"rv": 0, "myo": 0, "lv": 0}
+        evaluate_records(Oracle(), records)
+    scores = evaluate_records(Oracle(channels=3), records)
+    assert scores[0].prediction_size == {"rv": 0, "myo": 0, "lv": 0}
 
 
 def test_masks_are_read_by_the_predictors_classes(oracle_folder, write_png):
@@ -72,26 +81,23 @@ def test_masks_are_read_by_the_predictors_classes(oracle_folder, write_png):
         )
     records = read_paired(oracle_folder, DataConfig())
     with pytest.raises(DataError, match="mask value 85"):
-        evaluate(Oracle(), records, data=DataConfig())
-    rows = evaluate(Oracle(ClassesConfig(values=(0, 85, 170, 255))), records, data=DataConfig())
-    assert rows[0].dice == {"rv": 1, "myo": 1, "lv": 1}
-
-
-def test_images_without_mask_are_named(tmp_path):
-    records = [Record(f"cmr{number}", tmp_path / "a.png", None, "p") for number in range(5)]
-    with pytest.raises(
-        DataError,
-        match="5 images have no mask to compare with, first cmr0, cmr1, cmr2; evaluate a split "
-        "with masks",
-    ):
-        evaluate(Oracle(), records, data=DataConfig())
+        evaluate_records(Oracle(), records)
+    scores = evaluate_records(Oracle(ClassesConfig(values=(0, 85, 170, 255))), records)
+    assert scores[0].dice == {"rv": 1, "myo": 1, "lv": 1}
 
 
 def test_void_pixels_do_not_score():
-    record = Record("a", None, None, "patient7", phase="ED")
-    truth, labels = np.array([[1, 255, 0]]), np.array([[1, 1, 0]])
-    row = score_image(labels, truth, record, ClassesConfig(ignore_value=9))
-    assert (row.id, row.patient, row.phase) == ("a", "patient7", "ED")
-    assert row.dice == {"rv": 1, "myo": 1, "lv": 1}
+    record = Record("a", Path("a.png"), None, "patient7", phase="ED")
+    example = Example(record, torch.zeros(1, 1, 3), torch.tensor([[1, 255, 0]], dtype=torch.uint8))
+    labels = np.array([[1, 1, 0]])
+    score = score_example(labels, example, ClassesConfig(ignore_value=9))
+    assert (score.id, score.patient, score.phase) == ("a", "patient7", "ED")
+    assert score.dice == {"rv": 1, "myo": 1, "lv": 1}
     with pytest.raises(DataError, match="values 0 to 255; class indices are 0 to 3"):
-        score_image(labels, truth, record, CLASSES)
+        score_example(labels, example, CLASSES)
+
+
+def test_an_example_without_mask_is_named():
+    example = Example(Record("a", Path("a.png"), None, "p"), torch.zeros(1, 1, 3), None)
+    with pytest.raises(DataError, match=r"a\.png: has no mask to compare with"):
+        score_example(np.zeros((1, 3), np.uint8), example, CLASSES)

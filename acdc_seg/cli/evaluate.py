@@ -57,16 +57,16 @@ def evaluate(
     from acdc_seg.data.readers.paired import SPLITS
     from acdc_seg.data.source import open_source
     from acdc_seg.errors import ConfigError, did_you_mean
-    from acdc_seg.evaluation import evaluate as evaluate_records
+    from acdc_seg.evaluation import evaluate as evaluate_examples
+    from acdc_seg.inference.stream import read_examples
     from acdc_seg.metrics.scores import format_table, summarize, write_csv, write_json
 
     if split not in SPLITS:
         raise ConfigError(f"--split '{split}' is unknown; {did_you_mean(split, SPLITS)}")
     if len(runs) > 1 and out is None:
         raise ConfigError("give --out FOLDER for the scores of an ensemble")
-    predictor, config = load_members(
-        runs, tta=tta, weights=weights, device=device, precision=precision
-    )
+    predictor = load_members(runs, tta=tta, weights=weights, device=device, precision=precision)
+    config = predictor.config
     if data is not None:
         config = with_overrides(
             config,
@@ -85,10 +85,9 @@ def evaluate(
             raise ConfigError(
                 f"{source.root}: there are no images in split '{split}'; choose from: {there}"
             )
-        rows = evaluate_records(
+        rows = evaluate_examples(
             predictor,
-            records,
-            data=config.data,
+            read_examples(records, predictor),
             batch_size=batch_size,
             on_image=lambda done: report("images", done, len(records)),
         )

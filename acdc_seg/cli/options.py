@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from acdc_seg.config import Config
     from acdc_seg.inference.predictors import Predictor
 
 DEFAULT_MODEL = "unet"
@@ -67,15 +66,16 @@ def load_members(
     weights: Sequence[str] | None,
     device: str,
     precision: str,
-) -> "tuple[Predictor, Config]":
-    """The predictor that the options describe, and the config of the first run.
+) -> "Predictor":
+    """The predictor that the options describe; its config is that of the first run.
 
     Raises:
         AcdcError: A run that cannot be loaded, runs of different classes, or weights that do not
             fit.
     """
     from acdc_seg.errors import ConfigError
-    from acdc_seg.inference.predictors import TTA, Ensemble, Predictor, open_predictor
+    from acdc_seg.inference.load import load_predictor
+    from acdc_seg.inference.predictors import TTA, Ensemble, Predictor
 
     try:
         numbers = [float(part) for part in ",".join(weights).split(",")] if weights else None
@@ -83,12 +83,11 @@ def load_members(
         raise ConfigError(
             f"--weights {' '.join(weights or ())}: write a number for each run, for example 2 1 1"
         ) from None
-    opened = [open_predictor(path, device=device, precision=precision) for path in runs]
-    members = [predictor for predictor, _ in opened]
+    members = [load_predictor(path, device=device, precision=precision) for path in runs]
     try:
         predictor: Predictor = (
             Ensemble(members, weights=numbers) if len(members) > 1 or numbers else members[0]
         )
     except ConfigError as error:
         raise ConfigError(f"{', '.join(map(str, runs))}: {error}") from None
-    return (TTA(predictor, views=tta) if tta else predictor), opened[0][1]
+    return TTA(predictor, views=tta) if tta else predictor

@@ -24,7 +24,6 @@ from acdc_seg.cli.progress import progress_bar
 if TYPE_CHECKING:
     import numpy as np
 
-    from acdc_seg.config import DataConfig
     from acdc_seg.inference.predictors import Predictor
 
     Labels = tuple[str, np.ndarray]
@@ -131,10 +130,8 @@ def submit(
     elif data is None or not runs:
         raise ConfigError("--runs needs --data DIR, the folder of the images to predict")
     else:
-        predictor, config = load_members(
-            runs, tta=tta, weights=weights, device=device, precision=precision
-        )
-        labels = _predict(predictor, data, config.data, batch_size)
+        predictor = load_members(runs, tta=tta, weights=weights, device=device, precision=precision)
+        labels = _predict(predictor, data, batch_size)
         _write(labels, len(predictor.classes.names), out, template, masks)
     if check is None:
         console.print(
@@ -163,23 +160,22 @@ def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _predict(
-    predictor: "Predictor", folder: Path, data: "DataConfig", batch_size: int
-) -> "Iterator[Labels]":
+def _predict(predictor: "Predictor", folder: Path, batch_size: int) -> "Iterator[Labels]":
     """Class indices by image stem, one image after another."""
-    from acdc_seg.data.images import read_image
     from acdc_seg.data.readers.paired import find_images
-    from acdc_seg.inference.predictors import predict_labels
+    from acdc_seg.data.record import Record
+    from acdc_seg.inference.stream import predict_examples, read_examples, to_labels
 
-    images = find_images(folder, data)
+    images = find_images(folder, predictor.config.data)
+    records = [Record(stem, path, None, "") for stem, path in images.items()]
     with progress_bar() as report:
-        stream = predict_labels(
+        for example, probabilities in predict_examples(
             predictor,
-            (read_image(path, channels=predictor.channels) for path in images.values()),
+            read_examples(records, predictor, with_masks=False),
             batch_size=batch_size,
             on_image=lambda done: report("images", done, len(images)),
-        )
-        yield from zip(images, stream, strict=True)
+        ):
+            yield example.record.id, to_labels(probabilities)
 
 
 def _encode(folder: Path, out: Path, template: Path | None) -> None:

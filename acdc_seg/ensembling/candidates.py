@@ -17,10 +17,11 @@ from acdc_seg.config import Config, to_dict
 from acdc_seg.data.record import Record
 from acdc_seg.data.source import Progress, open_source
 from acdc_seg.errors import ConfigError, DataError
-from acdc_seg.inference.predictors import check_classes, find_checkpoint, load_predictor
+from acdc_seg.files import sha256_file
+from acdc_seg.inference.load import find_checkpoint, load_predictor
+from acdc_seg.inference.predictors import check_classes
 from acdc_seg.inference.stored import (
     StoredProbabilities,
-    digest_file,
     digest_images,
     find_probabilities,
     store_probabilities,
@@ -255,4 +256,4 @@ def _digest(path: Path) -> str:
 
 @cache
 def _digest_of_state(path: Path, size: int, modified: int) -> str:
-    return digest_file(path)
+    return sha256_file(path)

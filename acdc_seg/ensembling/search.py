@@ -18,9 +18,9 @@ from acdc_seg.data.transforms import load_example
 from acdc_seg.ensembling.candidates import Unit, common_validation, predict_unit
 from acdc_seg.ensembling.selection import Panel, Selection, best_single, greedy, patient_bootstrap
 from acdc_seg.errors import ConfigError, DataError
-from acdc_seg.files import write_text
+from acdc_seg.files import sha256_file, write_text
 from acdc_seg.inference.predictors import TTA_VIEWS
-from acdc_seg.inference.stored import NO_TTA, digest_file
+from acdc_seg.inference.stored import NO_TTA
 from acdc_seg.metrics.scores import EMPTY_POLICY
 from acdc_seg.runs.folder import Run
 
@@ -221,7 +221,7 @@ def _report(folder: Path, choice: Choice) -> dict[str, Any]:
                 "runs": [
                     {
                         "path": _relative(run.folder, folder),
-                        "sha256": digest_file(Run(run.folder).best),
+                        "sha256": sha256_file(Run(run.folder).best),
                     }
                     for run in unit.runs
                 ],

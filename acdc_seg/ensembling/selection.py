@@ -9,9 +9,8 @@ from acdc_seg.config import ClassesConfig
 from acdc_seg.data.images import IGNORE_INDEX
 from acdc_seg.data.record import Record
 from acdc_seg.errors import ConfigError
-from acdc_seg.evaluation import score_image
-from acdc_seg.inference.predictors import keep_largest
-from acdc_seg.metrics.scores import ImageScore
+from acdc_seg.inference.postprocess import keep_largest
+from acdc_seg.metrics.scores import ImageScore, score_labels
 
 Candidate = Sequence[np.ndarray]
 """Probabilities `(K, H, W)` of every image, by one member and one way of test-time augmentation."""
@@ -80,7 +79,15 @@ class Panel:
                 for number in range(len(self.truths))
             )
             self._rows[selection] = [
-                score_image(each, truth, record, self.classes)
+                score_labels(
+                    each,
+                    truth,
+                    id=record.id,
+                    classes=self.classes.names,
+                    ignore_index=self.ignore_index,
+                    patient=record.patient,
+                    phase=record.phase,
+                )
                 for each, truth, record in zip(labels, self.truths, self.records, strict=True)
             ]
         return self._rows[selection]

@@ -1,24 +1,29 @@
-"""Class probabilities of a model on a set of images, kept on disk: computed once, read without
-loading, never unpickled.
+"""Stored probabilities: computed once for a set of images, memory-mapped when read, never pickled.
+
+`<tta>.npy` holds the float16 values of all images one after another, `<tta>.json` the index.
 """
 
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from itertools import accumulate
+from math import prod
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.lib import format as npy
 
-from acdc_seg.data.images import read_image
+from acdc_seg.config import ClassesConfig
+from acdc_seg.data.examples import Example
 from acdc_seg.data.record import Record
 from acdc_seg.errors import ConfigError, DataError
-from acdc_seg.files import replacing, write_text
-from acdc_seg.inference.predictors import TTA, TTA_VIEWS, Predictor, predict_probabilities
+from acdc_seg.files import replacing, sha256_file, write_text
+from acdc_seg.inference.predictors import TTA, TTA_VIEWS, Predictor
+from acdc_seg.inference.stream import predict_examples, read_examples
 
 NO_TTA = "none"
 
@@ -46,29 +51,74 @@ class StoredProbabilities(Mapping[str, np.ndarray]):
 
     def __init__(self, index: Index, values: np.ndarray) -> None:
         self.index, self.values_on_disk = index, values
-
-    @property
-    def ids(self) -> list[str]:
-        return self.index.ids
-
-    @property
-    def patients(self) -> list[str]:
-        return self.index.patients
+        self.ids, self.patients = index.ids, index.patients
 
     @cached_property
     def _rows(self) -> dict[str, int]:
-        return {id: row for row, id in enumerate(self.index.ids)}
+        return {id: row for row, id in enumerate(self.ids)}
 
     def __getitem__(self, id: str) -> np.ndarray:
         row = self._rows[id]
         shape, start = self.index.shapes[row], self.index.offsets[row]
-        return self.values_on_disk[start : start + int(np.prod(shape))].reshape(shape)  # (K, H, W)
+        return self.values_on_disk[start : start + prod(shape)].reshape(shape)  # (K, H, W)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.index.ids)
+        return iter(self.ids)
 
     def __len__(self) -> int:
-        return len(self.index.ids)
+        return len(self.ids)
+
+
+def storing(
+    stream: Iterable[tuple[Example, torch.Tensor]],
+    folder: Path,
+    *,
+    checkpoint: Path,
+    classes: ClassesConfig,
+    tta: str = NO_TTA,
+) -> Iterator[tuple[Example, torch.Tensor]]:
+    """Passes a stream of predictions on, and stores it once it is used up.
+
+    Args:
+        stream: Examples with probabilities `(K, H, W)`, as of `predict_examples`.
+        folder: Where the two files are written.
+        checkpoint: The file that the predictor was loaded from.
+        classes: The predictor's classes.
+        tta: The test-time augmentation that the probabilities were computed with.
+
+    Raises:
+        ConfigError: Unknown `tta`.
+        DataError: Two images of one id, or a file that cannot be written.
+    """
+    index_path, array_path = _paths(folder, tta)
+    with suppress(OSError):
+        index_path.unlink()  # an index must never describe values of another prediction
+    records: dict[str, Record] = {}
+    shapes: list[tuple[int, ...]] = []
+    with replacing(array_path) as file:
+        npy.write_array_header_1_0(file, _header(0))  # NumPy leaves room for the final length
+        for example, probabilities in stream:
+            record = example.record
+            if record.id in records:
+                raise DataError(f"two images are called {record.id}; give each image its own name")
+            array = probabilities.numpy().astype(np.float16)  # (K, H, W)
+            file.write(array.tobytes())
+            records[record.id] = record
+            shapes.append(array.shape)
+            yield example, probabilities
+        file.seek(0)
+        npy.write_array_header_1_0(file, _header(sum(map(prod, shapes))))
+    index = Index(
+        checkpoint=sha256_file(checkpoint),
+        images=digest_images(list(records.values())),
+        tta=tta,
+        classes=list(classes.names),
+        ids=list(records),
+        patients=[record.patient for record in records.values()],
+        shapes=[list(shape) for shape in shapes],
+        offsets=list(accumulate(map(prod, shapes), initial=0))[: len(shapes)],
+    )
+    write_text(index_path, json.dumps(asdict(index), indent=1, ensure_ascii=False) + "\n")
 
 
 def store_probabilities(
@@ -81,42 +131,32 @@ def store_probabilities(
     batch_size: int = 16,
     on_image: Callable[[int], None] = lambda done: None,
 ) -> StoredProbabilities:
-    """Predicts all images and writes `<tta>.npy` and its index `<tta>.json`; only one batch is in
-    memory at a time.
+    """Predicts all images and stores their probabilities, see `storing`.
 
     Args:
-        predictor: The model itself; `tta` is wrapped around it here.
+        folder: Where the two files are written.
+        predictor: The model itself; `tta` is applied to it here.
+        records: Images; masks are not read.
         checkpoint: The file that the predictor was loaded from.
         tta: none, flips or dihedral.
+        batch_size: Most images that are predicted at a time.
+        on_image: Called with the number of images done.
 
     Raises:
         ConfigError: Unknown `tta`.
-        DataError: A broken image, two images of one id, or a file that cannot be written.
+        DataError: A damaged image, two images of one id, or a file that cannot be written.
     """
-    ids = [record.id for record in records]
-    if repeated := [id for id, count in Counter(ids).items() if count > 1]:
-        raise DataError(f"two images are called {repeated[0]}; give each image a name of its own")
-    index_path, array_path = _paths(folder, tta)
+    _paths(folder, tta)  # checks the name of `tta` before it is applied
     augmented = predictor if tta == NO_TTA else TTA(predictor, views=tta)
-    with suppress(FileNotFoundError):
-        index_path.unlink()  # so that an index never stands beside values that are not its own
-    shapes = _write_values(array_path, augmented, records, batch_size, on_image)
-    index = Index(
-        checkpoint=digest_file(checkpoint),
-        images=digest_images(records),
-        tta=tta,
-        classes=list(predictor.classes.names),
-        ids=ids,
-        patients=[record.patient for record in records],
-        shapes=[list(shape) for shape in shapes],
-        offsets=[0, *np.cumsum([np.prod(shape) for shape in shapes]).tolist()][: len(shapes)],
-    )
-    write_text(index_path, json.dumps(asdict(index), indent=1, ensure_ascii=False) + "\n")
+    examples = read_examples(records, predictor, with_masks=False)
+    stream = predict_examples(augmented, examples, batch_size=batch_size, on_image=on_image)
+    for _ in storing(stream, folder, checkpoint=checkpoint, classes=predictor.classes, tta=tta):
+        pass
     return load_probabilities(folder, tta=tta)
 
 
 def load_probabilities(folder: Path, *, tta: str = NO_TTA) -> StoredProbabilities:
-    """What `store_probabilities` wrote, memory-mapped.
+    """Stored probabilities, memory-mapped.
 
     Raises:
         DataError: Nothing there, or files that do not belong together.
@@ -125,51 +165,33 @@ def load_probabilities(folder: Path, *, tta: str = NO_TTA) -> StoredProbabilitie
     try:
         index = Index(**json.loads(index_path.read_text(encoding="utf-8")))
         values = np.load(array_path, mmap_mode="r", allow_pickle=False)  # noqa: TID251
+        if values.dtype != np.float16 or len(values) != sum(map(prod, index.shapes)):
+            raise ValueError(f"{array_path.name} does not fit its index")
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise DataError(
             f"{index_path}: no readable probabilities ({error}); remove the folder, they are "
             "computed again"
         ) from None
-    if values.dtype != np.float16 or len(values) != sum(
-        int(np.prod(shape)) for shape in index.shapes
-    ):
-        raise DataError(
-            f"{array_path}: holds other values than its index says; remove the folder, they are "
-            "computed again"
-        )
     return StoredProbabilities(index, values)
 
 
 def find_probabilities(
     folder: Path, records: Sequence[Record], *, checkpoint: Path, tta: str = NO_TTA
 ) -> StoredProbabilities | None:
-    """Those on disk, or None where they are missing, damaged, or of another checkpoint or other
-    images.
+    """Stored probabilities, or None where they are missing, damaged, or of another checkpoint or
+    other images.
     """
     try:
         stored = load_probabilities(folder, tta=tta)
     except DataError:
         return None
-    fresh = stored.index.checkpoint == digest_file(
-        checkpoint
-    ) and stored.index.images == digest_images(records)
-    return stored if fresh else None
-
-
-def digest_file(path: Path) -> str:
-    """SHA-256 of a file; raises DataError where it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError(
-            f"{path}: cannot read the file ({error.strerror}); check the path and its permissions"
-        ) from None
+    sources = (stored.index.checkpoint, stored.index.images)
+    return stored if sources == (sha256_file(checkpoint), digest_images(records)) else None
 
 
 def digest_images(records: Sequence[Record]) -> str:
     """SHA-256 over names, patients and bytes of the images, in their order."""
-    lines = [f"{record.id}/{record.patient}/{digest_file(record.image)}\n" for record in records]
+    lines = [f"{record.id}/{record.patient}/{sha256_file(record.image)}\n" for record in records]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
@@ -182,36 +204,6 @@ def _paths(folder: Path, tta: str) -> tuple[Path, Path]:
     return folder / f"{tta}.json", folder / f"{tta}.npy"
 
 
-def _write_values(
-    path: Path,
-    predictor: Predictor,
-    records: Sequence[Record],
-    batch_size: int,
-    on_image: Callable[[int], None],
-) -> list[tuple[int, ...]]:
-    """Streams the flattened probabilities into one array; NumPy leaves room in the header for the
-    length known at the end.
-    """
-    shapes: list[tuple[int, ...]] = []
-    images = (read_image(record.image, channels=predictor.channels) for record in records)
-    with replacing(path) as file:
-        npy.write_array_header_1_0(file, _header(0))
-        start = file.tell()
-        for probabilities in predict_probabilities(
-            predictor, images, batch_size=batch_size, on_image=on_image
-        ):
-            array = probabilities.cpu().numpy().astype(np.float16)  # (K, H, W)
-            file.write(array.tobytes())
-            shapes.append(array.shape)
-        file.seek(0)
-        npy.write_array_header_1_0(file, _header(sum(int(np.prod(shape)) for shape in shapes)))
-        assert file.tell() == start
-    return shapes
-
-
 def _header(length: int) -> dict[str, object]:
-    return {
-        "descr": npy.dtype_to_descr(np.dtype(np.float16)),
-        "fortran_order": False,
-        "shape": (length,),
-    }
+    descr = npy.dtype_to_descr(np.dtype(np.float16))
+    return {"descr": descr, "fortran_order": False, "shape": (length,)}

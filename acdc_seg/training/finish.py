@@ -6,22 +6,23 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 
 from acdc_seg.config import Config, to_dict
 from acdc_seg.data.examples import Example, FileExamples
 from acdc_seg.data.source import Source
-from acdc_seg.evaluation import evaluate, score_image
-from acdc_seg.inference.predictors import Predictor, load_predictor, predict_labels
-from acdc_seg.inference.stored import store_probabilities
-from acdc_seg.metrics.scores import ImageScore, scores_to_dict, summarize, write_csv, write_json
+from acdc_seg.evaluation import score_example
+from acdc_seg.inference.load import load_predictor
+from acdc_seg.inference.predictors import Predictor
+from acdc_seg.inference.stored import storing
+from acdc_seg.inference.stream import predict_examples, to_labels
+from acdc_seg.metrics.scores import scores_to_dict, summarize, write_csv, write_json
 from acdc_seg.report.figures import pick_cases, prediction_grid
 from acdc_seg.report.page import write_report
 from acdc_seg.runs.folder import Run
 
 PROBABILITIES = "probabilities"
-"""Folder of a run that `store_probabilities` writes those of its validation images to."""
+"""Folder of a run with the probabilities of its validation images."""
 KEPT_BYTES = 200_000_000
 """Probabilities larger than this are kept for folds only."""
 
@@ -57,28 +58,6 @@ def conclude(
     )
 
 
-class _Scoring(Predictor):
-    """Hands on what a predictor gives and scores it against the masks of the examples that it is
-    given in turn.
-    """
-
-    def __init__(self, predictor: Predictor, examples: Sequence[Example]) -> None:
-        self.predictor, self.classes, self.channels = (
-            predictor,
-            predictor.classes,
-            predictor.channels,
-        )
-        self.examples, self.rows = iter(examples), list[ImageScore]()
-
-    def predict_batch(self, images: torch.Tensor) -> torch.Tensor:
-        probabilities = self.predictor.predict_batch(images)
-        for labels, (record, _, mask) in zip(
-            probabilities.argmax(1).to(torch.uint8).cpu(), self.examples, strict=False
-        ):
-            self.rows.append(score_image(labels.numpy(), mask.numpy(), record, self.classes))
-        return probabilities
-
-
 def _score(
     run: Run, config: Config, predictor: Predictor, examples: FileExamples
 ) -> dict[str, Any]:
@@ -86,22 +65,19 @@ def _score(
 
     The probabilities behind them are kept on the way where they are small or out of fold.
     """
-    size, batch_size = (
-        np.dtype(np.float16).itemsize * len(config.classes.names),
-        config.train.batch_size,
-    )
-    if config.data.fold is None and len(examples) * examples[0][2].numel() * size > KEPT_BYTES:
-        rows = evaluate(predictor, examples.records, data=config.data, batch_size=batch_size)
-    else:
-        scoring = _Scoring(predictor, examples)
-        store_probabilities(
-            run.folder / PROBABILITIES,
-            scoring,
-            examples.records,
-            checkpoint=run.best,
-            batch_size=batch_size,
+    stream = predict_examples(predictor, examples, batch_size=config.train.batch_size)
+    size = np.dtype(np.float16).itemsize * len(config.classes.names)
+    if (
+        config.data.fold is not None
+        or len(examples) * examples[0].mask.numel() * size <= KEPT_BYTES
+    ):
+        stream = storing(
+            stream, run.folder / PROBABILITIES, checkpoint=run.best, classes=config.classes
         )
-        rows = scoring.rows
+    rows = [
+        score_example(to_labels(probabilities), example, config.classes)
+        for example, probabilities in stream
+    ]
     summary = summarize(rows)
     write_csv(run.folder / "metrics.csv", rows)
     write_json(run.folder / "metrics.json", rows, summary)
@@ -144,12 +120,13 @@ def _split_rule(config: Config) -> str:
 
 
 def _draw_cases(config: Config, predictor: Predictor, cases: Mapping[str, Example]) -> Figure:
-    images = [image.numpy() for _, image, _ in cases.values()]
+    examples = list(cases.values())
+    predictions = predict_examples(predictor, examples, batch_size=1)
     return prediction_grid(
-        images,
-        list(predict_labels(predictor, images, batch_size=1)),
-        [mask.numpy() for *_, mask in cases.values()],
+        [example.image.numpy() for example in examples],
+        [to_labels(probabilities) for _, probabilities in predictions],
+        [example.mask.numpy() for example in examples],
         colors=config.classes.colors,
         names=config.classes.names,
-        titles=[f"{case}\n{record.id}" for case, (record, *_) in cases.items()],
+        titles=[f"{case}\n{example.record.id}" for case, example in cases.items()],
     )

@@ -34,8 +34,9 @@ from acdc_seg.data.loader import (
 from acdc_seg.data.source import Source
 from acdc_seg.data.transforms import normalize
 from acdc_seg.errors import ConfigError, DataError, TrainingError
-from acdc_seg.evaluation import score_image
-from acdc_seg.inference.predictors import ModelPredictor, batches_of_one_size
+from acdc_seg.evaluation import score_example
+from acdc_seg.inference.predictors import ModelPredictor
+from acdc_seg.inference.stream import predict_batches, to_labels
 from acdc_seg.losses import build_loss
 from acdc_seg.metrics.scores import ImageScore, summarize
 from acdc_seg.models import build_model
@@ -428,25 +429,16 @@ def validate(
     """Mean loss, the row of every image, and the predicted class indices `(H, W)`, all at the
     files' size.
     """
-    predictor = ModelPredictor(
-        network,
-        data=config.data,
-        classes=config.classes,
-        device=device,
-        precision=config.train.precision,
-    )
+    predictor = ModelPredictor(network, config, device=device, precision=config.train.precision)
     loss_sum, rows, predicted = 0.0, [], []
-    for batch in batches_of_one_size(
-        examples, config.train.batch_size, size_of=lambda example: example[1].shape
+    for batch, logits in predict_batches(
+        predictor.logits, examples, batch_size=config.train.batch_size
     ):
-        logits = predictor.logits(torch.stack([image for _, image, _ in batch]))
-        truth = torch.stack([mask for _, _, mask in batch])
-        loss_sum += criterion(logits, truth.long().to(device)).item() * len(batch)
-        for (record, _, mask), labels in zip(
-            batch, logits.argmax(1).to(torch.uint8).cpu(), strict=True
-        ):
-            rows.append(score_image(labels.numpy(), mask.numpy(), record, config.classes))
-            predicted.append(labels)
+        targets = torch.stack([example.mask for example in batch]).long().to(device)
+        loss_sum += criterion(logits, targets).item() * len(batch)
+        for example, labels in zip(batch, to_labels(logits), strict=True):
+            rows.append(score_example(labels, example, config.classes))
+            predicted.append(torch.from_numpy(labels))
     return loss_sum / len(examples), rows, predicted
 
 

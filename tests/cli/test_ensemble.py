@@ -12,7 +12,8 @@ import yaml
 from acdc_seg.cli.ensemble import main
 from acdc_seg.config import with_overrides
 from acdc_seg.data.images import read_image
-from acdc_seg.inference.predictors import TTA, load_predictor
+from acdc_seg.inference.load import load_predictor
+from acdc_seg.inference.predictors import TTA
 from acdc_seg.runs.checkpoint import load_checkpoint, save_checkpoint
 
 TRAIN = (

@@ -8,7 +8,7 @@ import pytest
 
 from acdc_seg.config import with_overrides
 from acdc_seg.data.images import read_image, read_mask
-from acdc_seg.inference.predictors import load_predictor
+from acdc_seg.inference.load import load_predictor
 from acdc_seg.runs.checkpoint import load_checkpoint, save_checkpoint
 
 
@@ -113,7 +113,7 @@ def test_precision_is_the_runs_unless_asked_for(
     save_checkpoint(trained / "best.pt", replace(checkpoint, config=config))
     given = []
     monkeypatch.setattr(
-        "acdc_seg.inference.predictors.resolve_precision",
+        "acdc_seg.inference.load.resolve_precision",
         lambda name, device: given.append(name) or "fp32",
     )
     assert command("evaluate", trained, "--precision", asked).code == 0

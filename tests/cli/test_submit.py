@@ -7,7 +7,8 @@ import pytest
 
 from acdc_seg.config import ClassesConfig
 from acdc_seg.data.images import read_image, read_mask
-from acdc_seg.inference.predictors import TTA, load_predictor
+from acdc_seg.inference.load import load_predictor
+from acdc_seg.inference.predictors import TTA
 from acdc_seg.submission.rle import decode_rle
 
 IDS = [f"patient004_{image}_mask{index}" for image in (0, 1) for index in (1, 2, 3)]

@@ -9,7 +9,8 @@ from acdc_seg.data.images import read_image
 from acdc_seg.data.record import Record
 from acdc_seg.ensembling.candidates import common_validation, open_units, predict_unit
 from acdc_seg.errors import CheckpointError, ConfigError, DataError
-from acdc_seg.inference.predictors import TTA, load_predictor
+from acdc_seg.inference.load import load_predictor
+from acdc_seg.inference.predictors import TTA
 
 FOLDS = {"data.num_folds": 2}
 

@@ -20,7 +20,8 @@ from acdc_seg.ensembling.search import (
 )
 from acdc_seg.ensembling.selection import Panel, Selection
 from acdc_seg.errors import ConfigError, DataError
-from acdc_seg.inference.predictors import TTA, load_predictor
+from acdc_seg.inference.load import load_predictor
+from acdc_seg.inference.predictors import TTA
 
 TWO = ClassesConfig(names=("background", "heart"), values=(0, 1), colors=((0, 0, 0), (255, 0, 0)))
 FLIPPED = Settings(tta=("none", "flips"), largest=False)

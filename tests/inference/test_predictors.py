@@ -2,23 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from acdc_seg.config import ClassesConfig, DataConfig, load_config
-from acdc_seg.errors import CheckpointError, ConfigError, DataError
-from acdc_seg.inference.predictors import (
-    TTA,
-    Ensemble,
-    KeepLargest,
-    ModelPredictor,
-    Predictor,
-    as_batch,
-    batches_of_one_size,
-    keep_largest,
-    load_predictor,
-    open_predictor,
-    predict_labels,
-)
+from acdc_seg.config import ClassesConfig, Config, DataConfig
+from acdc_seg.errors import ConfigError, DataError
+from acdc_seg.inference.predictors import TTA, Ensemble, ModelPredictor, Predictor, as_batch
 from acdc_seg.models import create_model
-from acdc_seg.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
 CPU = torch.device("cpu")
 CLASSES = ClassesConfig()
@@ -29,7 +16,7 @@ def small_predictor(channels=1, seed=0, **settings):
     torch.manual_seed(seed)
     network = create_model("unet", channels, 4, depth=2, base_channels=4)
     data = DataConfig(channels=channels, **settings)
-    return ModelPredictor(network, data=data, classes=CLASSES, device=CPU, precision="fp32")
+    return ModelPredictor(network, Config(data=data), device=CPU, precision="fp32")
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +31,8 @@ def image():
 
 class Fake(Predictor):
     """Gives every pixel the same probabilities."""
+
+    config = Config()
 
     def __init__(self, *probabilities, classes=CLASSES, channels=1):
         self.probabilities, self.classes, self.channels = (
@@ -61,7 +50,7 @@ class Columns(Predictor):
     holds for the prediction.
     """
 
-    classes, channels = TWO, 1
+    config, classes, channels = Config(), TWO, 1
 
     def predict_batch(self, images):
         heart = (
@@ -273,240 +262,3 @@ def test_augmented_prediction_takes_ensembles_and_refuses_other_views(predictor,
     np.testing.assert_allclose(ensemble(image).sum(0), 1, atol=1e-5)
     with pytest.raises(ConfigError, match="'rotations' is unknown; choose from: flips, dihedral"):
         TTA(predictor, views="rotations")
-
-
-def labelled(labels, num_classes=4, sure=0.7):
-    """Probabilities (K, H, W) whose most probable class is the label; the rest is shared
-    equally.
-    """
-    rest = (1 - sure) / (num_classes - 1)
-    return np.where(np.arange(num_classes)[:, None, None] == np.array(labels), sure, rest).astype(
-        np.float32
-    )
-
-
-def test_all_but_the_largest_region_goes_to_the_next_best_class():
-    probabilities = labelled([[3, 3, 0, 3], [3, 0, 0, 0]])
-    probabilities[:, 0, 3] = [0.1, 0.2, 0.3, 0.4]
-    kept = keep_largest(probabilities, [3])
-    np.testing.assert_array_equal(kept.argmax(0), [[3, 3, 0, 2], [3, 0, 0, 0]])
-    np.testing.assert_allclose(kept[:, 0, 3], np.array([0.1, 0.2, 0.3, 0]) / 0.6, atol=1e-6)
-    np.testing.assert_array_equal(kept[:, :, :3], probabilities[:, :, :3])
-    np.testing.assert_array_equal(
-        probabilities[:, 0, 3], np.array([0.1, 0.2, 0.3, 0.4], np.float32)
-    )
-    np.testing.assert_array_equal(keep_largest(probabilities, [1, 2]), probabilities)
-
-
-def test_corners_connect_and_equal_regions_leave_the_first():
-    np.testing.assert_array_equal(
-        keep_largest(labelled([[1, 0, 0], [0, 1, 0], [0, 0, 1]]), [1]).argmax(0), np.eye(3)
-    )
-    np.testing.assert_array_equal(
-        keep_largest(labelled([[1, 0, 1]], sure=0.6), [1]).argmax(0), [[1, 0, 0]]
-    )
-
-
-def test_what_one_class_loses_may_not_become_a_speck_of_another():
-    """The single 2 is next best a 1, which would be a second region of 1."""
-    probabilities = labelled([[2, 2, 0, 1, 1, 0, 2]])
-    probabilities[:, 0, 6] = [0.1, 0.3, 0.5, 0.1]
-    np.testing.assert_array_equal(
-        keep_largest(probabilities, [2]).argmax(0), [[2, 2, 0, 1, 1, 0, 1]]
-    )
-    np.testing.assert_array_equal(
-        keep_largest(probabilities, [1, 2]).argmax(0), [[2, 2, 0, 1, 1, 0, 0]]
-    )
-
-
-def test_a_pixel_without_any_class_left_is_background():
-    kept = keep_largest(labelled([[1, 1, 0, 1]], num_classes=2, sure=1.0), [1])
-    np.testing.assert_array_equal(kept, [[[0, 0, 1, 1]], [[1, 1, 0, 0]]])
-
-
-class Painted(Predictor):
-    """Finds hearts where the image is bright."""
-
-    classes, channels = TWO, 1
-
-    def predict_batch(self, images):
-        return torch.cat([1 - images, images], dim=1)
-
-
-def test_every_image_of_a_batch_keeps_its_own_largest_region():
-    images = torch.tensor([[[[0.9, 0.1, 0.9, 0.9]]], [[[0.9, 0.9, 0.1, 0.9]]]])
-    kept = KeepLargest(Painted(), ["heart"]).predict_batch(images)
-    assert kept.argmax(1).tolist() == [[[0, 0, 1, 1]], [[1, 1, 0, 0]]]
-    np.testing.assert_allclose(kept.sum(1), 1, atol=1e-6)
-    np.testing.assert_array_equal(
-        KeepLargest(Painted(), []).predict_batch(images), Painted().predict_batch(images)
-    )
-
-
-@pytest.mark.parametrize("name", ["lung", "background"])
-def test_only_foreground_classes_have_a_largest_region(name):
-    with pytest.raises(
-        ConfigError, match=f"keep_largest names '{name}'; choose from the foreground classes: heart"
-    ):
-        KeepLargest(Painted(), ["heart", name])
-
-
-def test_a_stream_is_predicted_in_order_whatever_the_sizes(predictor):
-    rng = np.random.default_rng(0)
-    images = [
-        rng.random((1, *size), np.float32) for size in [(32, 32)] * 5 + [(40, 32)] * 2 + [(32, 32)]
-    ]
-    done = []
-    found = list(predict_labels(predictor, iter(images), batch_size=2, on_image=done.append))
-    assert done == list(range(1, 9))
-    for image, labels in zip(images, found, strict=True):
-        assert (labels.dtype, labels.shape) == (np.uint8, image.shape[1:])
-        assert (labels == predictor(image).argmax(0)).mean() > 0.999
-
-
-def test_a_stream_reads_no_further_than_its_batch(predictor):
-    taken = []
-
-    def images():
-        for number in range(10):
-            taken.append(number)
-            yield np.zeros((1, 32, 32), np.float32)
-
-    next(predict_labels(predictor, images(), batch_size=3))
-    assert len(taken) <= 4
-
-
-def test_batches_are_neighbours_of_one_size():
-    items = ["a", "b", "c", "dd", "e", "ff", "gg"]
-    assert list(batches_of_one_size(items, 2, size_of=len)) == [
-        ["a", "b"],
-        ["c"],
-        ["dd"],
-        ["e"],
-        ["ff", "gg"],
-    ]
-
-
-@pytest.fixture
-def run_folder(tmp_path, predictor):
-    config = load_config(overrides=["model.depth=2", "model.base_channels=4"])
-    save_checkpoint(
-        tmp_path / "best.pt",
-        Checkpoint(
-            config=config, weights=predictor.model.state_dict(), epoch=1, dice=0.5, data="paired"
-        ),
-    )
-    return tmp_path
-
-
-def test_predictors_load_from_run_folders_and_files(run_folder, predictor, image):
-    for path in (run_folder, run_folder / "best.pt", str(run_folder)):
-        loaded = load_predictor(path, device="cpu", precision="fp32")
-        np.testing.assert_array_equal(loaded(image), predictor(image))
-        assert (loaded.classes, loaded.channels) == (CLASSES, 1)
-
-
-def test_what_cannot_be_loaded_is_named(run_folder, tmp_path):
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(
-        CheckpointError, match=r"empty: no best\.pt in this folder; give a folder that acdc-train"
-    ):
-        load_predictor(tmp_path / "empty")
-    with pytest.raises(CheckpointError, match="gone: cannot read the checkpoint"):
-        load_predictor(tmp_path / "gone")
-    with pytest.raises(ConfigError, match="device 'gpu' is unknown"):
-        load_predictor(run_folder, device="gpu")
-
-
-@pytest.mark.parametrize(
-    "change", [{"head.weight": torch.zeros(5, 4, 1, 1)}, {"extra": torch.zeros(1)}]
-)
-def test_weights_that_do_not_fit_are_refused(run_folder, change):
-    path = run_folder / "best.pt"
-    checkpoint = load_checkpoint(path)
-    save_checkpoint(
-        path,
-        Checkpoint(
-            config=checkpoint.config,
-            weights={**checkpoint.weights, **change},
-            epoch=1,
-            dice=0.5,
-            data="paired",
-        ),
-    )
-    with pytest.raises(
-        CheckpointError, match=r"best\.pt: weights do not fit their config: .*(head\.weight|extra)"
-    ):
-        load_predictor(path)
-
-
-@pytest.fixture
-def ensemble_folder(run_folder, predictor):
-    """Three parts of the run with flips, one of it as it is; class lv in one region."""
-    text = """classes: [background, rv, myo, lv]
-members:
-- {path: .., weight: 3, tta: flips}
-- {path: ../best.pt}
-keep_largest: [lv]
-"""
-    (run_folder / "both").mkdir()
-    (run_folder / "both" / "ensemble.yaml").write_text(text)
-    return run_folder / "both"
-
-
-def test_an_ensemble_loads_like_a_model(ensemble_folder, predictor, image):
-    expected = keep_largest((3 * TTA(predictor, views="flips")(image) + predictor(image)) / 4, [3])
-    for path in (ensemble_folder, ensemble_folder / "ensemble.yaml"):
-        loaded, config = open_predictor(path, device="cpu", precision="fp32")
-        np.testing.assert_allclose(loaded(image), expected, atol=1e-6)
-        assert (loaded.classes, loaded.channels, config.model.depth) == (CLASSES, 1, 2)
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        (
-            "lv]\nmembers",
-            "left]\nmembers",
-            "the ensemble is of background, rv, myo, left, its member .* of background, rv, myo, "
-            "lv",
-        ),
-        (
-            "keep_largest: [lv]",
-            "keep_largest: [rvv]",
-            r"ensemble\.yaml: keep_largest names 'rvv'; choose from the foreground classes",
-        ),
-        (
-            "weight: 3",
-            "weight: 0",
-            r"not an ensemble as acdc-ensemble writes it: members\.0\.weight: Input should be "
-            r"greater than 0",
-        ),
-        (
-            "tta: flips",
-            "tta: turns",
-            r"members\.0\.tta: Input should be 'none', 'flips' or 'dihedral'",
-        ),
-        ("keep_largest", "keep_smallest", "keep_smallest: Extra inputs are not permitted"),
-        ("members:", "members: [", "this is not YAML"),
-        (
-            "path: ..,",
-            "path: !!python/name:os.system ,",
-            "this is not YAML: could not determine a constructor",
-        ),
-    ],
-)
-def test_ill_ensemble_files_are_refused(ensemble_folder, old, new, message):
-    path = ensemble_folder / "ensemble.yaml"
-    assert old in path.read_text()
-    path.write_text(path.read_text().replace(old, new))
-    with pytest.raises(ConfigError, match=message):
-        load_predictor(path)
-
-
-def test_missing_parts_of_an_ensemble_are_named(ensemble_folder):
-    with pytest.raises(ConfigError, match=r"gone\.yaml: cannot read this ensemble"):
-        load_predictor(ensemble_folder / "gone.yaml")
-    (ensemble_folder.parent / "best.pt").unlink()
-    with pytest.raises(CheckpointError, match=r"no best\.pt in this folder"):
-        load_predictor(ensemble_folder)

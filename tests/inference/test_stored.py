@@ -5,12 +5,18 @@ import numpy as np
 import pytest
 import torch
 
-from acdc_seg.config import ClassesConfig
+from acdc_seg.config import ClassesConfig, Config
 from acdc_seg.data.images import read_image
 from acdc_seg.data.record import Record
 from acdc_seg.errors import ConfigError, DataError
 from acdc_seg.inference.predictors import Predictor
-from acdc_seg.inference.stored import find_probabilities, load_probabilities, store_probabilities
+from acdc_seg.inference.stored import (
+    find_probabilities,
+    load_probabilities,
+    store_probabilities,
+    storing,
+)
+from acdc_seg.inference.stream import predict_examples, read_examples
 
 TWO = ClassesConfig(names=("background", "heart"), values=(0, 1), colors=((0, 0, 0), (255, 0, 0)))
 SIZES = {"a": (3, 4), "b": (3, 4), "c": (2, 5), "d": (3, 4)}
@@ -19,7 +25,7 @@ SIZES = {"a": (3, 4), "b": (3, 4), "c": (2, 5), "d": (3, 4)}
 class Ramp(Predictor):
     """Class 1 has the image's grey value as probability, halved in the right half of the image."""
 
-    classes, channels = TWO, 1
+    config, classes, channels = Config(), TWO, 1
 
     def predict_batch(self, images):
         heart = images[:, :1].clone()
@@ -75,6 +81,18 @@ def test_every_image_is_kept_in_half_precision_under_its_id(tmp_path, records, c
         stored["e"]
 
 
+def test_a_stream_passes_through_and_is_stored_at_its_end(tmp_path, records, checkpoint):
+    stream = predict_examples(Ramp(), read_examples(records, Ramp(), with_masks=False))
+    passed = []
+    for example, probabilities in storing(stream, tmp_path, checkpoint=checkpoint, classes=TWO):
+        assert find_probabilities(tmp_path, records, checkpoint=checkpoint) is None
+        passed.append((example.record.id, probabilities.numpy().astype(np.float16)))
+    stored = find_probabilities(tmp_path, records, checkpoint=checkpoint)
+    assert [id for id, _ in passed] == list("abcd")
+    for id, probabilities in passed:
+        np.testing.assert_array_equal(stored[id], probabilities)
+
+
 def test_files_are_one_mapped_array_and_an_index(tmp_path, records, checkpoint):
     store_probabilities(tmp_path / "kept", Ramp(), records, checkpoint=checkpoint)
     assert sorted(path.name for path in (tmp_path / "kept").iterdir()) == ["none.json", "none.npy"]
@@ -86,7 +104,7 @@ def test_files_are_one_mapped_array_and_an_index(tmp_path, records, checkpoint):
     assert isinstance(load_probabilities(tmp_path / "kept")["c"].base, np.memmap)
 
 
-def test_augmented_probabilities_stand_beside_the_plain_ones(tmp_path, records, checkpoint):
+def test_augmented_probabilities_are_stored_beside_the_plain_ones(tmp_path, records, checkpoint):
     plain = store_probabilities(tmp_path, Ramp(), records, checkpoint=checkpoint)
     flipped = store_probabilities(tmp_path, Ramp(), records, checkpoint=checkpoint, tta="flips")
     image = read_image(records[0].image)[0]

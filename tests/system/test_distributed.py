@@ -19,7 +19,8 @@ from acdc_seg.config import dump_yaml, with_overrides
 from acdc_seg.data.source import open_source
 from acdc_seg.errors import ConfigError
 from acdc_seg.evaluation import evaluate
-from acdc_seg.inference.predictors import load_predictor
+from acdc_seg.inference.load import load_predictor
+from acdc_seg.inference.stream import read_examples
 from acdc_seg.metrics.scores import summarize
 from acdc_seg.models import create_model
 from acdc_seg.runs.checkpoint import load_checkpoint
@@ -240,12 +241,8 @@ def test_two_processes_give_the_run_of_one(tiny_config):
     assert {path.name for path in Path(config.runs_dir).iterdir()} == {"one", "two"}
 
     source = open_source(config.data, prepare_settings=config.prepare)
-    rows = evaluate(
-        load_predictor(two.folder, device="cpu", precision="fp32"),
-        source.split("val"),
-        data=config.data,
-        batch_size=2,
-    )
+    predictor = load_predictor(two.folder, device="cpu", precision="fp32")
+    rows = evaluate(predictor, read_examples(source.split("val"), predictor), batch_size=2)
     assert summarize(rows).dice == two.read_json()["best_dice"] == load_checkpoint(two.best).dice
 
 

@@ -5,14 +5,15 @@ import runpy
 import weakref
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
-from acdc_seg.config import ClassesConfig, DataConfig
+from acdc_seg.config import ClassesConfig, Config
+from acdc_seg.data.examples import Example
 from acdc_seg.data.record import Record
 from acdc_seg.evaluation import evaluate
-from acdc_seg.inference.predictors import Predictor, predict_labels
+from acdc_seg.inference.predictors import Predictor
+from acdc_seg.inference.stream import predict_examples, read_examples, to_labels
 from acdc_seg.submission.table import encode_rows
 
 script = runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "benchmark_memory.py"))
@@ -21,7 +22,7 @@ NUM_IMAGES, BATCH = 40, 4
 
 class Background(Predictor):
     def __init__(self):
-        self.classes, self.channels = ClassesConfig(), 1
+        self.config, self.classes, self.channels = Config(), ClassesConfig(), 1
 
     def predict_batch(self, images):
         return torch.zeros(len(images), 4, *images.shape[-2:])
@@ -52,37 +53,49 @@ def without_cycles():
     gc.enable()
 
 
-def test_a_submission_holds_two_batches_of_images_and_one_mask():
+@pytest.fixture
+def read(monkeypatch):
+    """The images and masks that are read, blank ones."""
     images, masks = Census(), Census()
-    stream = (images.hooks(np.zeros((1, 16, 16), np.float32)) for _ in range(NUM_IMAGES))
-    labels = (
-        masks.hooks(each.copy()) for each in predict_labels(Background(), stream, batch_size=BATCH)
-    )
+
+    def read_example(record, **settings):
+        mask = None if record.mask is None else masks.hooks(torch.zeros(16, 16, dtype=torch.uint8))
+        return Example(record, images.hooks(torch.zeros(1, 16, 16)), mask)
+
+    monkeypatch.setattr("acdc_seg.inference.stream.read_example", read_example)
+    return images, masks
+
+
+RECORDS = [
+    Record(f"image{number}", Path("image"), Path("mask"), "patient") for number in range(NUM_IMAGES)
+]
+
+
+def test_a_submission_holds_two_batches_of_images_and_two_label_arrays(read):
+    images, masks = read
+    examples = read_examples(RECORDS, Background(), with_masks=False)
+    labels = Census()
+    stream = predict_examples(Background(), examples, batch_size=BATCH)
     rows = encode_rows(
-        ((f"image{number}", each) for number, each in enumerate(labels)), num_classes=4
+        (
+            (example.record.id, labels.hooks(to_labels(probabilities)))
+            for example, probabilities in stream
+        ),
+        num_classes=4,
     )
     assert len(rows) == 3 * NUM_IMAGES
-    assert images.most <= 2 * BATCH + 1
-    assert masks.most <= 2
+    assert images.most <= 2 * BATCH
+    assert masks.most == 0
+    assert labels.most <= 2
 
 
-def test_an_evaluation_holds_two_batches_of_examples(monkeypatch):
-    images, masks = Census(), Census()
-
-    def load(record, **settings):
-        return images.hooks(torch.zeros(1, 16, 16)), masks.hooks(
-            torch.zeros(16, 16, dtype=torch.uint8)
-        )
-
-    monkeypatch.setattr("acdc_seg.evaluation.load_example", load)
-    records = [
-        Record(f"image{number}", Path("image"), Path("mask"), "patient")
-        for number in range(NUM_IMAGES)
-    ]
-    rows = evaluate(Background(), records, data=DataConfig(), batch_size=BATCH)
-    assert len(rows) == NUM_IMAGES
-    assert images.most <= 2 * BATCH + 1
-    assert masks.most <= 2 * BATCH + 1
+def test_an_evaluation_holds_two_batches_of_examples(read):
+    images, masks = read
+    examples = read_examples(RECORDS, Background())
+    scores = evaluate(Background(), examples, batch_size=BATCH)
+    assert len(scores) == NUM_IMAGES
+    assert images.most <= 2 * BATCH
+    assert masks.most <= 2 * BATCH
 
 
 def test_peak_memory_of_a_submission_grows_by_its_results_alone(tmp_path):

@@ -5,7 +5,8 @@ import torch
 
 from acdc_seg.data.source import open_source
 from acdc_seg.evaluation import evaluate
-from acdc_seg.inference.predictors import load_predictor
+from acdc_seg.inference.load import load_predictor
+from acdc_seg.inference.stream import read_examples
 from acdc_seg.metrics.scores import summarize
 from acdc_seg.models import create_model
 from acdc_seg.runs.checkpoint import Checkpoint, save_checkpoint
@@ -34,12 +35,8 @@ def run(tiny_config):
 def test_the_files_hold_what_evaluation_gives(run, tiny_config):
     source = open_source(tiny_config.data, prepare_settings=tiny_config.prepare)
     conclude(run, tiny_config, source, HISTORY)
-    rows = evaluate(
-        load_predictor(run.folder, precision="fp32"),
-        source.split("val"),
-        data=tiny_config.data,
-        batch_size=2,
-    )
+    predictor = load_predictor(run.folder, precision="fp32")
+    rows = evaluate(predictor, read_examples(source.split("val"), predictor), batch_size=2)
     scores = json.loads((run.folder / "metrics.json").read_text())
     assert scores["dice"] == summarize(rows).dice
     assert [row["id"] for row in scores["images"]] == ["patient003_0", "patient003_1"]

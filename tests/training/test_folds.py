@@ -12,7 +12,8 @@ from acdc_seg.config import load_config, with_overrides
 from acdc_seg.data.images import read_image
 from acdc_seg.data.source import open_source
 from acdc_seg.errors import ConfigError
-from acdc_seg.inference.predictors import ModelPredictor, load_predictor
+from acdc_seg.inference.load import load_predictor
+from acdc_seg.inference.predictors import ModelPredictor
 from acdc_seg.inference.stored import find_probabilities
 from acdc_seg.runs.checkpoint import load_checkpoint
 from acdc_seg.runs.folder import create_run

@@ -12,7 +12,8 @@ from acdc_seg.config import load_config, with_overrides
 from acdc_seg.data.source import open_source
 from acdc_seg.errors import ConfigError, DataError, TrainingError
 from acdc_seg.evaluation import evaluate
-from acdc_seg.inference.predictors import load_predictor
+from acdc_seg.inference.load import load_predictor
+from acdc_seg.inference.stream import read_examples
 from acdc_seg.losses import SegmentationLoss
 from acdc_seg.metrics.scores import summarize
 from acdc_seg.runs.checkpoint import load_checkpoint
@@ -119,7 +120,7 @@ def test_best_checkpoint_evaluates_to_the_best_dice_of_the_history(tiny_config):
     result, run = train_run(tiny_config, changes={"train.epochs": 4, "optimizer.lr": 0.02})
     source = open_source(tiny_config.data, prepare_settings=tiny_config.prepare)
     predictor = load_predictor(run.folder, device="cpu", precision="fp32")
-    rows = evaluate(predictor, source.split("val"), data=tiny_config.data, batch_size=2)
+    rows = evaluate(predictor, read_examples(source.split("val"), predictor), batch_size=2)
     assert summarize(rows).dice == result.dice == load_checkpoint(run.best).dice
     assert load_checkpoint(run.best).epoch == result.epoch
 
