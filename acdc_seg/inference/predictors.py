@@ -68,7 +68,7 @@ class ModelPredictor(Predictor):
             self.device.type, DTYPES[self.precision], enabled=self.precision != "fp32"
         ):
             logits = self.model(inputs).float()
-        return resize(logits, images.shape[-2:])
+        return resize(logits, (images.shape[-2], images.shape[-1]))
 
     def predict_batch(self, images: torch.Tensor) -> torch.Tensor:
         """The softmax of `logits`."""

@@ -183,10 +183,10 @@ def find_probabilities(
     """
     try:
         stored = load_probabilities(folder, tta=tta)
-    except DataError:
+        sources = sha256_file(checkpoint), digest_images(records)
+    except (DataError, OSError):
         return None
-    sources = (stored.index.checkpoint, stored.index.images)
-    return stored if sources == (sha256_file(checkpoint), digest_images(records)) else None
+    return stored if (stored.index.checkpoint, stored.index.images) == sources else None
 
 
 def digest_images(records: Sequence[Record]) -> str:
