@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from acdc_seg.config import Config
     from acdc_seg.inference.predictors import Predictor
 
 DEFAULT_MODEL = "unet"
