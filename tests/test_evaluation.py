@@ -80,7 +80,7 @@ def test_masks_are_read_by_the_predictors_classes(oracle_folder, write_png):
             path, np.array([[0, 85, 170, 255]], np.uint8)[:, : 3 if "patient2" in path.name else 4]
         )
     records = read_paired(oracle_folder, DataConfig())
-    with pytest.raises(DataError, match="mask value 85"):
+    with pytest.raises(DataError, match="value 85"):
         evaluate_records(Oracle(), records)
     scores = evaluate_records(Oracle(ClassesConfig(values=(0, 85, 170, 255))), records)
     assert scores[0].dice == {"rv": 1, "myo": 1, "lv": 1}
