@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# From nothing to a checked submission on synthetic hearts: installs, makes data, trains two models,
-# evaluates, submits.
-# What is done already is not done again, so the script can be stopped and started.
+# Quick start on synthetic hearts: installs, makes data, trains two models, evaluates, submits.
+# Finished steps are skipped, so that the script can be stopped and started again.
 set -euo pipefail
 source "$(dirname "$0")/install.sh" ""
 work="${1:-runs/quickstart}"
@@ -35,7 +34,8 @@ acdc-evaluate "$work/unet"
 acdc-evaluate "$work/deeplab_drn"
 acdc-evaluate "$work/unet" "$work/deeplab_drn" --out "$work/ensemble"
 say "Submission of the soft vote"
-acdc-submit --runs "$work/unet" "$work/deeplab_drn" --data "$slices" --out "$work/submission.csv" --masks "$work/masks"
+acdc-submit --runs "$work/unet" "$work/deeplab_drn" --data "$slices" \
+    --out "$work/submission.csv" --masks "$work/masks"
 acdc-submit --check "$work/submission.csv" --truth "$slices/test/mask"
 
 cat <<END

@@ -1,4 +1,4 @@
-"""What a user can get wrong ends in one message that names it, exit code 2, and nothing new on
+"""A mistake of the user ends in one message that names it, exit code 2, and nothing new on
 disk.
 """
 
@@ -152,7 +152,7 @@ class TestTrainingData:
             change(hearts_folder / file, lambda pixels: pixels[:40])
         assert "set data.size=[H, W]" in train("--data", hearts_folder)
 
-    def test_places_that_cannot_be_written(self, train, hearts_folder):
+    def test_unwritable_paths(self, train, hearts_folder):
         Path("file").touch()
         assert train("--data", hearts_folder, "runs_dir=file").startswith(
             "file: cannot make a run folder (File exists)"
@@ -161,7 +161,7 @@ class TestTrainingData:
             "/proc/x: cannot make a run folder ("
         )
 
-    def test_name_that_is_taken(self, train, trained, hearts_folder):
+    def test_existing_run_name(self, train, trained, hearts_folder):
         message = train("--data", hearts_folder, "--name", "unet")
         assert (
             message
@@ -268,7 +268,7 @@ class TestResume:
             "all"
         )
 
-    def test_extension_of_nothing_or_to_fewer_epochs(self, refused, trained):
+    def test_invalid_extensions(self, refused, trained):
         assert (
             refused("train", "--extend-epochs", 9)
             == "--extend-epochs goes with --resume RUN; a new run takes --epochs"
@@ -366,7 +366,7 @@ class TestRuns:
             == f"{trained}: 2 weights for 1 members; give one weight each"
         )
 
-    def test_words(self, predict, trained):
+    def test_unknown_options(self, predict, trained):
         assert (
             predict(trained, "--tta", "flip")
             == "test-time augmentation 'flip' is unknown; choose from: flips, dihedral"
@@ -382,13 +382,13 @@ class TestEvaluate:
             == "--split 'tets' is unknown; did you mean 'test'?"
         )
 
-    def test_ensemble_needs_a_place(self, refused, trained):
+    def test_ensemble_needs_an_output_folder(self, refused, trained):
         assert (
             refused("evaluate", trained, trained)
             == "give --out FOLDER for the scores of an ensemble"
         )
 
-    def test_places_that_cannot_be_written(self, refused, trained):
+    def test_unwritable_paths(self, refused, trained):
         Path("file").touch()
         assert refused("evaluate", trained, "--out", "file").startswith(
             "file/metrics.csv: cannot write this file (File exists)"
@@ -417,7 +417,7 @@ class TestSubmit:
             ["--runs", "runs/unet", "--check", "b"],
         ],
     )
-    def test_one_of_three_ways(self, refused, arguments):
+    def test_exactly_one_mode(self, refused, arguments):
         assert (
             refused("submit", *arguments)
             == "give one of --runs RUN [RUN ...] --data DIR, --from-masks DIR, or --check CSV"
@@ -447,7 +447,7 @@ class TestSubmit:
             ),
         ],
     )
-    def test_options_of_another_way(self, refused, arguments, message):
+    def test_options_of_another_mode(self, refused, arguments, message):
         assert refused("submit", *arguments).startswith(message)
 
     def test_folder_without_images(self, refused, trained):
@@ -474,7 +474,7 @@ class TestSubmit:
             "gone.csv: cannot read this file (No such file or directory)"
         )
 
-    def test_places_that_cannot_be_written(self, refused, trained, paired_folder):
+    def test_unwritable_paths(self, refused, trained, paired_folder):
         Path("folder").mkdir()
         for out in ("folder", "/proc/s.csv"):
             message = refused(
@@ -535,7 +535,7 @@ class TestSubmit:
 
 
 class TestData:
-    def test_prepare_of_no_tree(self, refused, paired_folder):
+    def test_prepare_needs_an_acdc_tree(self, refused, paired_folder):
         assert refused("data", "prepare", "gone").startswith(
             "gone: no such folder; expected ACDC tree (patient001/Info.cfg"
         )
@@ -572,10 +572,10 @@ class TestData:
             (("--splits", "gone.json"), "gone.json: cannot read these splits ("),
         ],
     )
-    def test_words_of_prepare(self, refused, option, message):
+    def test_options_of_prepare(self, refused, option, message):
         assert refused("data", "prepare", "tree", *option).startswith(message)
 
-    def test_places_that_are_taken_or_cannot_be_written(self, refused, tree):
+    def test_existing_and_unwritable_folders(self, refused, tree):
         Path("file").touch()
         small = ("--patients", 1, "--test-patients", 0)
         for out in (tree, "file"):

@@ -203,7 +203,7 @@ def test_a_bare_no_is_explained(write):
     )
 
 
-def test_numbers_are_read_as_people_write_them(write):
+def test_scientific_notation_is_read(write):
     assert load_config(write("optimizer:\n  lr: 3e-4\n")).optimizer.lr == 3e-4
     assert load_config(write("optimizer:\n  lr: 3.0e-4\n")).optimizer.lr == 3e-4
 
@@ -399,7 +399,7 @@ def test_ambiguous_classes_are_refused(options, message):
         "{{stem}}",
     ],
 )
-def test_mask_patterns_hold_the_stem_once(pattern):
+def test_mask_patterns_contain_the_stem_once(pattern):
     with pytest.raises(ValidationError, match=r"must have \{stem\} once"):
         DataConfig(mask_pattern=pattern)
 
@@ -429,7 +429,7 @@ def test_a_run_cannot_be_named_out_of_its_folder(name):
 
 
 @pytest.mark.parametrize("setting", ["runs_dir", "data.path", "data.image_dir"])
-def test_paths_hold_no_zero_byte(setting):
+def test_paths_with_a_null_byte_are_refused(setting):
     assert message_of(overrides=[f'{setting}="a\\0b"']).startswith(
         f"{setting}: got 'a\\x00b'; string should match pattern"
     )

@@ -26,7 +26,7 @@ def test_values_and_lines():
     assert parse_yaml("# nothing", source="a.yaml") == (None, {})
 
 
-def test_aliases_and_merges_within_reason_are_read():
+def test_aliases_and_merges_are_read():
     tree, lines = parse_yaml("a: &a {x: 1, y: 2}\nb:\n  <<: *a\n  y: 3\nc: *a\n", source="a.yaml")
     assert tree == {"a": {"x": 1, "y": 2}, "b": {"x": 1, "y": 3}, "c": {"x": 1, "y": 2}}
     assert (lines["a", "x"], lines["b", "y"], lines["c", "y"]) == (1, 4, 1)
@@ -103,7 +103,7 @@ def test_values_that_are_not_what_their_tag_says(text):
     assert message_of(text).startswith("a.yaml: this is not YAML: ")
 
 
-def test_all_readers_of_yaml_refuse_alike(tmp_path):
+def test_all_yaml_readers_refuse_duplicate_keys(tmp_path):
     path = tmp_path / "a.yaml"
     path.write_text("seed: 1\nseed: 2\n")
     for read in (load_config, read_ensemble):
