@@ -1,6 +1,7 @@
-"""Units: what an ensemble is chosen from.
+"""Candidates of an ensemble.
 
-One run, or all fold runs of one recipe, each image predicted by those that never saw it.
+A candidate is one run, or all fold runs of one recipe, where each image is predicted by the runs
+that were not trained on it.
 """
 
 import json
@@ -46,24 +47,24 @@ class MemberRun:
         return {_digest(record.image): record for record in self.val}
 
     @cached_property
-    def _trained(self) -> tuple[frozenset[str], frozenset[str]]:
-        return frozenset(_digest(record.image) for record in self.train), frozenset(
-            record.patient for record in self.train
-        )
+    def _train_images(self) -> frozenset[str]:
+        return frozenset(_digest(record.image) for record in self.train)
 
-    def saw(self, record: Record) -> bool:
-        """Whether training used this image, under whatever name, or another image of its
-        patient.
-        """
-        images, patients = self._trained
-        return _digest(record.image) in images or (
-            record.image.resolve().is_relative_to(self.root) and record.patient in patients
+    @cached_property
+    def _train_patients(self) -> frozenset[str]:
+        return frozenset(record.patient for record in self.train)
+
+    def trained_on(self, record: Record) -> bool:
+        """Whether training used this image, under whatever name, or another one of its patient."""
+        is_own = record.image.resolve().is_relative_to(self.root)  # patients of other data differ
+        return (is_own and record.patient in self._train_patients) or (
+            _digest(record.image) in self._train_images
         )
 
 
 @dataclass(frozen=True)
-class Unit:
-    """Runs that stand for one recipe: a single one, or those of its folds."""
+class Candidate:
+    """Runs of one recipe: a single one, or those of its folds."""
 
     name: str
     runs: tuple[MemberRun, ...]
@@ -72,24 +73,22 @@ class Unit:
         """Validation records of all runs by the SHA-256 of their image files."""
         return {digest: record for run in self.runs for digest, record in run.validated.items()}
 
-    def seen(self, records: Iterable[Record]) -> list[Record]:
-        """Those records that every run of the unit saw in training, so that none can predict them
-        honestly.
-        """
-        return [record for record in records if all(run.saw(record) for run in self.runs)]
+    def leaked(self, records: Iterable[Record]) -> list[Record]:
+        """Records that every run was trained on, so that none can predict them out of fold."""
+        return [record for record in records if all(run.trained_on(record) for run in self.runs)]
 
-    def witnesses(self, record: Record) -> list[MemberRun]:
-        """The runs that predict an image: those that did not see it; all where all did."""
-        return [run for run in self.runs if not run.saw(record)] or list(self.runs)
+    def out_of_fold_runs(self, record: Record) -> list[MemberRun]:
+        """The runs that were not trained on an image; all where all were."""
+        return [run for run in self.runs if not run.trained_on(record)] or list(self.runs)
 
 
-def open_units(
+def open_candidates(
     paths: Sequence[Path], *, on_progress: Progress = lambda what, done, total: None
-) -> list[Unit]:
+) -> list[Candidate]:
     """Opens run folders and groups those that differ in `data.fold` only.
 
     Raises:
-        CheckpointError: A folder that holds no finished epoch.
+        CheckpointError: A folder without a finished epoch.
         ConfigError: Runs of other classes than the first.
         DataError: A run's data is gone, or divides its patients otherwise than when it was trained.
     """
@@ -102,103 +101,98 @@ def open_units(
             check_classes(run.config.classes, first.config.classes)
         except ConfigError as error:
             raise ConfigError(f"{path}, {first.folder}: {error}") from None
-        groups.setdefault(_group(run, groups), []).append(run)
-    return [Unit(_unit_name(runs), tuple(runs)) for runs in groups.values()]
+        groups.setdefault(_group_key(run, groups), []).append(run)
+    return [Candidate(_common_name(runs), tuple(runs)) for runs in groups.values()]
 
 
-def common_validation(units: Sequence[Unit]) -> list[Record]:
-    """The validation images that most units share; of several such sets that of the first unit, in
-    its order.
+def common_validation(candidates: Sequence[Candidate]) -> list[Record]:
+    """The validation images that most candidates share; of several such sets that of the first
+    candidate, in its order.
 
-    A unit that validated on none of them has no say in it.
+    A candidate that validated on none of them is not counted.
 
     Raises:
-        DataError: No unit validated on anything.
+        DataError: No candidate validated on anything.
     """
-    num_units, shared = max(
-        (_shared_with(unit, units) for unit in units), key=lambda found: found[0]
-    )
-    if not num_units:
+    most, images = 0, dict[str, Record]()
+    for leader in candidates:
+        shared, num_sharing = leader.validated(), 0
+        for other in candidates:
+            common = shared.keys() & other.validated().keys()
+            if common:
+                shared = {digest: record for digest, record in shared.items() if digest in common}
+                num_sharing += 1
+        if num_sharing > most:
+            most, images = num_sharing, shared
+    if not images:
         raise DataError(
             "none of these runs validated on any image; say what to choose on with --data and "
             "--split"
         )
-    return list(shared.values())
+    return list(images.values())
 
 
-def _shared_with(leader: Unit, units: Sequence[Unit]) -> tuple[int, dict[str, Record]]:
-    """How many units share validation images with the leader, and the images that all of those
-    share, by SHA-256.
-    """
-    shared, num_units = leader.validated(), 0
-    for unit in units:
-        if common := shared.keys() & unit.validated().keys():
-            shared, num_units = (
-                {digest: record for digest, record in shared.items() if digest in common},
-                num_units + 1,
-            )
-    return num_units, shared
-
-
-def predict_unit(
-    unit: Unit,
+def predict_candidate(
+    candidate: Candidate,
     records: Sequence[Record],
     *,
     tta: str,
     device: str = "auto",
     batch_size: int = 16,
-    on_progress: Progress,
+    on_progress: Progress = lambda what, done, total: None,
 ) -> list[np.ndarray]:
-    """Probabilities float16 `(K, H, W)` of the records, each the mean over the unit's witnesses;
-    computed once, kept in the run folders.
+    """Probabilities float16 `(K, H, W)` of the records, each the mean over its out-of-fold runs;
+    computed once, then read from the run folders.
 
     Args:
+        candidate: The runs.
+        records: Images to predict.
         tta: none, flips or dihedral.
-        on_progress: Called with what is predicted, images done and their number.
+        device: auto, cpu, cuda or mps.
+        batch_size: Most images that are predicted at a time.
+        on_progress: Called with a description, images done and their number.
     """
-    found: list[list[np.ndarray]] = [[] for _ in records]
-    witnesses = [unit.witnesses(record) for record in records]
-    for run in unit.runs:
-        asked = [number for number, able in enumerate(witnesses) if run in able]
-        for own in (True, False):
-            part = [
-                number
-                for number in asked
-                if (_digest(records[number].image) in run.validated) == own
-            ]
+    arrays: list[list[np.ndarray]] = [[] for _ in records]
+    out_of_fold = [candidate.out_of_fold_runs(record) for record in records]
+    digests = [_digest(record.image) for record in records]
+    for run in candidate.runs:
+        own: dict[int, Record] = {}
+        foreign: dict[int, Record] = {}
+        for index, runs in enumerate(out_of_fold):
+            if run in runs and digests[index] in run.validated:
+                own[index] = run.validated[digests[index]]
+            elif run in runs:
+                foreign[index] = records[index]
+        # its own validation images are often stored by the training; others get their own folder
+        folder, others = run.folder / "probabilities", list(foreign.values())
+        for part, images, place in (
+            (own, run.val, folder),
+            (foreign, others, folder / digest_images(others)[:12]),
+        ):
             if part:
-                foreign = [records[number] for number in part]
-                stored = _probabilities(
-                    run, None if own else foreign, tta, device, batch_size, on_progress
-                )
-                for number in part:
-                    record = (
-                        run.validated[_digest(records[number].image)] if own else records[number]
-                    )
-                    found[number].append(stored[record.id])
-    return [arrays[0] if len(arrays) == 1 else _mean(arrays) for arrays in found]
+                stored = _find_or_store(run, place, images, tta, device, batch_size, on_progress)
+                for index, record in part.items():
+                    arrays[index].append(stored[record.id])
+    return [parts[0] if len(parts) == 1 else _mean(parts) for parts in arrays]
 
 
 def _mean(arrays: Sequence[np.ndarray]) -> np.ndarray:
     return np.asarray(np.mean(arrays, axis=0, dtype=np.float32), np.float16)
 
 
-def _probabilities(
+def _find_or_store(
     run: MemberRun,
-    foreign: Sequence[Record] | None,
+    folder: Path,
+    records: Sequence[Record],
     tta: str,
     device: str,
     batch_size: int,
     on_progress: Progress,
 ) -> StoredProbabilities:
-    """Those of the run's own validation images, or of foreign ones, which are kept apart."""
-    records, folder = run.val if foreign is None else foreign, run.folder / "probabilities"
-    if foreign is not None:
-        folder /= digest_images(foreign)[:12]
     best = Run(run.folder).best
-    kept = find_probabilities(folder, records, checkpoint=best, tta=tta)
-    if kept is not None:
-        return kept
+    stored = find_probabilities(folder, records, checkpoint=best, tta=tta)
+    if stored is not None:
+        return stored
 
     def report(done: int) -> None:
         on_progress(f"{run.folder.name}, {tta}", done, len(records))
@@ -212,8 +206,8 @@ def _probabilities(
 def _open_run(path: Path, on_progress: Progress) -> MemberRun:
     if path.is_file():
         raise ConfigError(
-            f"{path}: a file; give the run's folder, whose data and folds tell which images it "
-            "may be chosen on"
+            f"{path}: a file; give the run's folder, whose data and folds determine which images "
+            "it may be chosen on"
         )
     config = load_checkpoint(find_checkpoint(path)).config
     source = open_source(config.data, prepare_settings=config.prepare, on_progress=on_progress)
@@ -222,15 +216,14 @@ def _open_run(path: Path, on_progress: Progress) -> MemberRun:
     if recorded is not None and set(recorded) != {record.patient for record in val}:
         raise DataError(
             f"{path}: {source.root} does not validate on the patients that the run was validated "
-            "on; "
-            "restore the data, or train the run again"
+            "on; restore the data, or train the run again"
         )
     return MemberRun(path, config, source.root.resolve(), tuple(source.split("train")), tuple(val))
 
 
-def _group(run: MemberRun, groups: dict[str, list[MemberRun]]) -> str:
-    """A key that the fold runs of one recipe share; a second run of a fold that is there already
-    opens a group of its own.
+def _group_key(run: MemberRun, groups: dict[str, list[MemberRun]]) -> str:
+    """A key that the fold runs of one recipe share; a second run of the same fold starts another
+    group.
     """
     tree = to_dict(run.config)
     fold = tree["data"].pop("fold")
@@ -244,7 +237,7 @@ def _group(run: MemberRun, groups: dict[str, list[MemberRun]]) -> str:
     )
 
 
-def _unit_name(runs: Sequence[MemberRun]) -> str:
+def _common_name(runs: Sequence[MemberRun]) -> str:
     name = runs[0].folder.resolve().name
     return name if len(runs) == 1 else re.sub(r"[-_. ]*\d+$", "", name) or name
 

@@ -5,99 +5,106 @@ import pytest
 import yaml
 
 from acdc_seg.config import ClassesConfig
+from acdc_seg.data.examples import Example
 from acdc_seg.data.images import read_image
 from acdc_seg.data.record import Record
-from acdc_seg.ensembling.candidates import open_units
+from acdc_seg.ensembling.candidates import open_candidates
 from acdc_seg.ensembling.search import (
-    Choice,
     Estimate,
-    Seen,
-    Settings,
-    choose,
+    Leak,
+    SearchResult,
+    SearchSettings,
+    Variant,
     estimate,
     held_out_estimate,
+    search_ensemble,
     write_ensemble,
 )
-from acdc_seg.ensembling.selection import Panel, Selection
+from acdc_seg.ensembling.selection import CandidatePool, Selection
 from acdc_seg.errors import ConfigError, DataError
 from acdc_seg.inference.load import load_predictor
 from acdc_seg.inference.predictors import TTA
 
 TWO = ClassesConfig(names=("background", "heart"), values=(0, 1), colors=((0, 0, 0), (255, 0, 0)))
-FLIPPED = Settings(tta=("none", "flips"), largest=False)
+FLIPPED = SearchSettings(tta=("none", "flips"), largest=False)
 
 
-def test_what_was_measured_of_two_runs(save_run):
-    units = open_units([save_run("a"), save_run("b", seed=1)])
-    choice = choose(units, settings=FLIPPED, device="cpu")
-    assert [(unit.name, tta) for unit, tta in choice.candidates] == [
+def test_the_result_for_two_runs(save_run):
+    candidates = open_candidates([save_run("a"), save_run("b", seed=1)])
+    result = search_ensemble(candidates, settings=FLIPPED, device="cpu")
+    assert [(variant.candidate.name, variant.tta) for variant in result.variants] == [
         ("a", "none"),
         ("a", "flips"),
         ("b", "none"),
         ("b", "flips"),
     ]
-    assert choice.best.counts[int(np.argmax(choice.dice))] == 1
-    assert choice.chosen_on.best_member == pytest.approx(max(choice.dice))
-    assert choice.chosen_on.difference == pytest.approx(
-        choice.chosen_on.ensemble - choice.chosen_on.best_member
+    assert result.best_member.dice == max(variant.dice for variant in result.variants)
+    assert result.chosen_on.best_member == pytest.approx(result.best_member.dice)
+    assert result.chosen_on.difference == pytest.approx(
+        result.chosen_on.ensemble - result.chosen_on.best_member
     )
-    assert choice.chosen_on.low <= choice.chosen_on.difference <= choice.chosen_on.high
-    assert choice.seen == ()
-    assert len(choice.records) == 4
-    assert choose(units, settings=FLIPPED, device="cpu") == choice
+    assert result.leaks == ()
+    assert len(result.records) == 4
+    assert search_ensemble(candidates, settings=FLIPPED, device="cpu") == result
 
 
 def test_two_copies_of_one_model_differ_by_nothing(save_run):
-    choice = choose(open_units([save_run("a"), save_run("copy")]), device="cpu")
-    assert sum(choice.selection.counts) >= 1
-    plain = choose(
-        open_units([save_run("a"), save_run("copy")]),
-        settings=Settings(tta=("none",)),
+    plain = search_ensemble(
+        open_candidates([save_run("a"), save_run("copy")]),
+        settings=SearchSettings(tta=("none",)),
         device="cpu",
     )
     for part in (plain.chosen_on, plain.held_out):
         assert (part.difference, part.low, part.high) == (0, 0, 0)
-    assert plain.selection == plain.best
+    assert tuple(variant.count for variant in plain.variants) == plain.best.counts == (1, 0)
 
 
 def test_a_member_trained_on_the_images_is_left_out_unless_asked_for(save_run):
-    units = open_units([save_run("trap", seed=1, **{"data.validation": False}), save_run("honest")])
-    choice = choose(units, settings=Settings(tta=("none",)), device="cpu")
-    (seen,) = choice.seen
-    assert (seen.unit.name, len(seen.images)) == ("trap", 4)
-    assert [unit.name for unit, _ in choice.candidates] == ["honest"]
-    asked = choose(units, settings=Settings(tta=("none",), allow_seen=True), device="cpu")
-    assert [unit.name for unit, _ in asked.candidates] == ["trap", "honest"]
-    assert asked.seen == choice.seen
+    candidates = open_candidates(
+        [save_run("trap", seed=1, **{"data.validation": False}), save_run("honest")]
+    )
+    result = search_ensemble(candidates, settings=SearchSettings(tta=("none",)), device="cpu")
+    (leak,) = result.leaks
+    assert (leak.candidate.name, len(leak.images)) == ("trap", 4)
+    assert [variant.candidate.name for variant in result.variants] == ["honest"]
+    asked = search_ensemble(
+        candidates, settings=SearchSettings(tta=("none",), allow_leaked=True), device="cpu"
+    )
+    assert [variant.candidate.name for variant in asked.variants] == ["trap", "honest"]
+    assert asked.leaks == result.leaks
     with pytest.raises(
         ConfigError,
         match="every run was trained on images to choose on; give other images with --data and "
         "--split",
     ):
-        choose(units[:1], records=choice.records, device="cpu")
+        search_ensemble(candidates[:1], records=result.records, device="cpu")
 
 
 def test_one_patient_gives_no_interval(save_run):
-    (unit,) = open_units([save_run("a")])
+    (candidate,) = open_candidates([save_run("a")])
     with pytest.raises(
         DataError, match="2 images of one patient give no interval; choose on 2 patients or more"
     ):
-        choose(
-            [unit],
+        search_ensemble(
+            [candidate],
             records=[
                 record
-                for record in unit.runs[0].val
-                if record.patient == unit.runs[0].val[0].patient
+                for record in candidate.runs[0].val
+                if record.patient == candidate.runs[0].val[0].patient
             ],
             device="cpu",
         )
 
 
 def test_images_without_masks_are_refused(save_run):
-    (unit,) = open_units([save_run("a")])
-    records = [Record(record.id, record.image, None, record.patient) for record in unit.runs[0].val]
-    with pytest.raises(DataError, match="has no mask to choose by"):
-        choose([unit], records=records, settings=Settings(tta=("none",)), device="cpu")
+    (candidate,) = open_candidates([save_run("a")])
+    records = [
+        Record(record.id, record.image, None, record.patient) for record in candidate.runs[0].val
+    ]
+    with pytest.raises(DataError, match="has no mask; choose on a split with masks"):
+        search_ensemble(
+            [candidate], records=records, settings=SearchSettings(tta=("none",)), device="cpu"
+        )
 
 
 def test_an_estimate_by_hand():
@@ -114,44 +121,48 @@ def test_held_out_patients_are_scored_by_what_the_others_chose():
         np.array([[[0.1, 0.9]], [[0.9, 0.1]]], np.float16),
         np.array([[[0.9, 0.1]], [[0.1, 0.9]]], np.float16),
     )
-    truth = np.array([[1, 0]], np.uint8)
+    mask = np.array([[1, 0]], np.uint8)
     records = [Record("1", None, None, "a"), Record("2", None, None, "b")]
-    panel = Panel([[right, wrong], [wrong, right]], [truth, truth], records=records, classes=TWO)
-    found = held_out_estimate(panel, Settings())
+    examples = [Example(record, None, mask) for record in records]
+    pool = CandidatePool([[right, wrong], [wrong, right]], examples, TWO)
+    found = held_out_estimate(pool, SearchSettings())
     assert (found.ensemble, found.best_member, found.difference) == (0, 0, 0)
-    panel = Panel([[right, right], [wrong, right]], [truth, truth], records=records, classes=TWO)
-    assert held_out_estimate(panel, Settings()).ensemble == 1
+    pool = CandidatePool([[right, right], [wrong, right]], examples, TWO)
+    assert held_out_estimate(pool, SearchSettings()).ensemble == 1
 
 
 @pytest.fixture
-def choice(save_run):
-    """Two of a with flips, one of the fold unit; the largest lv only. A trap was left out."""
+def result(save_run):
+    """Two of a with flips, one of the fold runs; the largest lv only. A trap was left out."""
     a, folds, trap = (
-        open_units([save_run("a")])[0],
-        open_units(
+        open_candidates([save_run("a")])[0],
+        open_candidates(
             [
                 save_run(f"f{fold}", seed=fold + 1, **{"data.num_folds": 2, "data.fold": fold})
                 for fold in (0, 1)
             ]
         )[0],
-        open_units([save_run("trap", **{"data.validation": False})])[0],
+        open_candidates([save_run("trap", **{"data.validation": False})])[0],
     )
-    return Choice(
-        candidates=((a, "none"), (a, "flips"), (folds, "none")),
-        dice=(0.25, 0.5, 0.75),
-        selection=Selection((0, 2, 1), ("lv",)),
+    return SearchResult(
+        variants=(
+            Variant(a, "none", 0.25, 0),
+            Variant(a, "flips", 0.5, 2),
+            Variant(folds, "none", 0.75, 1),
+        ),
+        keep_largest=("lv",),
         best=Selection((0, 0, 1)),
         chosen_on=Estimate(0.9, 0.8, 0.1, 0.05, 0.15),
         held_out=Estimate(0.85, 0.8, 0.05, -0.05, 0.1),
         records=a.runs[0].val,
-        seen=(Seen(trap, ("x", "y")),),
-        settings=Settings(),
+        leaks=(Leak(trap, ("x", "y")),),
+        settings=SearchSettings(),
     )
 
 
-def test_the_written_ensemble_is_the_weighted_mean_with_fold_runs_sharing_theirs(choice, tmp_path):
+def test_the_written_ensemble_is_the_weighted_mean_with_fold_runs_sharing_theirs(result, tmp_path):
     folder = tmp_path / "ensembles" / "mine"
-    write_ensemble(folder, choice)
+    write_ensemble(folder, result)
     written = yaml.safe_load((folder / "ensemble.yaml").read_text())
     assert written == {
         "classes": ["background", "rv", "myo", "lv"],
@@ -166,17 +177,17 @@ def test_the_written_ensemble_is_the_weighted_mean_with_fold_runs_sharing_theirs
     a, first, second = (
         load_predictor(tmp_path / "runs" / name, device="cpu") for name in ("a", "f0", "f1")
     )
-    image = read_image(choice.records[0].image)
+    image = read_image(result.records[0].image)
     expected = (2 * TTA(a, views="flips")(image) + 0.5 * first(image) + 0.5 * second(image)) / 3
     for path in (folder, folder / "ensemble.yaml", str(folder)):
         np.testing.assert_allclose(load_predictor(path, device="cpu")(image), expected, atol=1e-6)
 
 
-def test_the_report_tells_how_it_was_chosen(choice, tmp_path):
-    write_ensemble(tmp_path / "out", choice)
+def test_the_report_tells_how_it_was_chosen(result, tmp_path):
+    write_ensemble(tmp_path / "out", result)
     report = json.loads((tmp_path / "out" / "ensemble.json").read_text())
     assert [
-        (each["unit"], each["tta"], each["dice"], each["count"]) for each in report["candidates"]
+        (each["name"], each["tta"], each["dice"], each["count"]) for each in report["candidates"]
     ] == [
         ("a", "none", 0.25, 0),
         ("a", "flips", 0.5, 2),
@@ -184,7 +195,7 @@ def test_the_report_tells_how_it_was_chosen(choice, tmp_path):
     ]
     assert [run["path"] for run in report["candidates"][2]["runs"]] == ["../runs/f0", "../runs/f1"]
     assert report["best_member"] == {"candidate": 2, "keep_largest": []}
-    assert report["excluded"] == [{"unit": "trap", "saw_selection_images": 2, "first": "x"}]
+    assert report["excluded"] == [{"name": "trap", "num_leaked_images": 2, "first": "x"}]
     assert report["chosen_on"]["difference"] == 0.1
     assert report["held_out"] == {
         "patient_folds": 2,

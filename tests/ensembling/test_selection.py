@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 
 from acdc_seg.config import ClassesConfig
+from acdc_seg.data.examples import Example
 from acdc_seg.data.images import IGNORE_INDEX
 from acdc_seg.data.record import Record
 from acdc_seg.ensembling.selection import (
-    Panel,
+    CandidatePool,
     Selection,
     best_single,
     foreground_dice,
@@ -26,27 +27,23 @@ def heart(*rows):
     return np.stack([1 - values, values]).astype(np.float16)
 
 
-def panel_of(candidates, truths, classes=TWO):
-    records = [
-        Record(f"image{number}", None, None, f"patient{number}") for number in range(len(truths))
+def pool_of(candidates, masks, classes=TWO):
+    examples = [
+        Example(Record(f"image{number}", None, None, f"patient{number}"), None, np.uint8(mask))
+        for number, mask in enumerate(masks)
     ]
-    return Panel(
-        candidates,
-        [np.array(truth, np.uint8) for truth in truths],
-        records=records,
-        classes=classes,
-    )
+    return CandidatePool(candidates, examples, classes)
 
 
-def everywhere(panel):
-    return np.ones(len(panel.truths), bool)
+def everywhere(pool):
+    return np.ones(len(pool.examples), bool)
 
 
-def random_panel(rng, num_images=6, num_candidates=4, classes=None):
+def random_pool(rng, num_images=6, num_candidates=4, classes=None):
     classes = classes or ClassesConfig()
     shapes = [(int(rng.integers(5, 9)), 7) for _ in range(num_images)]
-    truths = [rng.integers(0, 4, shape) * (rng.random(shape) < 0.5) for shape in shapes]
-    right = [np.arange(4)[:, None, None] == truth for truth in truths]
+    masks = [rng.integers(0, 4, shape) * (rng.random(shape) < 0.5) for shape in shapes]
+    right = [np.arange(4)[:, None, None] == mask for mask in masks]
     candidates = [
         [
             (
@@ -56,25 +53,25 @@ def random_panel(rng, num_images=6, num_candidates=4, classes=None):
         ]
         for _ in range(num_candidates)
     ]
-    return panel_of(candidates, truths, classes)
+    return pool_of(candidates, masks, classes)
 
 
 A = heart([0.9, 0.4, 0.1, 0.1])  # finds the left pixel of the heart: Dice 2 * 1 / (1 + 2)
 B = heart([0.4, 0.9, 0.4, 0.4])  # finds the right one; with A both: Dice 1
 C = heart([0.8, 0.1, 0.8, 0.1])  # finds one and invents one: Dice 2 * 1 / (2 + 2)
-TRUTH = [[1, 1, 0, 0]]
+MASK = [[1, 1, 0, 0]]
 
 
 def test_complementary_members_are_picked():
-    panel = panel_of([[C], [A], [B]], [TRUTH])
-    assert best_single(panel, images=everywhere(panel)) == Selection((0, 1, 0))
+    pool = pool_of([[C], [A], [B]], [MASK])
+    assert best_single(pool, images=everywhere(pool)) == Selection((0, 1, 0))
     np.testing.assert_allclose(
-        [panel.quick_scores(values)[0] for values in panel.disputed], [1 / 2, 2 / 3, 2 / 3]
+        [pool.quick_dice(values)[0] for values in pool.contested], [1 / 2, 2 / 3, 2 / 3]
     )
-    chosen = greedy(panel, images=everywhere(panel))
+    chosen = greedy(pool, images=everywhere(pool))
     assert chosen == Selection((0, 1, 1))
-    assert panel.scores(chosen).tolist() == [1.0]
-    (row,) = panel.rows(chosen)
+    assert pool.dice(chosen).tolist() == [1.0]
+    (row,) = pool.image_scores(chosen)
     assert (row.id, row.patient, row.dice) == ("image0", "patient0", {"heart": 1.0})
 
 
@@ -82,58 +79,58 @@ def test_weights_are_how_often_a_member_was_taken():
     """A alone has 3 of 5 heart pixels (Dice 6/8), A + B 4 (8/9), 2 A + B all."""
     a = heart([0.45, 0.65, 0.45, 0.65, 0.65, 0.1])
     b = heart([0.9, 0.3, 0.9, 0.4, 0.4, 0.1])
-    panel = panel_of([[a], [b]], [[[1, 1, 1, 1, 1, 0]]])
+    pool = pool_of([[a], [b]], [[[1, 1, 1, 1, 1, 0]]])
     for rounds, counts, dice in (
         (1, (1, 0), 6 / 8),
         (2, (1, 1), 8 / 9),
         (3, (2, 1), 1.0),
         (25, (2, 1), 1.0),
     ):
-        chosen = greedy(panel, images=everywhere(panel), rounds=rounds)
+        chosen = greedy(pool, images=everywhere(pool), rounds=rounds)
         assert chosen.counts == counts
-        np.testing.assert_allclose(panel.scores(chosen), [dice])
+        np.testing.assert_allclose(pool.dice(chosen), [dice])
 
 
 def test_a_member_that_harms_as_an_equal_is_found_as_the_smaller_part():
     """A has 2 of 3 heart pixels (Dice 4/5); A + B has 1 (2/4), 2 A + B all."""
     a = heart([0.75, 0.75, 0.45, 0.1])
     b = heart([0.1, 0.1, 0.65, 0.2])
-    panel = panel_of([[a], [b]], [[[1, 1, 1, 0]]])
+    pool = pool_of([[a], [b]], [[[1, 1, 1, 0]]])
     np.testing.assert_allclose(
-        [panel.scores(Selection(counts))[0] for counts in ((1, 0), (1, 1), (2, 1))],
+        [pool.dice(Selection(counts))[0] for counts in ((1, 0), (1, 1), (2, 1))],
         [4 / 5, 2 / 4, 1],
     )
-    assert greedy(panel, images=everywhere(panel), rounds=2) == Selection((1, 0))
-    assert greedy(panel, images=everywhere(panel)) == Selection((2, 1))
+    assert greedy(pool, images=everywhere(pool), rounds=2) == Selection((1, 0))
+    assert greedy(pool, images=everywhere(pool)) == Selection((2, 1))
 
 
 def test_copies_of_one_model_add_nothing():
-    panel = panel_of([[A], [A], [A]], [TRUTH])
+    pool = pool_of([[A], [A], [A]], [MASK])
     assert (
-        greedy(panel, images=everywhere(panel))
-        == best_single(panel, images=everywhere(panel))
+        greedy(pool, images=everywhere(pool))
+        == best_single(pool, images=everywhere(pool))
         == Selection((1, 0, 0))
     )
-    assert panel.disputed.shape == (3, 2, 0)
+    assert pool.contested.shape == (3, 2, 0)
 
 
 def test_only_the_given_images_choose():
     """On the first image C is perfect, on the second A."""
-    panel = panel_of([[A, A], [C, C]], [[[1, 0, 1, 0]], [[1, 0, 0, 0]]])
-    assert best_single(panel, images=np.array([False, True])).counts == (1, 0)
-    assert best_single(panel, images=np.array([True, False])).counts == (0, 1)
-    assert greedy(panel, images=np.array([True, False])).counts == (0, 1)
+    pool = pool_of([[A, A], [C, C]], [[[1, 0, 1, 0]], [[1, 0, 0, 0]]])
+    assert best_single(pool, images=np.array([False, True])).counts == (1, 0)
+    assert best_single(pool, images=np.array([True, False])).counts == (0, 1)
+    assert greedy(pool, images=np.array([True, False])).counts == (0, 1)
 
 
 def test_largest_regions_are_kept_only_where_that_helps():
-    speck = heart([0.9, 0.9, 0.1, 0.1, 0.9])  # truth has no speck: Dice 4 / 5 with it, 1 without
-    panel = panel_of([[speck]], [[[1, 1, 0, 0, 0]]])
-    assert greedy(panel, images=everywhere(panel)) == Selection((1,), ("heart",))
-    assert greedy(panel, images=everywhere(panel), largest=False) == Selection((1,))
+    speck = heart([0.9, 0.9, 0.1, 0.1, 0.9])  # mask has no speck: Dice 4 / 5 with it, 1 without
+    pool = pool_of([[speck]], [[[1, 1, 0, 0, 0]]])
+    assert greedy(pool, images=everywhere(pool)) == Selection((1,), ("heart",))
+    assert greedy(pool, images=everywhere(pool), largest=False) == Selection((1,))
     np.testing.assert_allclose(
-        [panel.scores(Selection((1,), keep))[0] for keep in ((), ("heart",))], [4 / 5, 1]
+        [pool.dice(Selection((1,), keep))[0] for keep in ((), ("heart",))], [4 / 5, 1]
     )
-    two_parts = panel_of([[speck]], [[[1, 1, 0, 0, 1]]])
+    two_parts = pool_of([[speck]], [[[1, 1, 0, 0, 1]]])
     assert with_largest(two_parts, Selection((1,)), images=everywhere(two_parts)) == Selection((1,))
 
 
@@ -144,24 +141,24 @@ def test_each_class_is_decided_on_its_own():
     )
     labels = np.array([[1, 1, 0, 1, 0, 2, 2, 0, 2]])
     predicted = np.where(np.arange(3)[:, None, None] == labels, 0.8, 0.1).astype(np.float16)
-    panel = panel_of([[predicted]], [[[1, 1, 0, 0, 0, 2, 2, 0, 2]]], three)
-    assert greedy(panel, images=everywhere(panel)) == Selection((1,), ("a",))
+    pool = pool_of([[predicted]], [[[1, 1, 0, 0, 0, 2, 2, 0, 2]]], three)
+    assert greedy(pool, images=everywhere(pool)) == Selection((1,), ("a",))
 
 
-def test_quick_scores_are_the_packages_own():
+def test_quick_dice_equals_the_metric():
     rng = np.random.default_rng(0)
     for classes in (ClassesConfig(), ClassesConfig(ignore_value=9)):
-        panel = random_panel(rng, classes=classes)
+        pool = random_pool(rng, classes=classes)
         if classes.ignore_value is not None:
-            panel.truths[0][2:4] = IGNORE_INDEX
-            panel = Panel(panel.candidates, panel.truths, records=panel.records, classes=classes)
-        assert 0 < panel.disputed.shape[2] < sum(truth.size for truth in panel.truths)
+            pool.examples[0].mask[2:4] = IGNORE_INDEX
+            pool = CandidatePool(pool.probabilities, pool.examples, classes)
+        assert 0 < pool.contested.shape[2] < sum(example.mask.size for example in pool.examples)
         for counts in ((1, 0, 0, 0), (2, 1, 0, 3), (1, 1, 1, 1)):
-            total = np.tensordot(np.array(counts, np.float32), panel.disputed.astype(np.float32), 1)
+            total = np.tensordot(np.array(counts, np.float32), pool.contested.astype(np.float32), 1)
             chosen = Selection(counts)
-            np.testing.assert_allclose(panel.quick_scores(total), panel.scores(chosen), atol=1e-12)
+            np.testing.assert_allclose(pool.quick_dice(total), pool.dice(chosen), atol=1e-12)
             np.testing.assert_allclose(
-                panel.scores(chosen).mean(), summarize(panel.rows(chosen)).dice
+                pool.dice(chosen).mean(), summarize(pool.image_scores(chosen)).dice
             )
 
 
@@ -174,25 +171,25 @@ def test_dice_of_counts_follows_the_policy_for_empty_masks():
     ]
     names = ClassesConfig().names
     confusion = np.zeros((len(pairs), 4, 4), int)
-    for number, (predicted, truth) in enumerate(pairs):
-        np.add.at(confusion[number], (truth, predicted), 1)
+    for number, (predicted, mask) in enumerate(pairs):
+        np.add.at(confusion[number], (mask, predicted), 1)
     expected = [
-        np.mean(list(score_labels(predicted, truth, id="", classes=names).dice.values()))
-        for predicted, truth in pairs
+        np.mean(list(score_labels(predicted, mask, id="", classes=names).dice.values()))
+        for predicted, mask in pairs
     ]
     np.testing.assert_allclose(foreground_dice(confusion), expected)
     assert {0.0, 1.0} < set(expected)
 
 
-def test_each_round_takes_the_best_of_all_ways_to_go_on():
-    panel = random_panel(np.random.default_rng(4))
-    images = everywhere(panel)
+def test_each_round_takes_the_best_of_all_next_steps():
+    pool = random_pool(np.random.default_rng(4))
+    images = everywhere(pool)
     one, two = (
-        greedy(panel, images=images, rounds=rounds, largest=False).counts for rounds in (1, 2)
+        greedy(pool, images=images, rounds=rounds, largest=False).counts for rounds in (1, 2)
     )
     assert (sum(one), sum(two)) == (1, 2)
     pairs = [Selection(tuple(np.array(one) + row)) for row in np.eye(4, dtype=int)]
-    assert panel.scores(Selection(two)).mean() == max(panel.scores(pair).mean() for pair in pairs)
+    assert pool.dice(Selection(two)).mean() == max(pool.dice(pair).mean() for pair in pairs)
 
 
 def test_ties_go_to_the_first_class_as_in_argmax():
@@ -202,7 +199,7 @@ def test_ties_go_to_the_first_class_as_in_argmax():
 
 def test_no_rounds_are_refused():
     with pytest.raises(ConfigError, match="0 rounds choose nothing; give 1 or more"):
-        greedy(panel_of([[A]], [TRUTH]), images=np.array([True]), rounds=0)
+        greedy(pool_of([[A]], [MASK]), images=np.array([True]), rounds=0)
 
 
 def test_the_interval_of_a_constant_difference_is_that_constant():
