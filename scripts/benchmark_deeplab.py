@@ -1,6 +1,7 @@
 #!/usr/bin/env python
-"""What makes a training step of DeepLabV3+-DRN fast on this machine: each choice timed against the
-plain loop, interleaved in one run.
+"""Speed of a DeepLabV3+-DRN training step on this machine, with and without each optimization.
+
+The variants take turns in one run.
 
 Usage: scripts/benchmark_deeplab.py [--batch-size 8] [--size 96] [--rounds 7] [--threads N] [--out
 FILE.json]

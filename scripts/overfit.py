@@ -55,8 +55,10 @@ def phantom_slices() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def overfit(name: str, images: torch.Tensor, masks: torch.Tensor) -> tuple[int, float]:
-    """Trains a fresh network with its default options until it has learned, or too long; its steps
-    and its Dice in eval mode.
+    """Trains a fresh network with its default options until it has learned, or `MAX_STEPS`.
+
+    Returns:
+        Its steps and its Dice in eval mode.
     """
     torch.manual_seed(0)
     device = resolve_device("auto")
@@ -83,22 +85,19 @@ def overfit(name: str, images: torch.Tensor, masks: torch.Tensor) -> tuple[int, 
     return step, dice
 
 
-def foreground_dice(predictions: np.ndarray, truths: np.ndarray) -> float:
-    """Mean over slices and over RV, MYO and LV of classes `(B, H, W)`."""
-    pairs = zip(predictions, truths, strict=True)
-    return summarize(
-        [
-            score_labels(prediction, truth, id="slice", classes=CLASSES.names)
-            for prediction, truth in pairs
-        ]
-    ).dice
+def foreground_dice(labels: np.ndarray, masks: np.ndarray) -> float:
+    """Mean Dice over slices and over RV, MYO and LV; both arguments are `(B, H, W)`."""
+    scores = [
+        score_labels(slice_labels, mask, id="slice", classes=CLASSES.names)
+        for slice_labels, mask in zip(labels, masks, strict=True)
+    ]
+    return summarize(scores).dice
 
 
 def table_row(name: str, images: torch.Tensor, masks: torch.Tensor) -> str:
     """The network's line of the table."""
-    num_parameters = sum(
-        parameter.numel() for parameter in create_model(name, 1, len(CLASSES.names)).parameters()
-    )
+    model = create_model(name, 1, len(CLASSES.names))
+    num_parameters = sum(parameter.numel() for parameter in model.parameters())
     started = time.monotonic()
     steps, dice = overfit(name, images, masks)
     seconds = time.monotonic() - started

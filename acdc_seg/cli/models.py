@@ -1,6 +1,7 @@
 """acdc-models"""
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,6 +10,7 @@ import typer
 
 from acdc_seg.cli.app import Debug, Device, Version, console, make_app, run
 from acdc_seg.cli.progress import progress_bar
+from acdc_seg.config import setting_choices
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -17,12 +19,36 @@ if TYPE_CHECKING:
     from acdc_seg.models.base import SegmentationModel
     from acdc_seg.models.summary import LayerSummary, ModelSummary, Speed
 
+
+def _option(help: str, *names: str, panel: str = "What", **limits: Any) -> Any:
+    return typer.Option(*names, help=help, rich_help_panel=panel, **limits)
+
+
+Model = Annotated[
+    str | None, typer.Argument(help="Network to show layer by layer; without it all are listed.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="MODEL.OPTION=VALUE", help="Options of the network, for example model.depth=4."
+    ),
+]
+Size = Annotated[int, _option("Height and width of the image.", min=32)]
+InChannels = Annotated[int, _option("Channels of the image.", min=1)]
+NumClasses = Annotated[int, _option("Classes, with the background.", min=2)]
+Depth = Annotated[int, _option("Levels of nested layers to show.", min=1)]
+AsJson = Annotated[bool, _option("Print JSON instead of tables.", "--json")]
+Measure = Annotated[bool, _option("Time training and prediction.", "--measure", panel="Computing")]
+TimedBatch = Annotated[int, _option("Images in a timed batch.", panel="Computing", min=1)]
+PRECISIONS = ", ".join(setting_choices("train.precision"))
+TimedPrecision = Annotated[str, _option(f"{PRECISIONS}; auto as in training.", panel="Computing")]
+
 app = make_app()
 
 
 @dataclass(frozen=True)
-class Shape:
-    """What networks are built for and judged with: images `(in_channels, size, size)`."""
+class Task:
+    """Images `(in_channels, size, size)` to segment into classes."""
 
     size: int
     in_channels: int
@@ -30,8 +56,8 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One network: what it is, its cost, and its speed where it was measured."""
+class ModelEntry:
+    """A network's description, cost, and speed if it was measured."""
 
     name: str
     architecture: str
@@ -42,95 +68,48 @@ class Entry:
 
 @app.command()
 def models(
-    model: Annotated[
-        str | None,
-        typer.Argument(
-            help="Network to take apart; without it all are listed.", show_default=False
-        ),
-    ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="MODEL.OPTION=VALUE",
-            help="Its options, for example model.depth=4.",
-            show_default=False,
-        ),
-    ] = None,
-    size: Annotated[
-        int, typer.Option(min=32, help="Height and width of the image.", rich_help_panel="What")
-    ] = 96,
-    in_channels: Annotated[
-        int, typer.Option(min=1, help="Channels of the image.", rich_help_panel="What")
-    ] = 1,
-    num_classes: Annotated[
-        int, typer.Option(min=1, help="Classes, the background among them.", rich_help_panel="What")
-    ] = 4,
-    depth: Annotated[
-        int,
-        typer.Option(
-            min=1,
-            help="Levels of nesting that the layers of one network are shown to.",
-            rich_help_panel="What",
-        ),
-    ] = 2,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON instead of tables.", rich_help_panel="What")
-    ] = False,
-    measure: Annotated[
-        bool,
-        typer.Option(
-            "--measure", help="Time training and prediction too.", rich_help_panel="Computing"
-        ),
-    ] = False,
-    batch_size: Annotated[
-        int, typer.Option(min=1, help="Images in a timed batch.", rich_help_panel="Computing")
-    ] = 8,
+    model: Model = None,
+    overrides: Overrides = None,
+    size: Size = 96,
+    in_channels: InChannels = 1,
+    num_classes: NumClasses = 4,
+    depth: Depth = 2,
+    as_json: AsJson = False,
+    measure: Measure = False,
+    batch_size: TimedBatch = 8,
     device: Device = "auto",
-    precision: Annotated[
-        str,
-        typer.Option(
-            rich_help_panel="Computing", help="auto, fp32, bf16 or fp16; auto as in training."
-        ),
-    ] = "auto",
+    precision: TimedPrecision = "auto",
     debug: Debug = False,
     version: Version = False,
 ) -> None:
-    """List the networks with their size and cost, or take one apart layer by layer."""
+    """List the networks with their size and cost, or show one layer by layer."""
     from acdc_seg.models import MODELS
-    from acdc_seg.models.summary import summarize_layers, summarize_model
+    from acdc_seg.models.summary import summarize_layers
 
     sections = [_section(name, overrides or []) for name in ([model] if model else MODELS)]
-    shape, timing = (
-        Shape(size, in_channels, num_classes),
-        Timing(batch_size, device, precision) if measure else None,
-    )
-    entries: list[Entry] = []
+    task = Task(size, in_channels, num_classes)
+    timing = Timing(batch_size, device, precision) if measure else None
+    entries: list[ModelEntry] = []
     with progress_bar() as report:
         for section in sections:
             report("networks", len(entries), len(sections))
-            summary = summarize_model(_without_weights(section, shape), size=size)
-            entries.append(
-                _entry(section, summary, timing.measure(section, shape) if timing else None)
-            )
-    rows = (
-        summarize_layers(_without_weights(sections[0], shape), size=size, depth=depth)
-        if model
-        else []
-    )
+            entries.append(_entry(section, task, timing))
+    layers: list[LayerSummary] = []
+    if model:
+        layers = summarize_layers(_without_weights(sections[0], task), size=size, depth=depth)
     if as_json:
-        console.print(_json(entries, rows, shape, timing), markup=False)
+        console.print(_json(entries, layers, task, timing), markup=False)
     elif model:
-        _print_layers(rows, entries[0], shape, timing)
-        console.print(
-            " ".join(["Next: acdc-train --model", model, *(overrides or [])]), markup=False
-        )
+        _print_layers(layers, entries[0], task, timing)
+        command = " ".join(["acdc-train --model", model, *(overrides or [])])
+        console.print(f"Next: {command}", markup=False)
     else:
-        _print_entries(entries, shape, timing)
+        _print_entries(entries, task, timing)
         console.print("Next: acdc-models unet for its layers, or acdc-train --model unet")
 
 
 class Timing:
-    """How networks are timed, with device and precision resolved."""
+    """Batch, device and precision of timed networks."""
 
     def __init__(self, batch_size: int, device: str, precision: str) -> None:
         from acdc_seg.runtime.device import resolve_device, resolve_precision
@@ -141,15 +120,16 @@ class Timing:
     def __str__(self) -> str:
         return f"batches of {self.batch_size} in {self.precision} on {self.device.type}"
 
-    def measure(self, section: "Section", shape: Shape) -> "Speed":
+    def measure(self, section: "Section", task: Task) -> "Speed":
+        """Speed of a fresh network of these options."""
         from acdc_seg.models import build_model
         from acdc_seg.models.summary import measure_speed
         from acdc_seg.runtime.device import DTYPES
 
-        model = build_model(section, shape.in_channels, shape.num_classes)
+        model = build_model(section, task.in_channels, task.num_classes)
         return measure_speed(
             model,
-            size=shape.size,
+            size=task.size,
             batch_size=self.batch_size,
             device=self.device,
             dtype=DTYPES[self.precision],
@@ -161,101 +141,99 @@ def _section(name: str, overrides: Sequence[str]) -> "Section":
     from acdc_seg.config import load_config
     from acdc_seg.errors import ConfigError
 
-    for text in overrides:
-        if not text.startswith("model.") or text.startswith("model.name="):
+    for override in overrides:
+        if not override.startswith("model.") or override.startswith("model.name="):
             raise ConfigError(
-                f"'{text}' is no option of {name}: write model.option=value, for example "
-                "model.dropout=0.2"
+                f"'{override}' is not an option of {name}: expected model.option=value, for "
+                "example model.dropout=0.2"
             )
     return load_config(model=name, overrides=overrides).model
 
 
-def _without_weights(section: "Section", shape: Shape) -> "SegmentationModel":
+def _without_weights(section: "Section", task: Task) -> "SegmentationModel":
     """The network with parameters that take no memory."""
     from accelerate import init_empty_weights
 
     from acdc_seg.models import build_model
 
     with init_empty_weights():
-        return build_model(section, shape.in_channels, shape.num_classes)
+        return build_model(section, task.in_channels, task.num_classes)
 
 
-def _entry(section: "Section", summary: "ModelSummary", speed: "Speed | None") -> Entry:
+def _entry(section: "Section", task: Task, timing: Timing | None) -> ModelEntry:
+    from acdc_seg.models.summary import summarize_model
+
     options = section.model_dump(mode="json")
     architecture = (section.__doc__ or "").partition("\n")[0].removesuffix(".")
-    return Entry(options.pop("name"), architecture, options, summary, speed)
+    summary = summarize_model(_without_weights(section, task), size=task.size)
+    speed = timing.measure(section, task) if timing else None
+    return ModelEntry(options.pop("name"), architecture, options, summary, speed)
 
 
 def _json(
-    entries: Sequence[Entry], rows: "Sequence[LayerSummary]", shape: Shape, timing: Timing | None
+    entries: Sequence[ModelEntry], layers: "list[LayerSummary]", task: Task, timing: Timing | None
 ) -> str:
-    tree: dict[str, Any] = asdict(shape)
-    if timing:
-        tree |= {
-            "batch_size": timing.batch_size,
-            "device": str(timing.device),
-            "precision": timing.precision,
-        }
-    tree["models"] = [
-        {
-            "name": entry.name,
-            "architecture": entry.architecture,
-            "options": entry.options,
-            **asdict(entry.summary),
-        }
-        | ({"images_per_second": asdict(entry.speed)} if entry.speed else {})
-        | ({"layers": [asdict(row) for row in rows]} if rows else {})
-        for entry in entries
-    ]
-    return json.dumps(tree, indent=2)
-
-
-def _print_entries(entries: Sequence[Entry], shape: Shape, timing: Timing | None) -> None:
-    table = _table(
-        "network",
-        "architecture",
-        numbers=["parameters", "GFLOP", "stride", *(["train", "predict"] if timing else [])],
-    )
+    content: dict[str, Any] = asdict(task) | {"models": []}
     for entry in entries:
-        speeds = [f"{speed:.1f}" for speed in asdict(entry.speed).values()] if entry.speed else []
-        table.add_row(
-            entry.name,
-            entry.architecture,
-            *_cost(entry.summary),
-            str(entry.summary.output_stride),
-            *speeds,
-        )
+        model = asdict(entry)
+        speed = model.pop("speed")
+        model |= model.pop("summary")
+        if speed:
+            model["images_per_second"] = speed
+        if layers:
+            model["layers"] = [asdict(layer) for layer in layers]
+        content["models"].append(model)
+    if timing:
+        content["batch_size"] = timing.batch_size
+        content |= {"device": str(timing.device), "precision": timing.precision}
+    return json.dumps(content, indent=2)
+
+
+def _print_entries(entries: Sequence[ModelEntry], task: Task, timing: Timing | None) -> None:
+    """Prints a table of 80 columns: papers are left out, and the architecture beside speeds."""
+    texts = ["network"] if timing else ["network", "architecture"]
+    speeds = ["train", "predict"] if timing else []
+    table = _table(*texts, numbers=["parameters", "GFLOP", "stride", *speeds])
+    for entry in entries:
+        summary = entry.summary
+        architecture = re.sub(r" \(.*?\)", "", entry.architecture)
+        row = [entry.name] if timing else [entry.name, architecture]
+        row += [f"{summary.num_parameters:,}", f"{summary.flop / 1e9:.2f}"]
+        row.append(str(summary.output_stride))
+        if entry.speed:
+            row += [f"{entry.speed.train:.1f}", f"{entry.speed.predict:.1f}"]
+        table.add_row(*row)
     console.print(table, soft_wrap=False)
     console.print(
-        "Options are those of each network's recipe, else the defaults. stride: how much coarser "
-        "the encoder's smallest map is."
+        "Options are those of each network's recipe, else the defaults. stride: image size by that "
+        "of the encoder's smallest map."
     )
-    console.print(_about_flop(shape))
+    console.print(_about_flop(task))
     if timing:
         console.print(f"train, predict: images per second, {timing}.")
 
 
 def _print_layers(
-    rows: "Sequence[LayerSummary]", entry: Entry, shape: Shape, timing: Timing | None
+    layers: "Sequence[LayerSummary]", entry: ModelEntry, task: Task, timing: Timing | None
 ) -> None:
+    summary, speed = entry.summary, entry.speed
     console.print(
-        f"[bold]{entry.name}[/]: {entry.architecture}, output stride {entry.summary.output_stride}"
+        f"[bold]{entry.name}[/]: {entry.architecture}, output stride {summary.output_stride}"
     )
     options = ", ".join(f"{name}={json.dumps(value)}" for name, value in entry.options.items())
     console.print(f"Options: {options or 'none'}", markup=False)
     table = _table("layer", "output (C x H x W)", numbers=["parameters", "GFLOP"])
-    for row in rows:
-        table.add_row(
-            row.name, "\n".join(" x ".join(map(str, output)) for output in row.shapes), *_cost(row)
-        )
+    for layer in layers:
+        shapes = [" x ".join(map(str, shape)) for shape in layer.shapes]
+        table.add_row(layer.name, "\n".join(shapes), *_cost(layer))
     table.add_section()
-    table.add_row("total", "", *_cost(entry.summary))
+    table.add_row("total", "", *_cost(summary))
     console.print(table, soft_wrap=False)
-    console.print(_about_flop(shape))
-    if entry.speed:
+    console.print(_about_flop(task))
+    if speed:
         console.print(
-            f"{entry.speed.train:.1f} images per second in training, {entry.speed.predict:.1f} in "
-            f"prediction, {timing}."
+            f"{speed.train:.1f} images per second in training, {speed.predict:.1f} in prediction, "
+            f"{timing}."
         )
 
 
@@ -272,11 +250,10 @@ def _cost(part: "ModelSummary | LayerSummary") -> tuple[str, str]:
     return f"{part.num_parameters:,}", f"{part.flop / 1e9:.3f}"
 
 
-def _about_flop(shape: Shape) -> str:
-    image = f"{shape.in_channels} x {shape.size} x {shape.size} image"
+def _about_flop(task: Task) -> str:
     return (
-        f"GFLOP: the forward pass of one {image} to {shape.num_classes} classes; a "
-        "multiply-add is 2 FLOP."
+        f"GFLOP: the forward pass of one {task.in_channels} x {task.size} x {task.size} image to "
+        f"{task.num_classes} classes; a multiply-add is 2 FLOP."
     )
 
 

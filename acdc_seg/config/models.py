@@ -1,4 +1,7 @@
-"""The options of every network: one section each, told apart by `name`."""
+"""Options of the networks: one section per network, chosen by `name`.
+
+The first line of a section's docstring is the network's description in `acdc-models`.
+"""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self, Union, get_args
@@ -19,7 +22,7 @@ class UNetConfig(Section):
     base_channels: Count = 32
     """Channels of the first level; every level doubles them."""
     upsample: Literal["transpose", "bilinear", "bilinear_conv1x1"] = "transpose"
-    """How the decoder doubles the resolution."""
+    """Upsampling in the decoder."""
     norm: Literal["batch", "none"] = "batch"
     """Normalisation after every 3x3 convolution."""
     conv_bias: bool = False
@@ -32,15 +35,11 @@ class UNetConfig(Section):
     def _expand_preset(cls, values: Any) -> Any:
         if not isinstance(values, Mapping) or "preset" not in values:
             return values
-        preset = values["preset"]
-        if str(preset) not in UNET_PRESETS:
-            raise ValueError(
-                f"unknown preset '{preset}': {did_you_mean(str(preset), UNET_PRESETS)}"
-            )
-        return {
-            **UNET_PRESETS[preset],
-            **{key: value for key, value in values.items() if key != "preset"},
-        }
+        options = dict(values)
+        preset = str(options.pop("preset"))
+        if preset not in UNET_PRESETS:
+            raise ValueError(f"unknown preset '{preset}': {did_you_mean(preset, UNET_PRESETS)}")
+        return UNET_PRESETS[preset] | options
 
 
 UNET_PRESETS: dict[str, dict[str, Any]] = {
@@ -65,22 +64,20 @@ class EncoderConfig(Section):
     """A network whose encoder has public ImageNet weights."""
 
     pretrained: str | None = None
-    """Weights that the encoder starts from: `imagenet` (downloaded once), or a checkpoint file;
-    null starts from random ones.
+    """First weights of the encoder: `imagenet` (downloaded once), or a checkpoint file; null draws
+    them at random.
     """
     freeze_encoder: bool | Count = False
-    """Train the decoder alone: true for the whole training, a number for so many epochs."""
+    """Train only the decoder: true for the whole training, or a number of epochs."""
 
     @model_validator(mode="after")
     def _check_frozen(self) -> Self:
         if self.freeze_encoder and self.pretrained is None:
-            raise ValueError(
-                "freeze_encoder keeps an encoder of random weights: set pretrained too"
-            )
+            raise ValueError("freeze_encoder freezes random weights: set pretrained too")
         return self
 
     def is_frozen(self, epoch: int) -> bool:
-        """Whether the encoder stands still in this epoch, from 0."""
+        """Whether the encoder is frozen in this epoch, counted from 0."""
         return self.freeze_encoder is True or epoch < self.freeze_encoder
 
 
@@ -105,7 +102,7 @@ class FCNConfig(EncoderConfig):
 
 
 class SegNetConfig(EncoderConfig):
-    """SegNet (Badrinarayanan 2015): VGG16-BN encoder, decoder fed by its max-pooling indices."""
+    """SegNet (Badrinarayanan 2017) on VGG16-BN."""
 
     name: Literal["segnet"] = "segnet"
     dropout: Probability = 0.0
@@ -113,7 +110,7 @@ class SegNetConfig(EncoderConfig):
 
 
 class EffUNetConfig(EncoderConfig):
-    """Eff-UNet (Baheti 2020): EfficientNet encoder (Tan 2019), U-Net decoder."""
+    """Eff-UNet (Baheti 2020) on EfficientNet (Tan 2019)."""
 
     name: Literal["effunet"] = "effunet"
     variant: Literal["b0", "b1", "b2", "b3", "b4", "b5", "b6", "b7"] = "b3"
@@ -121,34 +118,38 @@ class EffUNetConfig(EncoderConfig):
     concat_input: bool = True
     """Concatenate the image before the last decoder block."""
     drop_connect: Probability = 0.2
-    """Largest probability of leaving out a residual block in training; it rises linearly with
-    depth.
-    """
+    """Probability of skipping the last residual block in training; it rises linearly with depth."""
 
 
 class DeepLabOptions(Section):
-    """What DeepLabV3+ has on every backbone of variable stride."""
+    """Options of DeepLabV3+ on a backbone of variable stride."""
 
     output_stride: Literal[8, 16] = 16
-    """How much coarser than the image the encoder's last map is."""
+    """Image size by that of the encoder's last map."""
     dropout: Probability = 0.5
     """Dropout after the ASPP and after the decoder's first convolution."""
 
 
-class DeepLabConfig(EncoderConfig, DeepLabOptions):
-    """DeepLabV3+ (Chen 2018) on ResNet-101 (He 2016) or MobileNetV2 (Sandler 2018)."""
+class DeepLabResNet101Config(EncoderConfig, DeepLabOptions):
+    """DeepLabV3+ (Chen 2018) on ResNet-101 (He 2016)."""
 
-    name: Literal["deeplab_resnet101", "deeplab_mobilenet"] = "deeplab_resnet101"
+    name: Literal["deeplab_resnet101"] = "deeplab_resnet101"
+
+
+class DeepLabMobileNetConfig(EncoderConfig, DeepLabOptions):
+    """DeepLabV3+ (Chen 2018) on MobileNetV2 (Sandler 2018)."""
+
+    name: Literal["deeplab_mobilenet"] = "deeplab_mobilenet"
 
 
 class DeepLabXceptionConfig(DeepLabOptions):
-    """DeepLabV3+ (Chen 2018) on the aligned Xception-65 (Chollet 2017)."""
+    """DeepLabV3+ (Chen 2018) on Xception-65 (Chollet 2017)."""
 
     name: Literal["deeplab_xception"] = "deeplab_xception"
 
 
 class DeepLabV3Config(EncoderConfig):
-    """DeepLabV3 (Chen 2017) on ResNet-50 (He 2016) at output stride 8."""
+    """DeepLabV3 (Chen 2017) on ResNet-50 (He 2016)."""
 
     name: Literal["deeplabv3_resnet50"] = "deeplabv3_resnet50"
     dropout: Probability = 0.5
@@ -156,13 +157,12 @@ class DeepLabV3Config(EncoderConfig):
 
 
 class ResNet34UNetConfig(EncoderConfig):
-    """U-Net on a ResNet-34 encoder."""
+    """U-Net (Ronneberger 2015) on ResNet-34 (He 2016)."""
 
     name: Literal["resnet34_unet"] = "resnet34_unet"
     shortcuts: Literal["always", "resnet"] = "always"
-    """`always`: a 1x1 convolution in the shortcut of every residual block, no ReLU after the sum,
-    as the reference study; `resnet`: ResNet-34 as published (He 2016), which takes ImageNet
-    weights.
+    """`resnet`: ResNet-34 as published, which takes ImageNet weights; `always`, as in the reference
+    study: a 1x1 convolution in the shortcut of every residual block, no ReLU after the sum.
     """
 
     @model_validator(mode="after")
@@ -187,7 +187,7 @@ class ESNetConfig(Section):
 
 
 class SwinUNetConfig(Section):
-    """Swin UNETR (Hatamizadeh 2022) in 2-D, MONAI's."""
+    """Swin UNETR (Hatamizadeh 2022) of MONAI."""
 
     name: Literal["swin_unet"] = "swin_unet"
     feature_size: Annotated[int, Field(ge=12, multiple_of=12)] = 24
@@ -195,7 +195,7 @@ class SwinUNetConfig(Section):
 
 
 class SETRConfig(Section):
-    """SETR (Zheng 2021): Vision Transformer encoder, progressive upsampling decoder."""
+    """SETR-PUP (Zheng 2021) on ViT (Dosovitskiy 2021)."""
 
     name: Literal["setr"] = "setr"
     patch_size: Literal[4, 8, 16] = 8
@@ -219,7 +219,7 @@ class SETRConfig(Section):
 
 
 class BasicUNetConfig(Section):
-    """MONAI's BasicUNet, as it is."""
+    """BasicUNet (Falk 2019) of MONAI."""
 
     name: Literal["basic_unet"] = "basic_unet"
     dropout: Probability = 0.0
@@ -227,7 +227,7 @@ class BasicUNetConfig(Section):
 
 
 class DynUNetConfig(Section):
-    """MONAI's DynUNet, the network of nnU-Net (Isensee 2021), as it is."""
+    """DynUNet (nnU-Net, Isensee 2021) of MONAI."""
 
     name: Literal["dynunet"] = "dynunet"
     base_channels: Count = 32
@@ -243,7 +243,8 @@ ModelConfig = Annotated[
         FCNConfig,
         SegNetConfig,
         EffUNetConfig,
-        DeepLabConfig,
+        DeepLabResNet101Config,
+        DeepLabMobileNetConfig,
         DeepLabXceptionConfig,
         DeepLabV3Config,
         ResNet34UNetConfig,

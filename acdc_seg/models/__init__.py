@@ -1,4 +1,4 @@
-"""Networks by name."""
+"""Networks by name. A new one is a file here, a section in `config/models.py` and a row below."""
 
 from collections.abc import Callable
 from functools import partial
@@ -43,13 +43,12 @@ MODELS: dict[str, Callable[..., SegmentationModel]] = {
 def create_model(
     name: str, in_channels: int, num_classes: int, **options: Any
 ) -> SegmentationModel:
-    """A network with fresh weights, mapping images `(B, in_channels, H, W)` to logits `(B,
-    num_classes, H, W)`.
+    """A network with fresh weights: images `(B, in_channels, H, W)` to `(B, num_classes, H, W)`.
 
     Args:
         name: Key of `MODELS`.
         in_channels: Channels of the image.
-        num_classes: Channels of the logits; 1 is a foreground score.
+        num_classes: Channels of the logits, the background's first.
         options: Settings of the network's config section; those left out take its defaults.
 
     Raises:
