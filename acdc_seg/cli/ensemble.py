@@ -23,8 +23,7 @@ from acdc_seg.cli.progress import progress_bar
 from acdc_seg.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
-    from acdc_seg.data.record import Record
-    from acdc_seg.data.source import Progress
+    from acdc_seg.data.record import ProgressCallback, Record
     from acdc_seg.ensembling.candidates import Candidate
     from acdc_seg.ensembling.search import Estimate, Leak, SearchResult
 
@@ -146,7 +145,7 @@ def ensemble(
 
 
 def _records(
-    candidates: "list[Candidate]", data: Path, split: str, report: "Progress"
+    candidates: "list[Candidate]", data: Path, split: str, report: "ProgressCallback"
 ) -> "list[Record]":
     """The images of another data set to choose on."""
     from acdc_seg.config import with_overrides

@@ -124,48 +124,49 @@ class DiskExamples:
     """
 
     def __init__(self, examples: FileExamples, folder: Path) -> None:
-        first = examples[0]
+        shapes = [(len(examples), *part.shape) for part in examples[0][1:]]
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            # open as long as they are mapped
-            images, masks = (tempfile.TemporaryFile(dir=folder) for _ in range(2))  # noqa: SIM115
-            # written, for a full disk would kill a process that writes into the mapping
-            for _, image, mask in examples:
-                images.write(image.numpy().tobytes())
-                masks.write(mask.numpy().tobytes())
-            images.flush()
-            masks.flush()
+            with (
+                tempfile.TemporaryFile(dir=folder) as images,
+                tempfile.TemporaryFile(dir=folder) as masks,
+            ):
+                # written, for a full disk would kill a process that writes into a mapping
+                for _, image, mask in examples:
+                    images.write(image.numpy().tobytes())
+                    masks.write(mask.numpy().tobytes())
+                images.flush()
+                masks.flush()
+                self.images = SharedMemmap(_path_of(images), shapes[0], np.float32)
+                self.masks = SharedMemmap(_path_of(masks), shapes[1], np.uint8)
         except OSError as error:
             raise DataError(
                 f"{folder}: cannot keep the training images here ({error.strerror}); free some "
                 "space, or set data.cache=none"
             ) from None
-        self.images = SharedMemmap(images, (len(examples), *first.image.shape), np.float32)
-        self.masks = SharedMemmap(masks, (len(examples), *first.mask.shape), np.uint8)
 
     def __len__(self) -> int:
         return len(self.images.values)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        return torch.from_numpy(self.images.values[index]), torch.from_numpy(
-            self.masks.values[index]
-        )
+        image, mask = self.images.values[index], self.masks.values[index]
+        return torch.from_numpy(image), torch.from_numpy(mask)
 
 
 class SharedMemmap:
-    """An array in an open file, which another process maps again instead of receiving a copy."""
+    """An array in a file, which another process maps again instead of receiving a copy."""
 
-    def __init__(self, file: IO[bytes], shape: tuple[int, ...], dtype: Any) -> None:
-        self.file = file
-        self.values = np.memmap(file, dtype, mode="c", shape=shape)
+    def __init__(self, path: str, shape: tuple[int, ...], dtype: Any) -> None:
+        self.file = open(path, "rb")  # noqa: SIM115
+        self.values = np.memmap(self.file, dtype, mode="c", shape=shape)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        path = f"/proc/{os.getpid()}/fd/{self.file.fileno()}"
-        return _open_memmap, (path, self.values.shape, self.values.dtype)
+        return SharedMemmap, (_path_of(self.file), self.values.shape, self.values.dtype)
 
 
-def _open_memmap(path: str, shape: tuple[int, ...], dtype: Any) -> SharedMemmap:
-    return SharedMemmap(open(path, "rb"), shape, dtype)
+def _path_of(file: IO[bytes]) -> str:
+    """A path that opens this file again from any process, although it has no name."""
+    return f"/proc/{os.getpid()}/fd/{file.fileno()}"
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@ coursework slices.
 
 Row is NIfTI x, column is NIfTI y. A slice is resampled to square pixels of `spacing` (output size
 floored; image linear, mask nearest, both on half-pixel centers), cropped around the heart, and its
-grey values are stretched to 0..255. The crop's center is the middle of the bounding box of all
-masks of all phases of a patient, so that ED and ES align.
+grey values are stretched to 0..255. The crop's center is the middle of the box around the masks of
+all phases of a patient, so that ED and ES align.
 """
 
 import json
@@ -51,7 +51,6 @@ class CroppedSlice:
 class PrepareSummary:
     """Number of patients and images of each split, and of patients that the splits leave out."""
 
-    out: Path
     num_patients: Counter[str]
     num_images: Counter[str]
     num_left_out: int
@@ -92,12 +91,9 @@ def prepare(
     with new_folder(out) as unfinished:
         rows = _write_slices(records, unfinished, settings, on_progress)
         _write_tables(unfinished, rows, split_of, settings)
-    return PrepareSummary(
-        out,
-        num_patients=Counter(split_of.values()),
-        num_images=Counter(str(split) for _, split, *_ in rows),
-        num_left_out=len({record.patient for record in volumes}) - len(split_of),
-    )
+    num_images = Counter(str(split) for _, split, *_ in rows)
+    num_left_out = len({record.patient for record in volumes}) - len(split_of)
+    return PrepareSummary(Counter(split_of.values()), num_images, num_left_out)
 
 
 def crop_slice(
@@ -124,14 +120,11 @@ def crop_slice(
     pixels = _resampled_shape(image.shape, spacing, settings.spacing)
     resampled_spacing = extent / pixels
     size = np.array(settings.size)
-    corner = np.floor(
-        (extent / 2 if center is None else np.array(center)) / resampled_spacing - size / 2 + 0.5
-    ).astype(int)
+    middle = extent / 2 if center is None else np.array(center)
+    corner = np.floor(middle / resampled_spacing - size / 2 + 0.5).astype(int)
     margin = size // 6
-    resampled = (
-        _nearest(image, pixels) if settings.interpolation == "nearest" else _linear(image, pixels)
-    )
-    stretched = _stretch(_crop(resampled, corner - margin, size + 2 * margin))
+    resample = _nearest if settings.interpolation == "nearest" else _linear
+    stretched = _stretch(_crop(resample(image, pixels), corner - margin, size + 2 * margin))
     return CroppedSlice(
         image=_crop(stretched, margin, size),
         mask=None if mask is None else _crop(_nearest(mask, pixels), corner, size),
@@ -143,28 +136,23 @@ def crop_slice(
 def _resampled_shape(
     shape: tuple[int, ...], spacing: tuple[float, float], target: float | None
 ) -> tuple[int, int]:
-    """Floored number of pixels of size `target` in the slice; headers hold float32, so 99.9999
-    counts as 100.
-    """
+    """Floored number of pixels of size `target` in the slice."""
     if target is None:
         return shape[0], shape[1]
-    rows, columns = (
-        max(1, int(count * size / target + 1e-4))
-        for count, size in zip(shape, spacing, strict=True)
-    )
+    # headers hold float32, so that 99.9999 pixels are 100
+    rows = max(1, int(shape[0] * spacing[0] / target + 1e-4))
+    columns = max(1, int(shape[1] * spacing[1] / target + 1e-4))
     if rows * columns > LARGEST_IMAGE:
         raise DataError(
             f"a slice of {shape[0]} x {shape[1]} pixels of {spacing[0]:g} x {spacing[1]:g} mm "
-            f"would have more than {LARGEST_IMAGE:,} "
-            f"pixels of {target:g} mm; correct the voxel size in its header, or set prepare.spacing"
+            f"would have more than {LARGEST_IMAGE:,} pixels of {target:g} mm; correct the voxel "
+            "size in its header, or set prepare.spacing"
         )
     return rows, columns
 
 
 def _linear(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    return cv2.resize(
-        np.ascontiguousarray(image, np.float32), shape[::-1], interpolation=cv2.INTER_LINEAR
-    )
+    return cv2.resize(np.ascontiguousarray(image, np.float32), shape[::-1])
 
 
 def _nearest(pixels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
@@ -189,11 +177,9 @@ def _crop(pixels: np.ndarray, corner: np.ndarray, size: np.ndarray) -> np.ndarra
 
 
 def _stretch(window: np.ndarray) -> np.ndarray:
-    """Grey values between two percentiles of the window to 0..255, truncated; a constant window
-    becomes 0.
+    """Grey values between two percentiles of the window to 0..255; a constant window becomes 0.
 
-    The window is the crop and a third more of the surroundings (128 pixels for 96): the rule of the
-    coursework slices.
+    The window is a third larger than the crop (128 pixels for 96), as in the coursework slices.
     """
     low, high = np.percentile(window, STRETCH_PERCENTILES)
     scale = 255 / (high - low) if high > low else 0.0
@@ -230,10 +216,8 @@ def _heart_center(volumes: Iterable[Volume]) -> tuple[float, float] | None:
     for volume in volumes:
         if volume.mask is not None and volume.mask.any():
             occupied = np.argwhere(volume.mask.any(axis=2))  # (N, 2)
-            edges += [
-                occupied.min(axis=0) * volume.spacing[:2],
-                (occupied.max(axis=0) + 1) * volume.spacing[:2],
-            ]
+            edges.append(occupied.min(axis=0) * volume.spacing[:2])
+            edges.append((occupied.max(axis=0) + 1) * volume.spacing[:2])
     if not edges:
         return None
     x, y = (np.min(edges, axis=0) + np.max(edges, axis=0)) / 2
@@ -278,10 +262,9 @@ def _write_tables(
     out: Path, rows: Sequence[TableRow], split_of: Mapping[str, str], settings: PrepareConfig
 ) -> None:
     write_table(out / "records.csv", [COLUMNS, *rows])
-    splits = {
-        split: sorted(patient for patient in split_of if split_of[patient] == split)
-        for split in SPLITS
-    }
+    splits: dict[str, list[str]] = {split: [] for split in SPLITS}
+    for patient, split in sorted(split_of.items()):
+        splits[split].append(patient)
     made_by = {"settings": to_dict(settings), "acdc_seg": __version__}
     for name, content in (("splits.json", splits), ("prepare.json", made_by)):
         write_text(out / name, json.dumps(content, indent=2) + "\n")

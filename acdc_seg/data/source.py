@@ -20,7 +20,6 @@ from acdc_seg.errors import DataError
 from acdc_seg.files import sha256_bytes
 
 PHANTOM_PATIENTS = 25
-Progress = ProgressCallback
 
 
 @dataclass(frozen=True)

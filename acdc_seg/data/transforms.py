@@ -3,7 +3,7 @@ epoch.
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import albumentations as A
@@ -12,30 +12,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from acdc_seg.config import AugmentConfig, ClassesConfig, DataConfig
-from acdc_seg.data.images import check_size, read_image, read_mask
-from acdc_seg.data.record import Record
+from acdc_seg.config import AugmentConfig, DataConfig
 
+Transforms = list[A.BasicTransform | A.BaseCompose]
 SHEAR_DEGREES = 16.7
 """The reference study's shear factor of 0.3 as an angle."""
-
-
-def load_example(
-    record: Record, *, data: DataConfig, classes: ClassesConfig
-) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Image float32 `(C, H, W)` in 0..1 and mask uint8 `(H, W)` of one record at their size on
-    disk.
-
-    Raises:
-        DataError: A file is unreadable, has other channels or values than configured, or the two
-            differ in size.
-    """
-    image = read_image(record.image, channels=data.channels)
-    if record.mask is None:
-        return torch.from_numpy(image), None
-    mask = read_mask(record.mask, classes)
-    check_size(image, mask, image_path=record.image, mask_path=record.mask)
-    return torch.from_numpy(image), torch.from_numpy(mask)
 
 
 def preprocess(images: torch.Tensor, data: DataConfig) -> torch.Tensor:
@@ -70,10 +51,8 @@ class Augment:
 
     def __init__(self, config: AugmentConfig) -> None:
         transforms = _PIPELINES[config.preset](config)
-        self.square, self.oblong = (
-            A.Compose(transforms),
-            A.Compose(_without_quarter_turns(transforms)),
-        )
+        self.square = A.Compose(transforms)
+        self.oblong = A.Compose(_without_quarter_turns(transforms))
 
     def __call__(
         self, image: np.ndarray, mask: np.ndarray, *, key: tuple[int, ...]
@@ -85,25 +64,20 @@ class Augment:
         pipeline = self.square if mask.shape[0] == mask.shape[1] else self.oblong
         pipeline.set_random_state(generator, random.Random(int(generator.integers(2**63))))
         result = pipeline(image=image.transpose(1, 2, 0), mask=mask)  # (H, W, C)
-        return np.ascontiguousarray(result["image"].transpose(2, 0, 1)), np.ascontiguousarray(
-            result["mask"]
-        )  # (C, H, W)
+        image = result["image"].transpose(2, 0, 1)  # (C, H, W)
+        return np.ascontiguousarray(image), np.ascontiguousarray(result["mask"])
 
 
-def _without_quarter_turns(
-    transforms: Sequence[A.BasicTransform | A.BaseCompose],
-) -> list[A.BasicTransform | A.BaseCompose]:
-    """The same for images that are not square, whose size a quarter turn would change: flips alone
-    remain of the symmetries.
-    """
-    symmetries = [each for each in transforms if isinstance(each, A.SquareSymmetry)]
-    kept = [
-        each for each in transforms if not isinstance(each, A.RandomRotate90 | A.SquareSymmetry)
-    ]
-    return [
-        *(flip(p=each.p) for each in symmetries for flip in (A.HorizontalFlip, A.VerticalFlip)),
-        *kept,
-    ]
+def _without_quarter_turns(transforms: Transforms) -> Transforms:
+    """The same for images that are not square, whose size a quarter turn would change."""
+    flips: Transforms = []
+    others: Transforms = []
+    for transform in transforms:
+        if isinstance(transform, A.SquareSymmetry):
+            flips += [A.HorizontalFlip(p=transform.p), A.VerticalFlip(p=transform.p)]
+        elif not isinstance(transform, A.RandomRotate90):
+            others.append(transform)
+    return [*flips, *others]
 
 
 class BiasField(A.ImageOnlyTransform):
@@ -120,43 +94,32 @@ class BiasField(A.ImageOnlyTransform):
     def get_params_dependent_on_data(
         self, params: dict[str, Any], data: dict[str, Any]
     ) -> dict[str, Any]:
+        """Draws the field `(H, W, 1)`; called by Albumentations."""
         height, width = params["shape"][:2]
         grid = self.random_generator.normal(0, self.spread, (3, 3)).astype(np.float32)
-        return {
-            "field": np.exp(cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC))[
-                ..., None
-            ]
-        }  # (H, W, 1)
+        smooth = cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC)
+        return {"field": np.exp(smooth)[..., None]}
 
     def apply(self, img: np.ndarray, field: np.ndarray, **params: Any) -> np.ndarray:
+        """Shades the image `(H, W, C)`; called by Albumentations."""
         return np.clip(img * field, 0, 1)
 
 
 def _shift(limit: float, p: float) -> A.Affine:
-    return A.Affine(
-        translate_percent={"x": (-limit, limit), "y": (-limit, limit)},
-        border_mode=cv2.BORDER_REPLICATE,
-        p=p,
-    )
+    limits = dict.fromkeys("xy", (-limit, limit))
+    return A.Affine(translate_percent=limits, border_mode=cv2.BORDER_REPLICATE, p=p)
 
 
 def _shear(p: float) -> A.Affine:
-    return A.Affine(
-        shear={"x": (-SHEAR_DEGREES, SHEAR_DEGREES), "y": (-SHEAR_DEGREES, SHEAR_DEGREES)}, p=p
-    )
+    return A.Affine(shear=dict.fromkeys("xy", (-SHEAR_DEGREES, SHEAR_DEGREES)), p=p)
 
 
-def _mix() -> list[A.BasicTransform | A.BaseCompose]:
-    one_of = A.OneOf([_shear(0.8), _shift(0.1, 0.2)], p=0.3)
-    return [A.HorizontalFlip(p=0.3), A.VerticalFlip(p=0.6), A.RandomRotate90(p=0.2), one_of]
-
-
-def _strong(config: AugmentConfig) -> list[A.BasicTransform | A.BaseCompose]:
+def _strong(config: AugmentConfig) -> Transforms:
     """Pose, shape and contrast as they vary between patients and scanners."""
     s = config.strength
     shading = [BiasField(config.bias_field, p=0.5)] if config.bias_field else []
     if s == 0:
-        return [*shading]
+        return list(shading)
     return [
         A.SquareSymmetry(p=min(1, config.flip_rotate_prob * s)),
         A.Affine(
@@ -176,7 +139,7 @@ def _strong(config: AugmentConfig) -> list[A.BasicTransform | A.BaseCompose]:
     ]
 
 
-_PIPELINES: dict[str, Callable[[AugmentConfig], list[A.BasicTransform | A.BaseCompose]]] = {
+_PIPELINES: dict[str, Callable[[AugmentConfig], Transforms]] = {
     "none": lambda config: [],
     "horizontal": lambda config: [A.HorizontalFlip(p=0.5)],
     "vertical": lambda config: [A.VerticalFlip(p=0.5)],
@@ -189,6 +152,11 @@ _PIPELINES: dict[str, Callable[[AugmentConfig], list[A.BasicTransform | A.BaseCo
         A.RandomRotate90(p=0.5),
         _shift(0.15, 0.2),
     ],
-    "mix": lambda config: _mix(),
+    "mix": lambda config: [
+        A.HorizontalFlip(p=0.3),
+        A.VerticalFlip(p=0.6),
+        A.RandomRotate90(p=0.2),
+        A.OneOf([_shear(0.8), _shift(0.1, 0.2)], p=0.3),
+    ],
     "strong": _strong,
 }

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from acdc_seg.config import Config, to_dict
-from acdc_seg.data.record import Record
-from acdc_seg.data.source import Progress, open_source
+from acdc_seg.data.record import ProgressCallback, Record
+from acdc_seg.data.source import open_source
 from acdc_seg.errors import ConfigError, DataError
 from acdc_seg.files import sha256_file
 from acdc_seg.inference.load import find_checkpoint, load_predictor
@@ -83,7 +83,7 @@ class Candidate:
 
 
 def open_candidates(
-    paths: Sequence[Path], *, on_progress: Progress = lambda what, done, total: None
+    paths: Sequence[Path], *, on_progress: ProgressCallback = lambda what, done, total: None
 ) -> list[Candidate]:
     """Opens run folders and groups those that differ in `data.fold` only.
 
@@ -139,7 +139,7 @@ def predict_candidate(
     tta: str,
     device: str = "auto",
     batch_size: int = 16,
-    on_progress: Progress = lambda what, done, total: None,
+    on_progress: ProgressCallback = lambda what, done, total: None,
 ) -> list[np.ndarray]:
     """Probabilities float16 `(K, H, W)` of the records, each the mean over its out-of-fold runs;
     computed once, then read from the run folders.
@@ -187,7 +187,7 @@ def _find_or_store(
     tta: str,
     device: str,
     batch_size: int,
-    on_progress: Progress,
+    on_progress: ProgressCallback,
 ) -> StoredProbabilities:
     best = Run(run.folder).best
     stored = find_probabilities(folder, records, checkpoint=best, tta=tta)
@@ -203,7 +203,7 @@ def _find_or_store(
     )
 
 
-def _open_run(path: Path, on_progress: Progress) -> MemberRun:
+def _open_run(path: Path, on_progress: ProgressCallback) -> MemberRun:
     if path.is_file():
         raise ConfigError(
             f"{path}: a file; give the run's folder, whose data and folds determine which images "

@@ -11,8 +11,7 @@ import numpy as np
 
 from acdc_seg.config.ensemble import EnsembleFile, EnsembleMember, ensemble_yaml
 from acdc_seg.data.examples import Example, read_example
-from acdc_seg.data.record import Record
-from acdc_seg.data.source import Progress
+from acdc_seg.data.record import ProgressCallback, Record
 from acdc_seg.data.splits import fold_patients
 from acdc_seg.ensembling.candidates import Candidate, common_validation, predict_candidate
 from acdc_seg.ensembling.selection import (
@@ -107,7 +106,7 @@ def search_ensemble(
     settings: SearchSettings | None = None,
     device: str = "auto",
     batch_size: int = 16,
-    on_progress: Progress = lambda what, done, total: None,
+    on_progress: ProgressCallback = lambda what, done, total: None,
 ) -> SearchResult:
     """Chooses members, weights, test-time augmentation and largest regions, and estimates the gain.
 
@@ -211,7 +210,7 @@ def held_out_estimate(
     pool: CandidatePool,
     settings: SearchSettings,
     *,
-    on_progress: Progress = lambda what, done, total: None,
+    on_progress: ProgressCallback = lambda what, done, total: None,
 ) -> Estimate:
     """The whole choice, of the ensemble and of the best member, repeated without each fold of
     patients and scored on that fold.

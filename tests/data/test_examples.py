@@ -1,4 +1,3 @@
-import os
 import pickle
 from dataclasses import replace
 
@@ -193,11 +192,8 @@ def test_auto_asks_for_the_memory_that_is_left(paired_folder, tmp_path, monkeypa
 
 
 def test_a_full_disk_is_told(paired_folder, tmp_path, monkeypatch):
-    class Full:
-        def write(self, content):
-            raise OSError(28, os.strerror(28))
-
-    monkeypatch.setattr(examples_module.tempfile, "TemporaryFile", lambda dir: Full())
+    full = lambda dir: open("/dev/full", "w+b")  # noqa: E731, SIM115
+    monkeypatch.setattr(examples_module.tempfile, "TemporaryFile", full)
     with pytest.raises(
         DataError,
         match=r"data: cannot keep the training images here \(No space left on device\); free some "

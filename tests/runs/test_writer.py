@@ -7,8 +7,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 
 from acdc_seg.config import load_config, with_overrides
+from acdc_seg.data.examples import read_example
 from acdc_seg.data.source import open_source
-from acdc_seg.data.transforms import load_example
 from acdc_seg.errors import CheckpointError
 from acdc_seg.runs.checkpoint import load_checkpoint
 from acdc_seg.runs.folder import create_run
@@ -140,7 +140,7 @@ def test_a_few_validation_images_are_drawn_beside_their_truth(
     journal = RunWriter(run, config, source, active=True)
     stack.enter_context(journal.recording(first_epoch=0))
     examples = [
-        (record, *load_example(record, data=config.data, classes=config.classes))
+        read_example(record, data=config.data, classes=config.classes)
         for record in source.split("val")
     ]
     journal.draw(5, examples, [torch.zeros(48, 48, dtype=torch.long)] * 2)

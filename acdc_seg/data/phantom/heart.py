@@ -4,7 +4,7 @@ ventricle.
 Every surface is a radius r(angle, depth) in mm, so classes nest and cannot overlap. Angle 0 points
 from the left to the right ventricle; depth runs from the base at end-diastole (0) to the apex.
 Volumes are prescribed and the radii solved from them in closed form, so a heart's ejection fraction
-is what its group's row in `GROUP_RANGES` says; the mass of the heart muscle is kept, so walls
+is what its group's column in `GROUP_RANGES` says; the mass of the heart muscle is kept, so walls
 thicken where they move.
 """
 
@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
+
+from acdc_seg.labels import GROUPS
 
 NUM_ANGLES = 360
 ANGLES = np.linspace(-np.pi, np.pi, NUM_ANGLES, endpoint=False)
@@ -24,68 +26,27 @@ ATRIAL_WALL = 2.0
 Range = tuple[float, float]
 
 
-class GroupRanges(NamedTuple):
-    """What the hearts of one group are drawn from, uniformly: volumes in ml, lengths in mm, angles
-    in radians.
-    """
-
-    lv_volume: Range
-    lv_ef: Range
-    length: Range
-    wall: Range
-    rv_volume: Range
-    rv_ef: Range
-    rv_half_angle: Range
-    septal_thickening: Range = (0.0, 0.1)
-    septal_flattening: Range = (0.0, 0.05)
-    infarct_width: Range = (0.0, 0.0)
-
-
-GROUP_RANGES = {
-    "NOR": GroupRanges(
-        (110, 165), (0.54, 0.66), (80, 94), (7.5, 9.5), (125, 175), (0.48, 0.60), (1.25, 1.5)
-    ),
-    "MINF": GroupRanges(
-        (130, 215),
-        (0.24, 0.38),
-        (84, 98),
-        (7.5, 9.5),
-        (100, 160),
-        (0.42, 0.58),
-        (1.2, 1.45),
-        infarct_width=(0.7, 1.1),
-    ),
-    "DCM": GroupRanges(
-        (210, 310), (0.16, 0.34), (90, 106), (7.5, 9.5), (110, 210), (0.25, 0.50), (1.1, 1.35)
-    ),
-    "HCM": GroupRanges(
-        (95, 150),
-        (0.62, 0.74),
-        (80, 94),
-        (11, 15),
-        (80, 135),
-        (0.50, 0.62),
-        (1.1, 1.4),
-        septal_thickening=(0.1, 0.5),
-    ),
-    "RV": GroupRanges(
-        (75, 130),
-        (0.50, 0.62),
-        (76, 90),
-        (6, 8),
-        (180, 250),
-        (0.20, 0.36),
-        (1.45, 1.75),
-        septal_flattening=(0.08, 0.2),
-    ),
+GROUP_RANGES: dict[str, tuple[Range, ...]] = {
+    # ml, mm and radians, for NOR, MINF, DCM, HCM and RV
+    "lv_volume": ((110, 165), (130, 215), (210, 310), (95, 150), (75, 130)),
+    "lv_ef": ((0.54, 0.66), (0.24, 0.38), (0.16, 0.34), (0.62, 0.74), (0.5, 0.62)),
+    "length": ((80, 94), (84, 98), (90, 106), (80, 94), (76, 90)),
+    "wall": ((7.5, 9.5), (7.5, 9.5), (7.5, 9.5), (11, 15), (6, 8)),
+    "rv_volume": ((125, 175), (100, 160), (110, 210), (80, 135), (180, 250)),
+    "rv_ef": ((0.48, 0.6), (0.42, 0.58), (0.25, 0.5), (0.5, 0.62), (0.2, 0.36)),
+    "rv_half_angle": ((1.25, 1.5), (1.2, 1.45), (1.1, 1.35), (1.1, 1.4), (1.45, 1.75)),
+    "septal_thickening": ((0, 0.1), (0, 0.1), (0, 0.1), (0.1, 0.5), (0, 0.1)),
+    "septal_flattening": ((0, 0.05), (0, 0.05), (0, 0.05), (0, 0.05), (0.08, 0.2)),
+    "infarct_width": ((0, 0), (0.7, 1.1), (0, 0), (0, 0), (0, 0)),
 }
+"""Ranges that hearts of each group are drawn from, uniformly."""
 
 
 class Contours(NamedTuple):
     """Radii in mm, `(N, NUM_ANGLES)` for N depths."""
 
     endo: np.ndarray
-    """Inner side of the left ventricle's wall: papillary muscles and trabeculae lie inside, as in
+    """Inner side of the left ventricle's wall: papillary muscles and trabeculae are inside, as in
     ACDC's masks.
     """
     epi: np.ndarray
@@ -99,9 +60,9 @@ class Contours(NamedTuple):
     fat: np.ndarray
     """Outer side of the epicardial fat."""
     papillary: np.ndarray
-    """Centre radius, angle and own radius of the papillary muscles, `(N, 2, 3)`."""
+    """Center radius, angle and own radius of the papillary muscles, `(N, 2, 3)`."""
     is_lv: np.ndarray
-    """Whether a depth lies in the left ventricle `(N,)`, not in the atrium above it."""
+    """Whether a depth is in the left ventricle `(N,)`, not in the atrium above it."""
     is_rv: np.ndarray
 
 
@@ -118,20 +79,16 @@ class Waves:
 
     def __call__(self, t: np.ndarray) -> np.ndarray:
         """Values `(N, NUM_ANGLES)` at relative depths `(N, 1)`."""
-        waves = self.sizes * np.cos(
-            self.orders * ANGLES + self.phases + self.drifts * t
-        )  # (K, N, NUM_ANGLES)
-        return np.asarray(waves.sum(axis=0))
+        waves = np.cos(self.orders * ANGLES + self.phases + self.drifts * t)
+        return np.asarray((self.sizes * waves).sum(axis=0))  # over (K, N, NUM_ANGLES)
 
 
 class Heart:
     """One heart of a group, drawn with `rng`. All lengths in mm, volumes in mm3."""
 
     def __init__(self, group: str, rng: np.random.Generator) -> None:
-        drawn = {
-            name: float(rng.uniform(*limits))
-            for name, limits in GROUP_RANGES[group]._asdict().items()
-        }
+        column = GROUPS.index(group)
+        drawn = {name: float(rng.uniform(*ranges[column])) for name, ranges in GROUP_RANGES.items()}
         self.length, self.wall = drawn["length"], drawn["wall"]
         self.lv_volumes = _volumes(drawn["lv_volume"], drawn["lv_ef"])
         self.rv_volumes = _volumes(drawn["rv_volume"], drawn["rv_ef"])
@@ -139,22 +96,16 @@ class Heart:
         self.half_angle = drawn["rv_half_angle"]
         self.thickening, self.flattening = drawn["septal_thickening"], drawn["septal_flattening"]
         self.infarct = (rng.uniform(-np.pi, np.pi), rng.uniform(0.45, 0.75), drawn["infarct_width"])
-        self.rv_twist, self.rv_base, self.rv_apex = (
-            rng.uniform(0, 0.5),
-            rng.uniform(0, 6),
-            rng.uniform(0.84, 0.98),
-        )
-        self.rv_wall, self.trabeculae, self.fat = (
-            rng.uniform(2, 3.5),
-            rng.uniform(0.04, 0.12),
-            rng.uniform(1, 6),
-        )
-        self.papillary = np.array(
-            [
-                [rng.normal(side * 2.35, 0.2), rng.uniform(0.7, 1.5), rng.uniform(3, 5.5)]
-                for side in (-1, 1)
-            ]
-        )
+        self.rv_twist = rng.uniform(0, 0.5)
+        self.rv_base = rng.uniform(0, 6)
+        self.rv_apex = rng.uniform(0.84, 0.98)
+        self.rv_wall = rng.uniform(2, 3.5)
+        self.trabeculae = rng.uniform(0.04, 0.12)
+        self.fat = rng.uniform(1, 6)
+        self.papillary = [  # angle, offset, size
+            (rng.normal(side * 2.35, 0.2), rng.uniform(0.7, 1.5), rng.uniform(3, 5.5))
+            for side in (-1, 1)
+        ]
         self.lv_waves = Waves(rng, range(2, 5), drift=1.0)
         self.lv_roundness = rng.uniform(0.01, 0.035)
         self.wall_waves = Waves(rng, range(1, 4), drift=1.0)
@@ -197,9 +148,8 @@ class Heart:
 
     def _endo_shape(self, t: np.ndarray) -> np.ndarray:
         septum = np.exp(-((ANGLES / 0.6) ** 2))
-        return (
-            _taper(t) * (1 + self.lv_roundness * self.lv_waves(t)) * (1 - self.flattening * septum)
-        )
+        shape = _taper(t) * (1 + self.lv_roundness * self.lv_waves(t))
+        return shape * (1 - self.flattening * septum)
 
     def _infarct(self, t: np.ndarray) -> np.ndarray:
         """1 inside the infarct, smoothly 0 outside; 0 everywhere in a heart that has none."""
@@ -213,10 +163,8 @@ class Heart:
         return 1 - 0.9 * self._infarct(t)
 
     def _solve_radius(self) -> float:
-        square = (
-            (self._endo_shape(GRID[:, None]) ** 2).sum() / 2 * RADIANS * self.length / len(GRID)
-        )
-        return float(np.sqrt(self.lv_volumes[0] / square))
+        square = (self._endo_shape(GRID[:, None]) ** 2).sum() / 2
+        return float(np.sqrt(self.lv_volumes[0] / (square * RADIANS * self.length / len(GRID))))
 
     def _contraction(self, phase: float) -> float:
         """The c in r = r0 (1 - c motion) that gives the volume of this phase."""
@@ -224,33 +172,26 @@ class Heart:
         square, motion = self._endo_shape(t) ** 2 / 2, self._motion(t)
         cell = self.radius**2 * RADIANS * self._lv_length(phase) / len(GRID)
         still, linear, quadratic = (cell * (square * motion**power).sum() for power in (0, 1, 2))
-        return (
-            linear
-            - np.sqrt(max(linear**2 - quadratic * (still - _at_phase(self.lv_volumes, phase)), 0))
-        ) / quadratic
+        excess = quadratic * (still - _at_phase(self.lv_volumes, phase))
+        return (linear - np.sqrt(max(linear**2 - excess, 0))) / quadratic
 
     def _left_walls(self, t: np.ndarray, phase: float) -> tuple[np.ndarray, np.ndarray]:
         relaxed = self.radius * self._endo_shape(t)
         endo = relaxed * (1 - self._contraction(phase) * self._motion(t))
         septum = np.exp(-((ANGLES / 0.9) ** 2))
-        wall = (
-            self.wall
-            * (1 + 0.06 * self.wall_waves(t))
-            * (1 + self.thickening * septum)
-            * (1 - 0.4 * self._infarct(t))
-        )
+        wall = self.wall * (1 + 0.06 * self.wall_waves(t)) * (1 + self.thickening * septum)
+        wall = wall * (1 - 0.4 * self._infarct(t))
         stretched = t * self.length / (self.length + 0.8 * self.wall)
         outer = (self.radius + wall) * self._endo_shape(stretched)
         area = np.maximum(outer**2 - relaxed**2, np.where(t < 1, (0.4 * wall) ** 2, 0))
         return endo, np.sqrt(endo**2 + area * self.length / self._lv_length(phase))
 
     def _rv_ends(self, phase: float) -> tuple[float, float]:
-        return self.rv_base + 1.25 * (
-            self.length - self._lv_length(phase)
-        ), self.rv_apex * self.length
+        shortened = self.length - self._lv_length(phase)
+        return self.rv_base + 1.25 * shortened, self.rv_apex * self.length
 
     def _rv_spread(self, depth: np.ndarray, phase: float) -> tuple[np.ndarray, np.ndarray]:
-        """Thickness of the right ventricle in 0..1 `(N, NUM_ANGLES)`, and whether a depth lies in
+        """Thickness of the right ventricle in 0..1 `(N, NUM_ANGLES)`, and whether a depth is in
         it `(N,)`.
         """
         base, apex = self._rv_ends(phase)
@@ -269,18 +210,15 @@ class Heart:
         spread, _ = self._rv_spread(depth, phase)
         cell = RADIANS * (apex - base) / len(GRID)
         linear, quadratic = (epi * spread).sum() * cell, (spread**2).sum() / 2 * cell
-        return (np.sqrt(linear**2 + 4 * quadratic * _at_phase(self.rv_volumes, phase)) - linear) / (
-            2 * quadratic
-        )
+        root = np.sqrt(linear**2 + 4 * quadratic * _at_phase(self.rv_volumes, phase))
+        return (root - linear) / (2 * quadratic)
 
     def _papillary_discs(self, t: np.ndarray, endo: np.ndarray) -> np.ndarray:
-        angle, offset, size = (column[None] for column in self.papillary.T)
-        at_angle = endo[
-            :, np.rint((_wrap(angle[0]) + np.pi) / RADIANS).astype(int) % NUM_ANGLES
-        ]  # (N, 2)
-        own = np.minimum(
-            size * np.sqrt(np.clip(1 - ((t[:, None] - 0.55) / 0.33) ** 2, 0, 1)), 0.35 * at_angle
-        )
+        angle, offset, size = (column[None] for column in np.transpose(self.papillary))
+        index = np.rint((_wrap(angle[0]) + np.pi) / RADIANS).astype(int) % NUM_ANGLES
+        at_angle = endo[:, index]  # (N, 2)
+        profile = np.sqrt(np.clip(1 - ((t[:, None] - 0.55) / 0.33) ** 2, 0, 1))
+        own = np.minimum(size * profile, 0.35 * at_angle)
         return np.stack([at_angle - offset * own, np.broadcast_to(angle, own.shape), own], axis=-1)
 
 

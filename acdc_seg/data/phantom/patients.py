@@ -6,41 +6,23 @@ al., IEEE TMI 2018).
 """
 
 import gzip
-from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 
-from acdc_seg.data.phantom.body import Body, Contrast, draw_contrast
+from acdc_seg.data.phantom.body import Body, Signals, draw_signals
 from acdc_seg.data.phantom.heart import Heart
-from acdc_seg.data.phantom.scanner import Geometry, HeartGrid, Scanner, label_map
+from acdc_seg.data.phantom.scanner import Geometry, HeartGrid, Scanner, paint_mask
 from acdc_seg.data.record import ProgressCallback, no_progress
 from acdc_seg.errors import DataError
 from acdc_seg.files import new_folder
-from acdc_seg.labels import GROUPS, PHASES
+from acdc_seg.labels import GROUPS
 
 SLICE_DISTANCES = (6.5, 8.0, 10.0)
 MIN_SLICES, MAX_SLICES = 6, 14
 CYCLE_SECONDS = 0.9
 """One heartbeat: the time axis of cine files."""
-
-
-@dataclass(frozen=True, eq=False)
-class PhantomPatient:
-    """One synthetic patient.
-
-    `images` and `labels` hold an array `(X, Y, Z)` for "ED" and "ES": signal as int16 or float32,
-    labels as uint8 with 0 background, 1 RV, 2 MYO, 3 LV. `spacing` is (X, Y, Z) in mm, `info` what
-    `Info.cfg` says.
-    """
-
-    number: int
-    group: str
-    spacing: tuple[float, float, float]
-    info: dict[str, str]
-    images: dict[str, np.ndarray]
-    labels: dict[str, np.ndarray]
 
 
 def synthesize(
@@ -78,36 +60,17 @@ def synthesize(
     ]
     with new_folder(out) as tree:
         for number, folder in enumerate(folders, start=1):
-            study = _Study(number, seed=seed, group=GROUPS[(number - 1) % len(GROUPS)])
+            study = Study(number, seed=seed, group=GROUPS[(number - 1) % len(GROUPS)])
             _write_patient(tree / folder, study, cine=cine)
             on_progress("phantom patients", number, total)
     return [out / folder for folder in folders]
 
 
-def make_patient(number: int, *, seed: int, group: str) -> PhantomPatient:
-    """One patient in memory, with the arrays that `synthesize` would write.
+class Study:
+    """One examination of one patient: any frame of the heart's cycle on demand.
 
-    Raises:
-        DataError: Unknown group.
+    `info` is what Info.cfg says; `ed` and `es` are the numbers of these frames.
     """
-    if group not in GROUPS:
-        raise DataError(f"group '{group}' is unknown; choose from: {', '.join(GROUPS)}")
-    study = _Study(number, seed=seed, group=group)
-    frames = {
-        phase: study.frame(frame) for phase, frame in zip(PHASES, (study.ed, study.es), strict=True)
-    }
-    return PhantomPatient(
-        number=number,
-        group=group,
-        spacing=study.geometry.spacing,
-        info=study.info,
-        images={phase: image for phase, (image, _) in frames.items()},
-        labels={phase: labels for phase, (_, labels) in frames.items()},
-    )
-
-
-class _Study:
-    """One examination of one patient: any frame of the heart's cycle on demand."""
 
     def __init__(self, number: int, *, seed: int, group: str) -> None:
         self.number, self.seed = number, seed
@@ -125,24 +88,21 @@ class _Study:
         }
         self.heart = Heart(group, rng)
         self.geometry = _draw_geometry(self.heart, rng)
-        relaxed, contracted = (
-            self.heart.contours(self.geometry.depths, phase) for phase in (0.0, 1.0)
-        )
-        self.grid = HeartGrid(
-            self.geometry, reach=float(max(relaxed.fat.max(), contracted.fat.max())) + 4
-        )
-        contrast = draw_contrast(rng)
-        body = _draw_body(contrast, self.geometry, self.heart, float(relaxed.wall.max()), rng)
-        self.scanner = Scanner(body, contrast, self.geometry, rng)
+        depths = self.geometry.depths
+        relaxed, contracted = (self.heart.contours(depths, phase) for phase in (0.0, 1.0))
+        reach = float(max(relaxed.fat.max(), contracted.fat.max())) + 4
+        self.grid = HeartGrid(self.geometry, reach=reach)
+        signals = draw_signals(rng)
+        body = _draw_body(signals, self.geometry, self.heart, float(relaxed.wall.max()), rng)
+        self.scanner = Scanner(body, signals, self.geometry, rng)
 
     def frame(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """Image and labels `(X, Y, Z)` of a frame, counted from 1."""
+        """Image and mask `(X, Y, Z)` of a frame, counted from 1."""
         tissues = self.grid.tissues(self.heart.contours(self.grid.depths, self._phase(number)))
-        image = self.scanner.image(
-            tissues, self.grid.box, np.random.default_rng([self.seed, self.number, number])
-        )
-        labels = label_map(tissues, image.shape, self.grid.box)
-        return image.transpose(1, 2, 0), labels.transpose(1, 2, 0)  # (Z, X, Y) -> (X, Y, Z)
+        rng = np.random.default_rng([self.seed, self.number, number])
+        image = self.scanner.image(tissues, self.grid.box, rng)
+        mask = paint_mask(tissues, image.shape, self.grid.box)
+        return image.transpose(1, 2, 0), mask.transpose(1, 2, 0)  # (Z, X, Y) -> (X, Y, Z)
 
     def _phase(self, number: int) -> float:
         """0 at end-diastole, 1 at end-systole, cosines between them."""
@@ -158,9 +118,8 @@ def _draw_geometry(heart: Heart, rng: np.random.Generator) -> Geometry:
     below.
     """
     fine = rng.random() < 0.03
-    pixel = round(
-        float(rng.uniform(0.7, 1.2) if fine else np.clip(rng.normal(1.52, 0.14), 1.3, 1.95)), 4
-    )
+    pixel = rng.uniform(0.7, 1.2) if fine else np.clip(rng.normal(1.52, 0.14), 1.3, 1.95)
+    pixel = round(float(pixel), 4)
     long = int(np.clip(rng.uniform(320, 390) / pixel, 200, 428)) // 2 * 2
     short = int(np.clip(long * rng.uniform(0.72, 1), 154, 428)) // 2 * 2
     matrix = (short, long) if rng.random() < 0.8 else (long, short)
@@ -168,18 +127,11 @@ def _draw_geometry(heart: Heart, rng: np.random.Generator) -> Geometry:
     body_angle = rng.normal(0, 0.2)
     tilt = rng.normal((-0.12, 0.05), 0.13)  # mm across per mm of depth
     middle = np.array(matrix) * pixel * rng.uniform((0.41, 0.46), (0.5, 0.57))
-    centers = (
-        middle + (depths[:, None] - heart.length / 2) * tilt + rng.normal(0, 0.9, (len(depths), 2))
-    )
+    centers = middle + (depths[:, None] - heart.length / 2) * tilt
+    centers = centers + rng.normal(0, 0.9, (len(depths), 2))  # breath-holds differ
     heart_angle = np.pi + body_angle - rng.uniform(-0.2, 0.8)
-    return Geometry(
-        matrix,
-        (pixel, pixel, float(depths[1] - depths[0])),
-        depths,
-        centers,
-        body_angle,
-        heart_angle,
-    )
+    spacing = (pixel, pixel, float(depths[1] - depths[0]))
+    return Geometry(matrix, spacing, depths, centers, body_angle, heart_angle)
 
 
 def _draw_depths(heart: Heart, rng: np.random.Generator) -> np.ndarray:
@@ -193,7 +145,7 @@ def _draw_depths(heart: Heart, rng: np.random.Generator) -> np.ndarray:
 
 
 def _draw_body(
-    contrast: Contrast, geometry: Geometry, heart: Heart, front: float, rng: np.random.Generator
+    signals: Signals, geometry: Geometry, heart: Heart, front: float, rng: np.random.Generator
 ) -> np.ndarray:
     """The scene around the heart `(Z, X, Y)`, in the body's own axes."""
     pixel, middle = geometry.spacing[0], geometry.centers.mean(axis=0)
@@ -202,10 +154,10 @@ def _draw_body(
     cosine, sine = np.cos(geometry.body_angle), np.sin(geometry.body_angle)
     u, v = x * cosine + y * sine, y * cosine - x * sine  # (X, Y)
     t = np.clip(geometry.depths / heart.length, 0, 1)
-    return Body(contrast, u, v, t, pixel=pixel, front=front).paint(rng)
+    return Body(signals, u, v, t, pixel=pixel, front=front).paint(rng)
 
 
-def _write_patient(folder: Path, study: _Study, *, cine: bool) -> None:
+def _write_patient(folder: Path, study: Study, *, cine: bool) -> None:
     folder.mkdir(parents=True)
     info = "".join(f"{key}: {value}\n" for key, value in study.info.items())
     (folder / "Info.cfg").write_text(info, encoding="ascii")

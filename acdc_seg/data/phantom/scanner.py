@@ -7,7 +7,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from acdc_seg.data.phantom.body import Contrast, smooth_field
+from acdc_seg.data.phantom.body import Signals, smooth_field
 from acdc_seg.data.phantom.heart import NUM_ANGLES, RADIANS, Contours
 
 SUBSLICES = 3
@@ -15,7 +15,7 @@ SUBPIXELS = 2
 
 
 class Geometry(NamedTuple):
-    """Where the Z slices lie in the patient."""
+    """Position of the Z slices in the patient."""
 
     matrix: tuple[int, int]
     """Pixels (X, Y)."""
@@ -51,26 +51,20 @@ class HeartGrid:
     def __init__(self, geometry: Geometry, *, reach: float) -> None:
         rows, columns = (_span(geometry, axis, reach) for axis in (0, 1))
         self.box = (slice(None), rows, columns)
-        self.depths = (
-            geometry.depths[:, None] + geometry.spacing[2] * _parts(SUBSLICES)
-        ).ravel()  # (Z * SUBSLICES,)
-        x, y = (
-            _points(geometry, 0, rows),
-            _points(geometry, 1, columns),
-        )  # (Z, SUBPIXELS, X), (Z, SUBPIXELS, Y)
-        x, y = x[:, :, None, :, None], y[:, None, :, None, :]
+        depths = geometry.depths[:, None] + geometry.spacing[2] * _parts(SUBSLICES)
+        self.depths = depths.ravel()  # (Z * SUBSLICES,)
+        x = _points(geometry, 0, rows)[:, :, None, :, None]  # (Z, SUBPIXELS, 1, X, 1)
+        y = _points(geometry, 1, columns)[:, None, :, None, :]  # (Z, 1, SUBPIXELS, 1, Y)
         shape = (len(x), SUBPIXELS**2, x.shape[3], y.shape[4])
         self.radius = np.sqrt(x**2 + y**2).reshape(shape)
         angle = np.arctan2(y, x).reshape(shape) - np.float32(geometry.heart_angle)
-        self.index = (
-            np.rint((angle + np.float32(np.pi)) / np.float32(RADIANS)).astype(np.intp) % NUM_ANGLES
-        )
+        index = np.rint((angle + np.float32(np.pi)) / np.float32(RADIANS))
+        self.index = index.astype(np.intp) % NUM_ANGLES
 
     def tissues(self, contours: Contours) -> Tissues:
         """The part that each tissue has in each pixel; contours are those at `depths`."""
-        counts = np.zeros(
-            (len(Tissues._fields), len(self.radius), *self.radius.shape[2:]), dtype=np.uint8
-        )
+        shape = (len(Tissues._fields), len(self.radius), *self.radius.shape[2:])
+        counts = np.zeros(shape, dtype=np.uint8)
         for row in range(len(self.depths)):
             for count, mask in zip(counts, self._masks(contours, row), strict=True):
                 count[row // SUBSLICES] += mask.sum(axis=0, dtype=np.uint8)
@@ -84,15 +78,8 @@ class HeartGrid:
         rv_blood &= ~epi
         muscle = wall & ~(lv_blood | rv_blood)
         is_lv, is_rv = contours.is_lv[row], contours.is_rv[row]
-        return (
-            is_rv & rv & ~epi,
-            is_lv & epi & ~endo,
-            is_lv & endo,
-            lv_blood,
-            rv_blood,
-            muscle,
-            fat & ~wall,
-        )
+        classes = (is_rv & rv & ~epi, is_lv & epi & ~endo, is_lv & endo)
+        return (*classes, lv_blood, rv_blood, muscle, fat & ~wall)
 
     def _papillary(self, discs: np.ndarray, radius: np.ndarray, index: np.ndarray) -> np.ndarray:
         mask = np.zeros(radius.shape, dtype=bool)
@@ -103,23 +90,23 @@ class HeartGrid:
         return mask
 
 
-def label_map(tissues: Tissues, shape: tuple[int, int, int], box: tuple[slice, ...]) -> np.ndarray:
+def paint_mask(tissues: Tissues, shape: tuple[int, int, int], box: tuple[slice, ...]) -> np.ndarray:
     """The class with the largest part of each pixel `(Z, X, Y)`: 0 background, 1 RV, 2 MYO, 3
     LV.
     """
-    labels = np.zeros(shape, dtype=np.uint8)
+    mask = np.zeros(shape, dtype=np.uint8)
     classes = np.stack(tissues[:3])
-    labels[box] = np.concatenate([1 - classes.sum(axis=0, keepdims=True), classes]).argmax(axis=0)
-    return labels
+    mask[box] = np.concatenate([1 - classes.sum(axis=0, keepdims=True), classes]).argmax(axis=0)
+    return mask
 
 
 class Scanner:
     """Turns tissues into images: what stays the same over all frames of one patient."""
 
     def __init__(
-        self, body: np.ndarray, contrast: Contrast, geometry: Geometry, rng: np.random.Generator
+        self, body: np.ndarray, signals: Signals, geometry: Geometry, rng: np.random.Generator
     ) -> None:
-        self.body, self.contrast = body, contrast
+        self.body, self.signals = body, signals
         self.noise, self.blur = rng.uniform(0.01, 0.04), rng.uniform(0.45, 0.8)
         self.texture = 1 + 0.13 * smooth_field(rng, body.shape, 14 / geometry.spacing[0])
         self.gain = _coil(geometry, body.shape, rng)
@@ -134,12 +121,11 @@ class Scanner:
         """
         signal = self.body.copy()
         rest = 1 - tissues.lv_blood - tissues.rv_blood - tissues.muscle - tissues.fat
-        contrast = self.contrast
-        blood = tissues.lv_blood + contrast.rv_blood * tissues.rv_blood
+        blood = tissues.lv_blood + self.signals["rv_blood"] * tissues.rv_blood
         signal[box] = (
             signal[box] * rest
-            + contrast.muscle * tissues.muscle
-            + contrast.fat * tissues.fat
+            + self.signals["muscle"] * tissues.muscle
+            + self.signals["fat"] * tissues.fat
             + blood * self.texture[box]
         )
         signal *= self.gain
@@ -155,22 +141,19 @@ class Scanner:
 
 def _coil(geometry: Geometry, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     """Sensitivity of a coil on the chest, with a small drift from slice to slice `(Z, X, Y)`."""
-    x = (
-        np.arange(shape[1], dtype=np.float32) * geometry.spacing[0] - geometry.centers[:, :1].mean()
-    ) / 100
-    y = (
-        np.arange(shape[2], dtype=np.float32) * geometry.spacing[1] - geometry.centers[:, 1:].mean()
-    ) / 100
-    x, y = x[:, None], y[None, :]
+    axes = []
+    for axis in (0, 1):
+        position = np.arange(shape[axis + 1], dtype=np.float32) * geometry.spacing[axis]
+        axes.append((position - geometry.centers[:, axis : axis + 1].mean()) / 100)
+    x, y = axes[0][:, None], axes[1][None, :]
     slope_x, slope_y = -rng.uniform(0.1, 0.75), rng.normal(0, 0.25)
     log_gain = slope_x * x + slope_y * y + rng.normal(0, 0.1) * x * y - rng.uniform(0, 0.2) * y**2
-    return (np.exp(np.clip(log_gain, -1.5, 0.9)) * rng.lognormal(0, 0.04, (shape[0], 1, 1))).astype(
-        np.float32
-    )
+    drift = rng.lognormal(0, 0.04, (shape[0], 1, 1))
+    return (np.exp(np.clip(log_gain, -1.5, 0.9)) * drift).astype(np.float32)
 
 
 def _parts(count: int) -> np.ndarray:
-    """Centres of `count` equal parts of an interval of length 1 around 0."""
+    """Centers of `count` equal parts of an interval of length 1 around 0."""
     return (np.arange(count) + 0.5) / count - 0.5
 
 
