@@ -19,13 +19,13 @@ from acdc_seg.ensembling.selection import (
     Selection,
     best_single,
     greedy,
-    patient_bootstrap,
 )
 from acdc_seg.errors import ConfigError, DataError
 from acdc_seg.files import sha256_file, write_text
 from acdc_seg.inference.predictors import TTA_VIEWS
 from acdc_seg.inference.stored import NO_TTA
-from acdc_seg.metrics.scores import EMPTY_POLICY
+from acdc_seg.metrics import EMPTY_POLICY
+from acdc_seg.metrics.intervals import patient_bootstrap
 from acdc_seg.runs.folder import Run
 
 TTA_CHOICES = (NO_TTA, *TTA_VIEWS)

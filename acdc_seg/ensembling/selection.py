@@ -11,6 +11,7 @@ from acdc_seg.data.images import IGNORE_INDEX
 from acdc_seg.errors import ConfigError
 from acdc_seg.evaluation import score_example
 from acdc_seg.inference.postprocess import keep_largest
+from acdc_seg.metrics.overlap import dice
 from acdc_seg.metrics.scores import ImageScore
 
 MIN_GAIN = 1e-9
@@ -75,7 +76,7 @@ class CandidatePool:
     def dice(self, selection: Selection) -> np.ndarray:
         """Mean foreground Dice `(N,)` of the images for a selection."""
         scores = self.image_scores(selection)
-        return np.array([np.mean(list(score.dice.values())) for score in scores])
+        return np.array([score.mean() for score in scores])
 
     def _total(self, number: int, selection: Selection) -> np.ndarray:
         """Weighted sum `(K, H, W)` of the candidates' probabilities of one image."""
@@ -123,9 +124,7 @@ def foreground_dice(confusion: np.ndarray) -> np.ndarray:
     """Mean foreground Dice `(N,)` of pixel counts `(N, K, K)`; a class that is empty in mask and
     prediction scores 1.
     """
-    overlap = np.diagonal(confusion, axis1=1, axis2=2)
-    sizes = confusion.sum(1) + confusion.sum(2)  # (N, K)
-    return np.divide(2 * overlap, sizes, out=np.ones(sizes.shape), where=sizes > 0)[:, 1:].mean(1)
+    return dice(confusion)[:, 1:].mean(1)
 
 
 def best_single(pool: CandidatePool, *, images: np.ndarray, largest: bool = True) -> Selection:
@@ -188,19 +187,3 @@ def with_largest(pool: CandidatePool, selection: Selection, *, images: np.ndarra
         selection, score = options[winner], scores[winner]
         del names[winner]
     return selection
-
-
-def patient_bootstrap(
-    differences: np.ndarray, patients: Sequence[str], *, resamples: int = 2000, seed: int = 0
-) -> tuple[float, float]:
-    """The 95 % percentile interval of the mean of paired differences `(N,)`, by resampling patients
-    with replacement.
-
-    A patient's images are drawn together, for they are alike; a draw's mean is over its images
-    (Efron and Tibshirani, 1993).
-    """
-    names, patient_of = np.unique(np.asarray(patients), return_inverse=True)
-    sums, sizes = np.bincount(patient_of, weights=differences), np.bincount(patient_of)
-    draws = np.random.default_rng(seed).integers(len(names), size=(resamples, len(names)))
-    low, high = np.percentile(sums[draws].sum(1) / sizes[draws].sum(1), [2.5, 97.5])
-    return float(low), float(high)

@@ -1,10 +1,17 @@
-"""Overlap of predicted and true label arrays: one row of numbers per image, their summary, and the
-tables of both.
+"""Scores of images, their summary, and the tables of both.
+
+metrics.csv has a row per image: `id`, `patient`, `phase`, then `<metric>_<class>` for every metric
+and foreground class, then `truth_size_<class>` and `prediction_size_<class>` in pixels.
+
+metrics.json holds `empty_policy`, `metrics` (their labels), `n`, the mean of each over images
+and foreground classes (`dice`, `iou`), `classes` (of each `n`, `<metric>_mean`, `<metric>_std`,
+`num_empty_truth` and `num_empty_prediction`) and `images`, the rows of metrics.csv with a dict by
+class in place of the columns.
 """
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,53 +19,54 @@ import numpy as np
 
 from acdc_seg.errors import DataError
 from acdc_seg.files import write_table, write_text
-
-EMPTY_POLICY = (
-    "A class that is empty in truth and prediction scores 1; empty in only one of them, 0."
-)
+from acdc_seg.metrics import EMPTY_POLICY, METRICS
+from acdc_seg.metrics.overlap import count_pixels
 
 
 @dataclass(frozen=True)
 class ImageScore:
-    """Overlap of one image or volume; every dict has one entry per foreground class, sizes are in
-    pixels.
-    """
+    """Metrics of one image or volume by metric and foreground class; sizes are in pixels."""
 
     id: str
     patient: str
     phase: str
-    dice: dict[str, float]
-    iou: dict[str, float]
+    values: dict[str, dict[str, float]]
     truth_size: dict[str, int]
     prediction_size: dict[str, int]
 
+    @property
+    def dice(self) -> dict[str, float]:
+        """Dice by class."""
+        return self.values["dice"]
 
-@dataclass(frozen=True)
-class ClassSummary:
-    """One class over `n` images; standard deviations are those of the population."""
-
-    n: int
-    dice_mean: float
-    dice_std: float
-    iou_mean: float
-    iou_std: float
-    num_empty_truth: int
-    num_empty_prediction: int
+    def mean(self, metric: str = "dice") -> float:
+        """Mean over the foreground classes."""
+        return float(np.mean(list(self.values[metric].values())))
 
 
 @dataclass(frozen=True)
 class Summary:
-    """A set of images; `dice` and `iou` are means over images and foreground classes."""
+    """A set of images.
+
+    Attributes:
+        n: Number of images.
+        mean: Mean over images and foreground classes, by metric.
+        classes: Of each class its part of metrics.json; standard deviations are the population's.
+    """
 
     n: int
-    dice: float
-    iou: float
-    classes: dict[str, ClassSummary]
+    mean: dict[str, float]
+    classes: dict[str, dict[str, Any]]
+
+    @property
+    def dice(self) -> float:
+        """Mean Dice, Kaggle's score."""
+        return self.mean["dice"]
 
 
 def score_labels(
-    prediction: np.ndarray,
-    truth: np.ndarray,
+    labels: np.ndarray,
+    mask: np.ndarray,
     *,
     id: str,
     classes: Sequence[str],
@@ -66,170 +74,115 @@ def score_labels(
     patient: str = "",
     phase: str = "",
 ) -> ImageScore:
-    """Dice and IoU of every foreground class, by `EMPTY_POLICY`.
+    """All metrics of every foreground class.
 
     Args:
-        prediction: Class indices (H, W) or (X, Y, Z).
-        truth: Class indices of the same shape.
+        labels: Predicted class indices `(H, W)` or `(X, Y, Z)`.
+        mask: True class indices of the same shape.
+        id: The image's name.
         classes: Names of all classes, background first.
-        ignore_index: Truth value of void pixels; they count for no class.
+        ignore_index: Mask value of void pixels; they count for no class.
+        patient: Whose image it is.
+        phase: ED, ES or nothing.
 
     Raises:
-        DataError: The shapes differ, or an array holds something that is no class index.
+        DataError: The shapes differ, or an array holds values that are not class indices.
     """
-    confusion = _confusion_matrix(
-        np.asarray(prediction), np.asarray(truth), len(classes), ignore_index, id
-    )
-    overlap, truth_size, prediction_size = (
-        np.diagonal(confusion),
-        confusion.sum(axis=1),
-        confusion.sum(axis=0),
-    )
-    total = truth_size + prediction_size
+    labels, mask = np.asarray(labels), np.asarray(mask)
+    counts = count_pixels(labels, mask, len(classes), ignore_index=ignore_index, name=id)
 
-    def named(values: np.ndarray) -> dict[str, Any]:
+    def by_class(values: np.ndarray) -> dict[str, Any]:
         return dict(zip(classes[1:], values[1:].tolist(), strict=True))
 
-    dice, iou = _ratio(2 * overlap, total), _ratio(overlap, total - overlap)
-    return ImageScore(
-        id, patient, phase, named(dice), named(iou), named(truth_size), named(prediction_size)
-    )
+    values = {name: by_class(metric.function(counts)) for name, metric in METRICS.items()}
+    return ImageScore(id, patient, phase, values, by_class(counts.sum(1)), by_class(counts.sum(0)))
 
 
-def summarize(rows: Sequence[ImageScore]) -> Summary:
-    """Means over images; `Summary.dice` is Kaggle's score.
+def summarize(scores: Sequence[ImageScore]) -> Summary:
+    """Means over images and classes.
 
     Raises:
-        DataError: There are no rows.
+        DataError: There are no scores.
     """
-    if not rows:
-        raise DataError(
-            "there are no scores to summarise: no image has a truth mask to compare with"
-        )
-    classes = {name: _summarize_class(rows, name) for name in rows[0].dice}
-    dice, iou = (
-        np.mean([getattr(each, field) for each in classes.values()])
-        for field in ("dice_mean", "iou_mean")
-    )
-    return Summary(len(rows), float(dice), float(iou), classes)
+    if not scores:
+        raise DataError("there are no scores to summarize: no image has a mask to compare with")
+    classes = {name: _summarize_class(scores, name) for name in scores[0].dice}
+    mean = {
+        metric: float(np.mean([summary[f"{metric}_mean"] for summary in classes.values()]))
+        for metric in METRICS
+    }
+    return Summary(len(scores), mean, classes)
 
 
-def flat_row(row: ImageScore) -> dict[str, Any]:
-    """The row as one level of columns: id, patient, phase, dice_<class>, iou_<class>, ..."""
-    flat: dict[str, Any] = {}
-    for key, value in asdict(row).items():
-        flat |= (
-            {f"{key}_{name}": number for name, number in value.items()}
-            if isinstance(value, dict)
-            else {key: value}
-        )
-    return flat
+def flat_row(score: ImageScore) -> dict[str, Any]:
+    """The columns of a row of metrics.csv."""
+    row: dict[str, Any] = {}
+    for key, value in _score_to_dict(score).items():
+        if isinstance(value, dict):
+            row |= {f"{key}_{name}": number for name, number in value.items()}
+        else:
+            row[key] = value
+    return row
 
 
-def write_csv(path: Path, rows: Sequence[ImageScore]) -> None:
-    """Writes one line per image; raises DataError like `write_table`."""
-    table = [flat_row(row) for row in rows]
-    header = list(table[0]) if table else ["id", "patient", "phase"]
-    write_table(path, [header, *([_rounded(value) for value in row.values()] for row in table)])
+def write_csv(path: Path, scores: Sequence[ImageScore]) -> None:
+    """Writes metrics.csv; raises DataError like `write_table`."""
+    rows = [flat_row(score) for score in scores]
+    header = list(rows[0]) if rows else ["id", "patient", "phase"]
+    write_table(path, [header, *([_rounded(cell) for cell in row.values()] for row in rows)])
 
 
-def scores_to_dict(rows: Sequence[ImageScore], summary: Summary) -> dict[str, Any]:
-    """Policy (`empty_policy`), n, headline, `classes` and all rows (`images`) as plain dicts and
-    lists.
-    """
+def scores_to_dict(scores: Sequence[ImageScore], summary: Summary) -> dict[str, Any]:
+    """The content of metrics.json as plain dicts and lists."""
     return {
         "empty_policy": EMPTY_POLICY,
-        **asdict(summary),
-        "images": [asdict(row) for row in rows],
+        "metrics": {name: metric.label for name, metric in METRICS.items()},
+        "n": summary.n,
+        **summary.mean,
+        "classes": summary.classes,
+        "images": [_score_to_dict(score) for score in scores],
     }
 
 
-def write_json(path: Path, rows: Sequence[ImageScore], summary: Summary) -> None:
-    """Writes `scores_to_dict` as one JSON object."""
-    write_text(
-        path,
-        json.dumps(scores_to_dict(rows, summary), indent=2, ensure_ascii=False, allow_nan=False)
-        + "\n",
-    )
+def write_json(path: Path, scores: Sequence[ImageScore], summary: Summary) -> None:
+    """Writes metrics.json; raises DataError where that fails."""
+    content = scores_to_dict(scores, summary)
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def format_table(summary: Summary) -> str:
-    """A plain text table of the classes, with the headline, n and the policy below it."""
-    header = ("class", "Dice", "IoU", "empty truth", "empty prediction")
-    lines = [
-        (
-            name,
-            f"{c.dice_mean:.4f} ± {c.dice_std:.4f}",
-            f"{c.iou_mean:.4f} ± {c.iou_std:.4f}",
-            c.num_empty_truth,
-            c.num_empty_prediction,
-        )
-        for name, c in summary.classes.items()
-    ]
-    table = [
-        [str(cell) for cell in line]
-        for line in (
-            header,
-            *lines,
-            ("foreground", f"{summary.dice:.4f}", f"{summary.iou:.4f}", "", ""),
-        )
-    ]
+    """A plain text table of the classes, with the mean over them, n and the policy below it."""
+    labels = [metric.label for metric in METRICS.values()]
+    table = [["class", *labels, "empty truth", "empty prediction"]]
+    for name, row in summary.classes.items():
+        values = [f"{row[f'{metric}_mean']:.4f} ± {row[f'{metric}_std']:.4f}" for metric in METRICS]
+        empty = str(row["num_empty_truth"]), str(row["num_empty_prediction"])
+        table.append([name, *values, *empty])
+    table.append(["foreground", *(f"{mean:.4f}" for mean in summary.mean.values()), "", ""])
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    text = [
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in table
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+        for cells in table
     ]
-    return "\n".join([*text, f"n = {summary.n} images. {EMPTY_POLICY}"])
+    return "\n".join([*lines, f"n = {summary.n} images. {EMPTY_POLICY}"])
 
 
-def _confusion_matrix(
-    prediction: np.ndarray, truth: np.ndarray, num_classes: int, ignore_index: int | None, id: str
-) -> np.ndarray:
-    """Pixel counts (K, K), truth in rows, prediction in columns."""
-    if prediction.shape != truth.shape:
-        raise DataError(
-            f"{id}: the prediction is {prediction.shape}, the truth {truth.shape}; they must have "
-            "one shape"
-        )
-    if ignore_index is not None:
-        kept = truth != ignore_index
-        prediction, truth = prediction[kept], truth[kept]
-    for name, labels in (("prediction", prediction), ("truth", truth)):
-        _check_labels(labels, num_classes, f"{id}: the {name}")
-    pairs = truth.ravel().astype(np.intp) * num_classes + prediction.ravel()  # (N,)
-    return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
+def _summarize_class(scores: Sequence[ImageScore], name: str) -> dict[str, Any]:
+    row: dict[str, Any] = {"n": len(scores)}
+    for metric in METRICS:
+        values = [score.values[metric][name] for score in scores]
+        row |= {f"{metric}_mean": float(np.mean(values)), f"{metric}_std": float(np.std(values))}
+    row["num_empty_truth"] = sum(score.truth_size[name] == 0 for score in scores)
+    row["num_empty_prediction"] = sum(score.prediction_size[name] == 0 for score in scores)
+    return row
 
 
-def _check_labels(labels: np.ndarray, num_classes: int, name: str) -> None:
-    if labels.dtype.kind not in "biu":
-        raise DataError(f"{name} is an array of {labels.dtype}; class indices are integers")
-    if labels.size and (labels.min() < 0 or labels.max() >= num_classes):
-        raise DataError(
-            f"{name} holds values {labels.min()} to {labels.max()}; class indices are 0 to "
-            f"{num_classes - 1}"
-        )
+def _score_to_dict(score: ImageScore) -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    for key, value in vars(score).items():
+        row |= value if key == "values" else {key: value}
+    return row
 
 
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """part / whole, and 1 where both are 0."""
-    return np.divide(part, whole, out=np.ones(len(whole)), where=whole > 0)
-
-
-def _summarize_class(rows: Sequence[ImageScore], name: str) -> ClassSummary:
-    def column(field: str) -> np.ndarray:
-        return np.array([getattr(row, field)[name] for row in rows])
-
-    dice, iou = column("dice"), column("iou")
-    return ClassSummary(
-        n=len(rows),
-        dice_mean=float(dice.mean()),
-        dice_std=float(dice.std()),
-        iou_mean=float(iou.mean()),
-        iou_std=float(iou.std()),
-        num_empty_truth=int((column("truth_size") == 0).sum()),
-        num_empty_prediction=int((column("prediction_size") == 0).sum()),
-    )
-
-
-def _rounded(value: Any) -> Any:
-    return f"{value:.6f}" if isinstance(value, float) else value
+def _rounded(cell: Any) -> Any:
+    return f"{cell:.6f}" if isinstance(cell, float) else cell

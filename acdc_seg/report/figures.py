@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-Color = tuple[int, int, int]
+Color = tuple[int, ...]
 
 INK, GRAY, ACCENT = "#1c2733", "#8a97a5", "#0b5c7d"
 
@@ -60,9 +60,11 @@ def curves(
     left, right = figure.subplots(1, 2)
     for key, name, color in (("train_loss", "training", GRAY), ("val_loss", "validation", ACCENT)):
         _plot(left, history, key, label=name, color=color)
-    for key in (key for key in (history[0] if history else ()) if key.startswith("dice_")):
-        name = key.removeprefix("dice_")
-        _plot(right, history, key, label=name, color=_hex((colors or {}).get(name)), linewidth=1)
+    for key in history[0] if history else ():
+        if key.startswith("dice_"):
+            name = key.removeprefix("dice_")
+            color = hex_color((colors or {}).get(name))
+            _plot(right, history, key, label=name, color=color, linewidth=1)
     _plot(right, history, "dice", label="foreground", color=INK, linewidth=2)
     _mark_best(right, history)
     for axes, title in ((left, "Loss"), (right, "Dice (validation)")):
@@ -75,7 +77,7 @@ def curves(
 def prediction_grid(
     images: Sequence[np.ndarray],
     predictions: Sequence[np.ndarray],
-    truths: Sequence[np.ndarray] | None = None,
+    masks: Sequence[np.ndarray] | None = None,
     *,
     colors: Sequence[Color],
     names: Sequence[str],
@@ -86,31 +88,33 @@ def prediction_grid(
     Args:
         images: (H, W) or (C, H, W) of any range.
         predictions: Class indices (H, W).
-        truths: Class indices (H, W).
+        masks: True class indices (H, W).
         colors: (R, G, B) in 0..255 of every class, background first.
         names: Class names, background first.
-        titles: What stands at the left of each row.
+        titles: Texts at the left of each row.
     """
-    painted = (
-        {"truth": truths, "prediction": predictions}
-        if truths is not None
-        else {"prediction": predictions}
-    )
-    figure = Figure(
-        figsize=(2.6 * (1 + len(painted)) + 0.4, 2.6 * len(images) + 0.6), layout="constrained"
-    )
-    grid = figure.subplots(len(images), 1 + len(painted), squeeze=False)
-    for row, (image, title) in enumerate(zip(images, titles, strict=True)):
-        pictures = {"image": _stretch(image)} | {
-            name: overlay(image, labels[row], colors=colors) for name, labels in painted.items()
+    columns = (
+        {"prediction": predictions}
+        if masks is None
+        else {
+            "truth": masks,
+            "prediction": predictions,
         }
+    )
+    width, height = 2.6 * (1 + len(columns)) + 0.4, 2.6 * len(images) + 0.6
+    figure = Figure(figsize=(width, height), layout="constrained")
+    grid = figure.subplots(len(images), 1 + len(columns), squeeze=False)
+    for row, (image, title) in enumerate(zip(images, titles, strict=True)):
+        pictures = {"image": _stretch(image)}
+        for name, labels in columns.items():
+            pictures[name] = overlay(image, labels[row], colors=colors)
         for axes, (name, picture) in zip(grid[row], pictures.items(), strict=True):
             axes.imshow(picture, interpolation="nearest")
             axes.set(xticks=[], yticks=[], frame_on=False)
             axes.set_title(name if row == 0 else "", fontsize=10, color=INK)
         grid[row, 0].set_ylabel(title, fontsize=9, color=INK)
     legend = [
-        Patch(color=_hex(color), label=name)
+        Patch(color=hex_color(color), label=name)
         for name, color in zip(names[1:], colors[1:], strict=True)
     ]
     figure.legend(
@@ -119,19 +123,25 @@ def prediction_grid(
     return figure
 
 
-def metrics_boxplot(
-    rows: Sequence[Mapping[str, Any]], *, colors: Mapping[str, Color] | None = None
+def score_boxplot(
+    images: Sequence[Mapping[str, Any]],
+    metric: str,
+    *,
+    label: str,
+    colors: Mapping[str, Color] | None = None,
 ) -> Figure:
-    """Dice of every image by class: quartiles as a box, the images as dots.
+    """A metric of every image by class: quartiles as a box, the images as dots.
 
     Args:
-        rows: One dict per image whose `dice` is a dict by class name.
+        images: `images` of metrics.json; each has a dict by class name under `metric`.
+        metric: Its key.
+        label: Its name in the figure.
         colors: (R, G, B) in 0..255 by class name.
     """
     figure = Figure(figsize=(10, 3), layout="constrained")
     axes = figure.subplots()
-    names = list(rows[0]["dice"]) if rows else []
-    values = [np.array([row["dice"][name] for row in rows]) for name in names]
+    names = list(images[0][metric]) if images else []
+    values = [np.array([image[metric][name] for image in images]) for name in names]
     axes.boxplot(
         values,
         orientation="horizontal",
@@ -140,30 +150,34 @@ def metrics_boxplot(
         tick_labels=names,
         medianprops={"color": INK, "linewidth": 2},
     )
-    spread = np.linspace(-0.16, 0.16, max(len(rows), 1))
-    for place, (name, dice) in enumerate(zip(names, values, strict=True), start=1):
+    spread = np.linspace(-0.16, 0.16, max(len(images), 1))
+    for row, (name, scores) in enumerate(zip(names, values, strict=True), start=1):
+        color = hex_color((colors or {}).get(name))
         axes.plot(
-            dice,
-            place + spread,
-            "o",
-            markersize=4,
-            alpha=0.6,
-            color=_hex((colors or {}).get(name)),
-            markeredgewidth=0,
+            scores, row + spread, "o", markersize=4, alpha=0.6, color=color, markeredgewidth=0
         )
     axes.invert_yaxis()
-    _style(axes, "Dice by class, one dot per image", xlabel="Dice")
+    _style(axes, f"{label} by class, one dot per image", xlabel=label)
     return figure
 
 
-def pick_cases(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """Indices of the best, the median and the worst image by mean Dice of their foreground
-    classes.
+def pick_cases(images: Sequence[Mapping[str, Any]], metric: str = "dice") -> dict[str, int]:
+    """Indices of the best, the median and the worst image by the mean of a metric that is better
+    when higher.
     """
-    order = np.argsort(
-        [-np.mean(list(row["dice"].values())) for row in rows], kind="stable"
-    ).tolist()
+    means = [-mean_over_classes(image, metric) for image in images]
+    order = np.argsort(means, kind="stable").tolist()
     return {"best": order[0], "median": order[len(order) // 2], "worst": order[-1]} if order else {}
+
+
+def mean_over_classes(image: Mapping[str, Any], metric: str) -> float:
+    """Mean over the foreground classes of an entry of `images` in metrics.json."""
+    return float(np.mean(list(image[metric].values())))
+
+
+def hex_color(color: Color | None) -> str:
+    """#rrggbb of (R, G, B) in 0..255; the accent color for None."""
+    return "#{:02x}{:02x}{:02x}".format(*color) if color else ACCENT
 
 
 def best_epoch(history: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
@@ -219,7 +233,3 @@ def _style(axes: Axes, title: str, *, xlabel: str) -> None:
 
 def _is_number(value: Any) -> bool:
     return value is not None and math.isfinite(value)
-
-
-def _hex(color: Color | None) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*color) if color else ACCENT

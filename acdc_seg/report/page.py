@@ -13,7 +13,7 @@ from jinja2 import Environment, StrictUndefined
 from matplotlib.figure import Figure
 
 from acdc_seg.files import write_text
-from acdc_seg.report.figures import best_epoch, curves, metrics_boxplot
+from acdc_seg.report.figures import best_epoch, curves, hex_color, mean_over_classes, score_boxplot
 
 DISCLAIMER = "For research only; not a medical device."
 NUM_WORST = 10
@@ -33,40 +33,41 @@ def write_report(
     """Writes the page; everything it shows is inside the file.
 
     Args:
+        path: The file to write.
+        title: Heading of the page.
         config: The whole config as plain dicts and lists, `classes.names` and `classes.colors`
             among them.
         run: Content of run.json; nested dicts such as the versions become a table each.
         protocol: Source of the data and how it was split, as label and text in the order to show.
         history: One dict per epoch: `epoch`, `lr`, `train_loss`, `val_loss`, `dice`,
             `dice_<class>`, `seconds`.
-        scores: Content of metrics.json: `empty_policy`, `n`, `dice`, `iou`, `classes` and `images`.
+        scores: Content of metrics.json; the first of its `metrics` is the headline.
         figures: More figures by caption, overlays of single cases for example.
 
     Raises:
         DataError: The file cannot be written.
     """
     names, colors = config["classes"]["names"], config["classes"]["colors"]
-    by_name = {
-        name: (color[0], color[1], color[2]) for name, color in zip(names, colors, strict=True)
-    }
+    by_name = {name: tuple(color) for name, color in zip(names, colors, strict=True)}
     shown = {"Training": curves(history, colors=by_name)} if history else {}
+    images = scores["images"] if scores else []
+    headline = next(iter(scores["metrics"])) if scores else ""
     if scores:
-        shown["Scores by class"] = metrics_boxplot(scores["images"], colors=by_name)
+        label = scores["metrics"][headline]
+        shown["Scores by class"] = score_boxplot(images, headline, label=label, colors=by_name)
+    shown |= figures or {}
     page = _template().render(
         title=title,
         disclaimer=DISCLAIMER,
-        colors={name: "#{:02x}{:02x}{:02x}".format(*color) for name, color in by_name.items()},
+        colors={name: hex_color(color) for name, color in by_name.items()},
         protocol=protocol,
         scores=scores,
-        worst=_worst_cases(scores["images"]) if scores else [],
-        num_patients=len({row["patient"] for row in scores["images"] if row["patient"]})
-        if scores
-        else 0,
+        headline=headline,
+        worst=_worst_cases(images, headline),
+        num_patients=len({image["patient"] for image in images if image["patient"]}),
         best=best_epoch(history),
         num_epochs=len(history),
-        figures={
-            caption: _data_uri(figure) for caption, figure in (shown | dict(figures or {})).items()
-        },
+        figures={caption: _data_uri(figure) for caption, figure in shown.items()},
         run=_tables(run),
         config=yaml.safe_dump(
             dict(config), sort_keys=False, allow_unicode=True, default_flow_style=None, width=100
@@ -82,27 +83,22 @@ def _template() -> Any:
     ).from_string(text)
 
 
-def _worst_cases(images: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    cases = [{**row, "mean": sum(row["dice"].values()) / len(row["dice"])} for row in images]
+def _worst_cases(images: Sequence[Mapping[str, Any]], metric: str) -> list[dict[str, Any]]:
+    cases = [{**image, "mean": mean_over_classes(image, metric)} for image in images]
     return sorted(cases, key=lambda case: case["mean"])[:NUM_WORST]
 
 
-def _tables(run: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def _tables(run: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """Nested dicts under their own heading, all other values under `run`."""
-    tables: dict[str, dict[str, Any]] = {
-        "run": {key: value for key, value in run.items() if not isinstance(value, Mapping)}
-    }
-    return tables | {key: dict(value) for key, value in run.items() if isinstance(value, Mapping)}
+    nested = {key: value for key, value in run.items() if isinstance(value, Mapping)}
+    return {"run": {key: run[key] for key in run if key not in nested}, **nested}
 
 
 def _data_uri(figure: Figure) -> str:
     """PNG where the figure shows pictures, else SVG; equal figures give equal bytes."""
-    is_picture = any(axes.images for axes in figure.axes)
-    kind, mime, metadata = (
-        ("png", "image/png", {"Software": None})
-        if is_picture
-        else ("svg", "image/svg+xml", {"Date": None})
-    )
+    kind, mime, metadata = "svg", "image/svg+xml", {"Date": None}
+    if any(axes.images for axes in figure.axes):
+        kind, mime, metadata = "png", "image/png", {"Software": None}
     data = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": "acdc_seg"}):
         figure.savefig(data, format=kind, metadata=metadata, dpi=150)

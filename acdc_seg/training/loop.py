@@ -410,7 +410,7 @@ def _epoch_row(
     if validation and (is_last or epoch % config.train.val_interval == 0):
         val_loss, scores, labels = validate(state.kept, validation, criterion, config, device)
         summary = summarize(scores)
-        by_class = {f"dice_{name}": each.dice_mean for name, each in summary.classes.items()}
+        by_class = {f"dice_{name}": each["dice_mean"] for name, each in summary.classes.items()}
         row |= {"val_loss": val_loss, "dice": summary.dice, **by_class}
         if config.train.log_images_interval and (
             is_last or epoch % config.train.log_images_interval == 0

@@ -12,7 +12,6 @@ from acdc_seg.ensembling.selection import (
     foreground_dice,
     greedy,
     most_probable,
-    patient_bootstrap,
     with_largest,
 )
 from acdc_seg.errors import ConfigError
@@ -200,40 +199,3 @@ def test_ties_go_to_the_first_class_as_in_argmax():
 def test_no_rounds_are_refused():
     with pytest.raises(ConfigError, match="0 rounds choose nothing; give 1 or more"):
         greedy(pool_of([[A]], [MASK]), images=np.array([True]), rounds=0)
-
-
-def test_the_interval_of_a_constant_difference_is_that_constant():
-    np.testing.assert_allclose(
-        patient_bootstrap(np.full(7, 0.125), list("aabbbcd")), (0.125, 0.125)
-    )
-    assert patient_bootstrap(np.zeros(3), list("abc")) == (0.0, 0.0)
-
-
-def test_patients_are_drawn_not_images():
-    """Draws of patients a and b: twice a gives 0, twice b 1 (a quarter each), both (3 * 0 + 1 * 1)
-    / 4.
-    """
-    assert patient_bootstrap(np.array([0.0, 0.0, 0.0, 1.0]), list("aaab")) == (0.0, 1.0)
-    means = {
-        round(
-            patient_bootstrap(np.array([0.0, 0.0, 0.0, 1.0]), list("aaab"), resamples=1, seed=seed)[
-                0
-            ],
-            9,
-        )
-        for seed in range(30)
-    }
-    assert means == {0.0, 0.25, 1.0}
-
-
-def test_the_interval_repeats_with_its_seed_and_narrows_with_patients():
-    rng = np.random.default_rng(0)
-    few, many = rng.normal(0.1, 1, 10), rng.normal(0.1, 1, 1000)
-    assert (
-        patient_bootstrap(few, range(10), seed=3)
-        == patient_bootstrap(few, range(10), seed=3)
-        != patient_bootstrap(few, range(10), seed=4)
-    )
-    low, high = patient_bootstrap(many, range(1000))
-    assert low == pytest.approx(many.mean() - 1.96 / 1000**0.5, abs=0.01)
-    assert high == pytest.approx(many.mean() + 1.96 / 1000**0.5, abs=0.01)

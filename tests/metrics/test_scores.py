@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 
 from acdc_seg.errors import DataError
+from acdc_seg.metrics import EMPTY_POLICY, METRICS, Metric
 from acdc_seg.metrics.scores import (
-    EMPTY_POLICY,
     format_table,
     score_labels,
+    scores_to_dict,
     summarize,
     write_csv,
     write_json,
@@ -25,7 +26,7 @@ def test_dice_and_iou_by_hand():
     row = score_labels(PREDICTION, TRUTH, id="cmr1", classes=CLASSES, patient="1", phase="ED")
     assert (row.id, row.patient, row.phase) == ("cmr1", "1", "ED")
     assert row.dice == pytest.approx({"rv": 2 / 4, "myo": 4 / 5, "lv": 1})
-    assert row.iou == pytest.approx({"rv": 1 / 3, "myo": 2 / 3, "lv": 1})
+    assert row.values["iou"] == pytest.approx({"rv": 1 / 3, "myo": 2 / 3, "lv": 1})
     assert row.truth_size == {"rv": 2, "myo": 2, "lv": 0}
     assert row.prediction_size == {"rv": 2, "myo": 3, "lv": 0}
 
@@ -33,8 +34,8 @@ def test_dice_and_iou_by_hand():
 @pytest.mark.parametrize(("prediction", "truth"), [([[3, 0]], [[0, 0]]), ([[0, 0]], [[3, 0]])])
 def test_a_class_empty_on_one_side_scores_zero(prediction, truth):
     row = score_labels(np.array(prediction), np.array(truth), id="a", classes=CLASSES)
-    assert (row.dice["lv"], row.iou["lv"]) == (0, 0)
-    assert (row.dice["rv"], row.iou["rv"]) == (1, 1)
+    assert (row.dice["lv"], row.values["iou"]["lv"]) == (0, 0)
+    assert (row.dice["rv"], row.values["iou"]["rv"]) == (1, 1)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int64])
@@ -66,14 +67,14 @@ def test_ignored_pixels_count_on_neither_side():
         (
             np.zeros((2, 3), int),
             np.zeros((3, 2), int),
-            r"cmr7: the prediction is \(2, 3\), the truth \(3, 2\)",
+            r"cmr7: the prediction is \(2, 3\), the mask \(3, 2\)",
         ),
         (
             np.full((2, 2), 4),
             np.zeros((2, 2), int),
             "cmr7: the prediction holds values 4 to 4; class indices are 0 to 3",
         ),
-        (np.zeros((2, 2), int), np.full((2, 2), 255), "cmr7: the truth holds values 255"),
+        (np.zeros((2, 2), int), np.full((2, 2), 255), "cmr7: the mask holds values 255"),
         (np.full((2, 2), -1), np.zeros((2, 2), int), "values -1 to -1"),
         (np.zeros((2, 2)), np.zeros((2, 2), int), "array of float64"),
     ],
@@ -94,16 +95,17 @@ def test_summary_is_the_mean_over_images_and_classes():
     summary = summarize(two_rows())
     assert summary.n == 2
     assert summary.dice == pytest.approx((0.5 + 0.8 + 1 + 0 + 0 + 1) / 6)
-    assert summary.iou == pytest.approx((1 / 3 + 2 / 3 + 1 + 0 + 0 + 1) / 6)
+    assert summary.mean["iou"] == pytest.approx((1 / 3 + 2 / 3 + 1 + 0 + 0 + 1) / 6)
+    assert summary.mean["dice"] == summary.dice
     rv, lv = summary.classes["rv"], summary.classes["lv"]
-    assert (rv.n, rv.dice_mean, rv.dice_std) == pytest.approx((2, 0.25, 0.25))
-    assert (rv.iou_mean, rv.iou_std) == pytest.approx((1 / 6, 1 / 6))
-    assert (rv.num_empty_truth, rv.num_empty_prediction) == (0, 1)
-    assert (lv.num_empty_truth, lv.num_empty_prediction) == (2, 2)
+    assert (rv["n"], rv["dice_mean"], rv["dice_std"]) == pytest.approx((2, 0.25, 0.25))
+    assert (rv["iou_mean"], rv["iou_std"]) == pytest.approx((1 / 6, 1 / 6))
+    assert (rv["num_empty_truth"], rv["num_empty_prediction"]) == (0, 1)
+    assert (lv["num_empty_truth"], lv["num_empty_prediction"]) == (2, 2)
 
 
 def test_nothing_to_summarize():
-    with pytest.raises(DataError, match="no image has a truth mask"):
+    with pytest.raises(DataError, match="no image has a mask"):
         summarize([])
 
 
@@ -133,6 +135,24 @@ def test_json_holds_policy_headline_and_rows(tmp_path):
     assert (content["n"], content["dice"]) == (2, pytest.approx(0.55))
     assert content["classes"]["rv"]["dice_mean"] == pytest.approx(0.25)
     assert [image["id"] for image in content["images"]] == ["cmr1", "cmr2"]
+
+
+def test_a_row_of_metrics_is_all_a_new_metric_needs(tmp_path, monkeypatch):
+    def recall(counts):
+        return np.diagonal(counts) / counts.sum(1).clip(1)
+
+    row = Metric("Recall", recall, higher_is_better=True, empty_policy="Empty is 0.", unit="%")
+    monkeypatch.setitem(METRICS, "recall", row)
+    scores = two_rows()
+    summary = summarize(scores)
+    assert scores[0].values["recall"] == {"rv": 0.5, "myo": 1, "lv": 0}
+    assert summary.mean["recall"] == pytest.approx((0.5 + 1) / 6)
+    assert format_table(summary).splitlines()[0].split()[1:5] == ["Dice", "IoU", "Recall", "(%)"]
+    write_csv(tmp_path / "metrics.csv", scores)
+    assert "recall_rv,recall_myo,recall_lv,truth_size_rv" in (tmp_path / "metrics.csv").read_text()
+    content = scores_to_dict(scores, summary)
+    assert content["metrics"]["recall"] == "Recall (%)"
+    assert content["classes"]["myo"]["recall_mean"] == 0.5
 
 
 def test_table_names_classes_policy_and_n():

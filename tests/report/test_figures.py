@@ -4,10 +4,10 @@ import pytest
 from acdc_seg.report.figures import (
     best_epoch,
     curves,
-    metrics_boxplot,
     overlay,
     pick_cases,
     prediction_grid,
+    score_boxplot,
 )
 
 COLORS = ((0, 0, 0), (200, 0, 100), (0, 100, 0))
@@ -125,8 +125,11 @@ def test_prediction_grid_shows_every_case_in_a_row(truths, columns):
 
 
 def test_boxplot_has_a_dot_for_every_image():
-    (axes,) = metrics_boxplot(
-        rows_of((0.1, 0.5), (0.2, 0.6), (0.3, 1.0)), colors={"lv": (0, 0, 255)}
+    (axes,) = score_boxplot(
+        rows_of((0.1, 0.5), (0.2, 0.6), (0.3, 1.0)),
+        "dice",
+        label="Dice",
+        colors={"lv": (0, 0, 255)},
     ).axes
     dots = [line for line in axes.lines if line.get_marker() == "o"]
     assert [line.get_xdata().tolist() for line in dots] == [[0.1, 0.2, 0.3], [0.5, 0.6, 1.0]]

@@ -16,6 +16,7 @@ CONFIG = {
 }
 SCORES = {
     "empty_policy": "Both empty is 1.",
+    "metrics": {"dice": "Dice", "iou": "IoU"},
     "n": 2,
     "dice": 0.7127,
     "iou": 0.6,
@@ -73,6 +74,29 @@ def test_page_shows_headline_policy_protocol_and_versions(tmp_path):
     ):
         assert expected in text
     assert text.index("cmr102") < text.index("cmr101")  # lowest Dice first
+
+
+def test_any_metrics_are_shown_and_the_first_is_the_headline(tmp_path):
+    scores = {
+        "empty_policy": "Empty is 0.",
+        "metrics": {"recall": "Recall (%)"},
+        "n": 1,
+        "recall": 0.25,
+        "classes": {
+            "rv": {
+                "recall_mean": 0.25,
+                "recall_std": 0.0,
+                "num_empty_truth": 0,
+                "num_empty_prediction": 0,
+            }
+        },
+        "images": [{"id": "cmr101", "patient": "", "phase": "", "recall": {"rv": 0.25}}],
+    }
+    text = re.sub(r"<[^>]*>|\s+", " ", write(tmp_path, scores=scores))
+    text = re.sub(r"\s+", " ", text)
+    assert "Foreground Recall (%) 0.250 rv Recall (%) 0.250 n = 1 image." in text
+    assert "Images with the lowest Recall (%)" in text
+    assert "IoU" not in text
 
 
 def test_phases_are_shown_where_the_data_has_any(tmp_path):
