@@ -34,7 +34,6 @@ def replacing(path: Path, *, previous: Path | None = None) -> Iterator[IO[bytes]
         if previous is not None and path.is_file():
             os.replace(path, previous)
         os.replace(partial, path)
-        _flush_folder(path.parent)
     except OSError as error:
         raise DataError(
             f"{path}: cannot write this file ({error.strerror}); check the folder, its "
@@ -43,16 +42,6 @@ def replacing(path: Path, *, previous: Path | None = None) -> Iterator[IO[bytes]
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
-
-
-def _flush_folder(folder: Path) -> None:
-    """Makes the new names in a folder outlast a power failure, on systems that can open folders."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 @contextmanager

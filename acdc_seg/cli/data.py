@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,40 +11,26 @@ from acdc_seg.cli.progress import progress_bar
 
 app = make_app()
 
+
+def _option(help: str, panel: str, default: str | bool = True) -> Any:
+    return typer.Option(help=help, rich_help_panel=panel, show_default=default)
+
+
 Tree = Annotated[Path, typer.Argument(help="ACDC tree.", show_default=False)]
-Spacing = Annotated[
-    str, typer.Option(help="Pixel size in mm, or 'native'.", rich_help_panel="Geometry")
-]
-Size = Annotated[
-    str,
-    typer.Option(
-        help="Pixels of the crop: 96 or 96x128 (height x width).", rich_help_panel="Geometry"
-    ),
-]
-Crop = Annotated[
-    str, typer.Option(help="heart (from the masks) or center.", rich_help_panel="Geometry")
-]
+Spacing = Annotated[str, _option("Pixel size in mm, or 'native'.", "Geometry")]
+Size = Annotated[str, _option("Pixels of the crop: 96 or 96x128 (height x width).", "Geometry")]
+Crop = Annotated[str, _option("heart (from the masks) or center.", "Geometry")]
 Interpolation = Annotated[
-    str,
-    typer.Option(
-        help="linear, or nearest like the coursework's images.", rich_help_panel="Geometry"
-    ),
+    str, _option("linear, or nearest like the coursework's images.", "Geometry")
 ]
-Slices = Annotated[str, typer.Option(help="all or mid.", rich_help_panel="What")]
-Phases = Annotated[str, typer.Option(help="ED, ES or ED,ES.", rich_help_panel="What")]
+Slices = Annotated[str, _option("all or mid.", "What")]
+Phases = Annotated[str, _option("ED, ES or ED,ES.", "What")]
 Splits = Annotated[
     Path | None,
-    typer.Option(
-        help="JSON of patient lists: train, val, test.",
-        rich_help_panel="Split",
-        show_default="testing/, --val-fraction",
-    ),
+    _option("JSON of patient lists: train, val, test.", "Split", "testing/, --val-fraction"),
 ]
-ValFraction = Annotated[
-    float,
-    typer.Option(help="Part of the training patients that validates.", rich_help_panel="Split"),
-]
-SplitSeed = Annotated[int, typer.Option(help="Seed of that choice.", rich_help_panel="Split")]
+ValFraction = Annotated[float, _option("Part of the training patients that validates.", "Split")]
+SplitSeed = Annotated[int, _option("Seed of that choice.", "Split")]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(

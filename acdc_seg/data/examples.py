@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import TensorDataset
 
 from acdc_seg.config import ClassesConfig, DataConfig
-from acdc_seg.data.images import check_size, read_image, read_mask
+from acdc_seg.data.images import read_image, read_mask
 from acdc_seg.data.record import Record
 from acdc_seg.data.transforms import resize
 from acdc_seg.errors import DataError
@@ -54,7 +54,12 @@ def read_example(record: Record, *, data: DataConfig, classes: ClassesConfig) ->
     if record.mask is None:
         return Example(record, torch.from_numpy(image), None)
     mask = read_mask(record.mask, classes)
-    check_size(image, mask, image_path=record.image, mask_path=record.mask)
+    if image.shape[1:] != mask.shape:
+        (height, width), (mask_height, mask_width) = image.shape[1:], mask.shape
+        raise DataError(
+            f"{record.mask}: the mask is {mask_height}x{mask_width}, its image {record.image.name} "
+            f"is {height}x{width} pixels; export both at one size"
+        )
     return Example(record, torch.from_numpy(image), torch.from_numpy(mask))
 
 
@@ -116,29 +121,25 @@ class FileExamples(Sequence[Example]):
 
 
 class DiskExamples:
-    """Training examples in two memory-mapped files without a name, so that nothing is left of them
-    however the process ends.
+    """Training examples in a memory-mapped file without a name, so that nothing is left of them
+    however the process ends. Another process maps the file again instead of receiving a copy.
 
     Raises:
-        DataError: No room for the files, or they cannot be written.
+        DataError: No room for the file, or it cannot be written.
     """
 
     def __init__(self, examples: FileExamples, folder: Path) -> None:
-        shapes = [(len(examples), *part.shape) for part in examples[0][1:]]
+        _, image, mask = examples[0]
+        parts = [("image", np.float32, image.shape), ("mask", np.uint8, mask.shape)]
+        row = np.zeros((), np.dtype(parts, align=True))
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with (
-                tempfile.TemporaryFile(dir=folder) as images,
-                tempfile.TemporaryFile(dir=folder) as masks,
-            ):
+            with tempfile.TemporaryFile(dir=folder) as file:
                 # written, for a full disk would kill a process that writes into a mapping
-                for _, image, mask in examples:
-                    images.write(image.numpy().tobytes())
-                    masks.write(mask.numpy().tobytes())
-                images.flush()
-                masks.flush()
-                self.images = SharedMemmap(_path_of(images), shapes[0], np.float32)
-                self.masks = SharedMemmap(_path_of(masks), shapes[1], np.uint8)
+                for _, row["image"], row["mask"] in examples:
+                    file.write(row.tobytes())
+                file.flush()
+                self.__setstate__((_path_of(file), len(examples), row.dtype))
         except OSError as error:
             raise DataError(
                 f"{folder}: cannot keep the training images here ({error.strerror}); free some "
@@ -146,22 +147,19 @@ class DiskExamples:
             ) from None
 
     def __len__(self) -> int:
-        return len(self.images.values)
+        return len(self.rows)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        image, mask = self.images.values[index], self.masks.values[index]
+        image, mask = self.rows["image"][index], self.rows["mask"][index]
         return torch.from_numpy(image), torch.from_numpy(mask)
 
+    def __getstate__(self) -> tuple[str, int, np.dtype]:
+        return _path_of(self.file), len(self), self.rows.dtype
 
-class SharedMemmap:
-    """An array in a file, which another process maps again instead of receiving a copy."""
-
-    def __init__(self, path: str, shape: tuple[int, ...], dtype: Any) -> None:
+    def __setstate__(self, state: tuple[str, int, np.dtype]) -> None:
+        path, size, dtype = state
         self.file = open(path, "rb")  # noqa: SIM115
-        self.values = np.memmap(self.file, dtype, mode="c", shape=shape)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return SharedMemmap, (_path_of(self.file), self.values.shape, self.values.dtype)
+        self.rows = np.memmap(self.file, dtype, mode="c", shape=(size,))
 
 
 def _path_of(file: IO[bytes]) -> str:

@@ -74,16 +74,6 @@ def read_mask(path: Path, classes: ClassesConfig) -> np.ndarray:
     return _indices_of_values(path, pixels, classes)
 
 
-def check_size(image: np.ndarray, mask: np.ndarray, *, image_path: Path, mask_path: Path) -> None:
-    """Raises DataError unless image `(C, H, W)` and mask `(H, W)` cover the same pixels."""
-    if image.shape[1:] != mask.shape:
-        raise DataError(
-            f"{mask_path}: the mask is {mask.shape[0]}x{mask.shape[1]}, its image "
-            f"{image_path.name} is "
-            f"{image.shape[1]}x{image.shape[2]} pixels; export both at one size"
-        )
-
-
 def _read_bytes(path: Path) -> bytes:
     try:
         if not stat.S_ISREG(path.stat().st_mode):

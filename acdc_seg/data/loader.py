@@ -21,10 +21,10 @@ Pair = tuple[torch.Tensor, torch.Tensor]
 
 
 class TrainingSet(Dataset[Pair | AcdcError]):
-    """Augmented pairs of image `(C, H, W)` and mask `(H, W)`, asked for by (epoch, index).
+    """Augmented pairs of image `(C, H, W)` and mask `(H, W)`, by (epoch, index).
 
-    An unusable file gives its error in place of a pair: raised in a worker, PyTorch would bury it
-    in a traceback. See `batches`.
+    An unusable file gives its error in place of a pair, which `batches` raises: PyTorch would bury
+    the error of a worker in a traceback.
     """
 
     def __init__(self, examples: ExamplePairs, *, augment: AugmentConfig, seed: int) -> None:
@@ -45,19 +45,15 @@ class TrainingSet(Dataset[Pair | AcdcError]):
 
 
 class EpochSampler(Sampler[Key]):
-    """Keys (epoch, index) in an order drawn from (seed, epoch); `skip` leaves out those already
-    seen.
-    """
+    """Keys (epoch, index) in an order drawn from (seed, epoch)."""
 
     def __init__(self, size: int, *, seed: int) -> None:
         self.size, self.seed = size, seed
         self.epoch, self.skip = 0, 0
 
     def start_at(self, epoch: int, *, skip: int = 0) -> None:
-        """Says what the next iteration yields.
-
-        (Not named `set_epoch`: Accelerate calls that with a count of its own.)
-        """
+        """Sets the epoch of the next iteration, and how many of its keys are left out."""
+        # not named set_epoch, which Accelerate calls with a count of its own
         self.epoch, self.skip = epoch, skip
 
     def __len__(self) -> int:
@@ -71,9 +67,7 @@ class EpochSampler(Sampler[Key]):
 def make_loader(
     dataset: TrainingSet, *, batch_size: int, num_workers: int
 ) -> DataLoader[Pair | AcdcError]:
-    """Shuffled batches of one size: the rest of an epoch that fills no batch is left out, another
-    one each time.
-    """
+    """Shuffled batches of one size; images that fill no batch are left out, others each epoch."""
     return DataLoader(
         dataset,
         batch_size=min(batch_size, len(dataset)),
@@ -104,12 +98,8 @@ def batches(loader: Iterable[Pair | AcdcError]) -> Iterator[Pair]:
 
 @contextmanager
 def explain_lost_worker() -> Iterator[None]:
-    """Says what to do about a worker that the system ended.
-
-    PyTorch reports it wherever the training process stands at that moment.
-
-    Raises:
-        TrainingError: In place of PyTorch's error.
+    """Raises TrainingError in place of PyTorch's error, which comes at any point of a training,
+    where the system killed a worker.
     """
     try:
         yield
@@ -118,21 +108,18 @@ def explain_lost_worker() -> Iterator[None]:
             raise
         raise TrainingError(
             f"a loader process was lost ({str(error).split('. ')[0].strip(' .')}), most likely "
-            "for lack of memory or of shared memory "
-            "(/dev/shm); set data.num_workers lower, or to 0, or give the machine or container "
-            "more of both"
+            "for lack of memory or of shared memory (/dev/shm); set data.num_workers lower, or to "
+            "0, or give the machine or container more of both"
         ) from error
 
 
 def _collate(items: list[Pair | AcdcError]) -> Pair | AcdcError:
-    return next((item for item in items if isinstance(item, AcdcError)), None) or default_collate(
-        items
-    )
+    error = next((item for item in items if isinstance(item, AcdcError)), None)
+    return error or default_collate(items)
 
 
 def _start_worker(worker: int) -> None:
-    """Leaves Ctrl-C, which reaches the workers too, to the training process; OpenCV's own threads
-    do not survive a fork.
-    """
+    # Ctrl-C reaches the workers too, and is for the training process
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # OpenCV's own threads do not survive a fork
     cv2.setNumThreads(0)

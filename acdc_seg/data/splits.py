@@ -1,12 +1,12 @@
 """Splits by patient, stratified by group: no patient's slices are ever on two sides."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from pydantic import TypeAdapter
 from sklearn.model_selection import StratifiedKFold
 
 from acdc_seg.config import DataConfig
@@ -63,8 +63,7 @@ def select_splits(records: Sequence[Record], splits: Mapping[str, Sequence[str]]
     unknown = sorted(set(splits) - set(SPLITS))
     if unknown:
         raise DataError(f"split '{unknown[0]}' is unknown; the splits are {', '.join(SPLITS)}")
-    check_disjoint(splits)
-    split_of = {patient: split for split, patients in splits.items() for patient in patients}
+    split_of = check_disjoint(splits)
     if not split_of:
         raise DataError("the splits name no patient; name some in train, val or test")
     missing = sorted(set(split_of) - {record.patient for record in records})
@@ -148,25 +147,17 @@ def read_splits(path: Path) -> dict[str, list[str]]:
         DataError: The file is unreadable, or is not an object of lists of names.
     """
     try:
-        splits = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        return TypeAdapter(dict[str, list[str]]).validate_json(path.read_bytes(), strict=True)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not such lists"
         raise DataError(
-            f"{path}: cannot read these splits ({error}); write JSON with lists of patients: "
-            "train, val, test"
+            f"{path}: cannot read these splits ({reason}); write JSON with lists of patients: "
+            '{"train": ["patient001", ...], "val": [...], "test": [...]}'
         ) from None
-    lists = splits.values() if isinstance(splits, dict) else [None]
-    if not all(
-        isinstance(names, list) and all(isinstance(name, str) for name in names) for names in lists
-    ):
-        raise DataError(
-            f'{path}: expected {{"train": ["patient001", ...], "val": [...], "test": [...]}}; '
-            "correct the file"
-        )
-    return splits
 
 
-def check_disjoint(splits: Mapping[str, Iterable[str]]) -> None:
-    """Raises DataError naming the first patient that is in two splits."""
+def check_disjoint(splits: Mapping[str, Iterable[str]]) -> dict[str, str]:
+    """The split of every patient; raises DataError naming the first that is in two splits."""
     split_of: dict[str, str] = {}
     for split, patients in splits.items():
         for patient in sorted(set(patients)):
@@ -176,6 +167,7 @@ def check_disjoint(splits: Mapping[str, Iterable[str]]) -> None:
                     "be in one split only"
                 )
             split_of[patient] = split
+    return split_of
 
 
 def _groups(records: Sequence[Record]) -> dict[str, str]:

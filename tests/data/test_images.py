@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from acdc_seg.config import ClassesConfig
-from acdc_seg.data.images import IGNORE_INDEX, check_size, read_image, read_mask
+from acdc_seg.data.images import IGNORE_INDEX, read_image, read_mask
 from acdc_seg.errors import DataError
 
 CLASSES = ClassesConfig()
@@ -239,13 +239,6 @@ def test_the_kind_of_mask_must_be_as_configured(tmp_path, write_png):
         r"classes\.mask_encoding=values",
     ):
         read_mask(write_png(tmp_path / "g.png", GREY), PALETTE)
-
-
-def test_image_and_mask_must_be_of_one_size(tmp_path):
-    paths = {"image_path": tmp_path / "a.png", "mask_path": tmp_path / "m.png"}
-    check_size(np.zeros((3, 4, 5)), np.zeros((4, 5)), **paths)
-    with pytest.raises(DataError, match=r"m\.png: the mask is 5x4, its image a\.png is 4x5 pixels"):
-        check_size(np.zeros((1, 4, 5)), np.zeros((5, 4)), **paths)
 
 
 def chunk(kind, body):
