@@ -17,6 +17,7 @@ from acdc_seg.data.phantom.patients import synthesize
 from acdc_seg.data.readers.paired import read_paired
 from acdc_seg.data.slicing import prepare
 from acdc_seg.data.source import read_volumes
+from acdc_seg.data.splits import select_splits
 from acdc_seg.data.transforms import preprocess
 from acdc_seg.inference.predictors import ModelPredictor
 from acdc_seg.losses import build_loss
@@ -43,10 +44,12 @@ def phantom_slices() -> tuple[torch.Tensor, torch.Tensor]:
         tree, slices = Path(folder) / "tree", Path(folder) / "slices"
         patients = synthesize(tree, num_patients=NUM_SLICES, num_test_patients=0)
         prepare(
-            read_volumes(DataConfig(path=str(tree))),
+            select_splits(
+                read_volumes(DataConfig(path=str(tree))),
+                {"train": [patient.name for patient in patients]},
+            ),
             slices,
             settings=settings,
-            splits={"train": [patient.name for patient in patients]},
         )
         images, masks = stack_examples(
             FileExamples(read_paired(slices, DATA), data=DATA, classes=CLASSES, for_training=True)

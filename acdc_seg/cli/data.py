@@ -96,7 +96,7 @@ def prepare(
     from acdc_seg.data.record import SPLITS
     from acdc_seg.data.slicing import prepare as write_slices
     from acdc_seg.data.source import read_volumes
-    from acdc_seg.data.splits import read_splits
+    from acdc_seg.data.splits import hold_out, read_splits, select_splits
 
     settings = {
         "data.path": str(tree),
@@ -113,21 +113,19 @@ def prepare(
         overrides=[f"{key}={json.dumps(value)}" for key, value in settings.items()]
     )
     patients = read_splits(splits) if splits else None
+    volumes = read_volumes(config.data)
+    if patients is not None:
+        records = select_splits(volumes, patients)
+    else:
+        records = hold_out(volumes, val_fraction=val_fraction, seed=split_seed)
     with progress_bar() as report:
-        summary = write_slices(
-            read_volumes(config.data),
-            out,
-            settings=config.prepare,
-            splits=patients,
-            val_fraction=val_fraction,
-            split_seed=split_seed,
-            on_progress=report,
-        )
+        num_images = write_slices(records, out, settings=config.prepare, on_progress=report)
     for split in SPLITS:
-        num_images, num_patients = summary.num_images[split], summary.num_patients[split]
-        console.print(f"{split:<5} {num_images:>5} images of {num_patients} patients")
-    if summary.num_left_out:
-        console.print(f"{summary.num_left_out} patients are in no split and were left out")
+        num_patients = len({record.patient for record in records if record.split == split})
+        console.print(f"{split:<5} {num_images[split]:>5} images of {num_patients} patients")
+    left_out = {record.patient for record in volumes} - {record.patient for record in records}
+    if left_out:
+        console.print(f"{len(left_out)} patients are in no split and were left out")
     console.print(
         f"Wrote {shell_path(out)}. Next: acdc-train --model unet --data {shell_path(out)}"
     )

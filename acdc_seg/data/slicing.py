@@ -20,7 +20,6 @@ from acdc_seg import __version__
 from acdc_seg.config import PrepareConfig, to_dict
 from acdc_seg.data.images import LARGEST_IMAGE
 from acdc_seg.data.record import SPLITS, ProgressCallback, Record, no_progress
-from acdc_seg.data.splits import hold_out, select_splits
 from acdc_seg.data.volumes import Volume, read_volume
 from acdc_seg.errors import DataError
 from acdc_seg.files import new_folder, write_table, write_text
@@ -47,53 +46,30 @@ class CroppedSlice:
     corner: tuple[int, int]
 
 
-@dataclass(frozen=True)
-class PrepareSummary:
-    """Number of patients and images of each split, and of patients that the splits leave out."""
-
-    num_patients: Counter[str]
-    num_images: Counter[str]
-    num_left_out: int
-
-
 def prepare(
-    volumes: Sequence[Record],
+    records: Sequence[Record],
     out: Path,
     *,
     settings: PrepareConfig,
-    splits: Mapping[str, Sequence[str]] | None = None,
-    val_fraction: float = 0.2,
-    split_seed: int = 0,
     on_progress: ProgressCallback = no_progress,
-) -> PrepareSummary:
+) -> Counter[str]:
     """Writes `out/{train,val,test}/image/ID.png` and `mask/ID_mask.png`, records.csv, splits.json
-    and prepare.json.
+    and prepare.json, and returns the number of images of each split.
 
     Args:
-        volumes: Records of NIfTI volumes.
+        records: NIfTI volumes, with their splits.
         out: Folder to make, complete or not at all; it must not exist, or be empty.
         settings: Geometry, slices and phases to take.
-        splits: Patients of train, val and test; patients that are not named are left out. None
-            keeps the splits of the records and holds out patients for val where none is.
-        val_fraction: Part of the patients that is held out.
-        split_seed: Seed of that choice.
         on_progress: Called after each volume.
 
     Raises:
-        DataError: A broken volume, unknown patients or one in two splits, `out` holds something or
-            cannot be written.
+        DataError: A broken volume, or `out` holds something or cannot be written.
     """
-    if splits is None:
-        records = hold_out(volumes, val_fraction=val_fraction, seed=split_seed)
-    else:
-        records = select_splits(volumes, splits)
-    split_of = {record.patient: record.split for record in records}
     with new_folder(out) as unfinished:
         rows = _write_slices(records, unfinished, settings, on_progress)
+        split_of = {record.patient: record.split for record in records}
         _write_tables(unfinished, rows, split_of, settings)
-    num_images = Counter(str(split) for _, split, *_ in rows)
-    num_left_out = len({record.patient for record in volumes}) - len(split_of)
-    return PrepareSummary(Counter(split_of.values()), num_images, num_left_out)
+    return Counter(str(split) for _, split, *_ in rows)
 
 
 def crop_slice(

@@ -15,7 +15,7 @@ from acdc_seg.data.readers import READERS
 from acdc_seg.data.readers.paired import read_paired
 from acdc_seg.data.record import SPLITS, ProgressCallback, Record, no_progress
 from acdc_seg.data.slicing import prepare
-from acdc_seg.data.splits import assign_splits, check_disjoint
+from acdc_seg.data.splits import assign_splits, check_disjoint, hold_out
 from acdc_seg.errors import DataError
 from acdc_seg.files import sha256_bytes
 
@@ -152,14 +152,8 @@ def _slice_once(
     key = json.dumps([files, to_dict(settings), data.val_fraction, data.split_seed])
     out = work_dir / "prepared" / f"{tree.name}-{sha256_bytes(key.encode())[:8]}"
     if not out.is_dir():
-        prepare(
-            read_volumes(data),
-            out,
-            settings=settings,
-            val_fraction=data.val_fraction,
-            split_seed=data.split_seed,
-            on_progress=on_progress,
-        )
+        volumes = hold_out(read_volumes(data), val_fraction=data.val_fraction, seed=data.split_seed)
+        prepare(volumes, out, settings=settings, on_progress=on_progress)
     return out
 
 

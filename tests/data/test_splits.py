@@ -1,6 +1,16 @@
+from pathlib import Path
+
 import pytest
 
-from acdc_seg.data.splits import check_disjoint, fold_patients, read_splits, split_patients
+from acdc_seg.data.record import Record
+from acdc_seg.data.splits import (
+    check_disjoint,
+    fold_patients,
+    hold_out,
+    read_splits,
+    select_splits,
+    split_patients,
+)
 from acdc_seg.errors import ConfigError, DataError
 
 FIVE_GROUPS = {
@@ -135,3 +145,51 @@ def test_files_that_hold_no_splits_are_refused(tmp_path, text):
     (tmp_path / "splits.json").write_bytes(text.encode(errors="surrogatepass"))
     with pytest.raises(DataError, match=r"splits\.json: (cannot read these splits|expected)"):
         read_splits(tmp_path / "splits.json")
+
+
+def records_of(split_of):
+    return [
+        Record(f"{patient}_{phase}", Path("a.nii"), None, patient, split)
+        for patient, split in split_of.items()
+        for phase in ("ED", "ES")
+    ]
+
+
+def splits_of(records):
+    return {record.patient: record.split for record in records}
+
+
+def test_patients_are_held_out_of_training_where_none_validates():
+    split_of = {"a": "", "b": "train", "c": "test"}
+    split_of_patient = splits_of(hold_out(records_of(split_of), val_fraction=0.5, seed=0))
+    assert sorted([split_of_patient["a"], split_of_patient["b"]]) == ["train", "val"]
+    assert split_of_patient["c"] == "test"
+    split_of = {"a": "", "b": "val", "c": "train"}
+    assert splits_of(hold_out(records_of(split_of), val_fraction=0.9, seed=0)) == {
+        "a": "train",
+        "b": "val",
+        "c": "train",
+    }
+
+
+def test_records_of_named_patients_are_selected():
+    records = records_of({"a": "train", "b": "", "c": "test"})
+    selected = select_splits(records, {"val": ["a"], "test": ["b"], "train": []})
+    assert splits_of(selected) == {"a": "val", "b": "test"}
+    assert len(selected) == 4
+
+
+@pytest.mark.parametrize(
+    ("splits", "message"),
+    [
+        ({"train": ["a", "d"]}, "1 patients of the splits are not in the data, first d"),
+        ({"train": ["a"], "val": ["a"]}, "patient 'a' is in train and in val"),
+        ({"training": ["a"]}, "split 'training' is unknown; the splits are train, val, test"),
+        ({"train": ["../../etc"]}, r"are not in the data, first \.\./\.\./etc"),
+        ({"../up": ["a"]}, r"split '\.\./up' is unknown"),
+        ({"train": []}, "the splits name no patient"),
+    ],
+)
+def test_wrong_splits_are_refused(splits, message):
+    with pytest.raises(DataError, match=message):
+        select_splits(records_of({"a": "", "b": ""}), splits)

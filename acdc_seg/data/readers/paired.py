@@ -147,14 +147,10 @@ def _read_details(path: Path) -> dict[str, dict[str, str]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             return {row["id"]: row for row in csv.DictReader(file)}
-    except OSError as error:
+    except (OSError, KeyError, UnicodeDecodeError, csv.Error):
         raise DataError(
-            f"{path}: cannot read this table ({error.strerror}); check its permissions"
-        ) from None
-    except (KeyError, UnicodeDecodeError, csv.Error):
-        raise DataError(
-            f"{path}: not a table with a column 'id'; run acdc-data prepare again or remove the "
-            "file"
+            f"{path}: not a readable table with a column 'id'; run acdc-data prepare again or "
+            "remove the file"
         ) from None
 
 

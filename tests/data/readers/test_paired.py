@@ -184,8 +184,8 @@ def test_short_rows_leave_details_empty(write_pairs):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"name,patient\na,p1\n", "not a table with a column 'id'"),
-        (b"id,patient\n\xff\xfe,p1\n", "not a table with a column 'id'"),
+        (b"name,patient\na,p1\n", "not a readable table with a column 'id'"),
+        (b"id,patient\n\xff\xfe,p1\n", "not a readable table with a column 'id'"),
         (
             b"id,spacing_row,spacing_col\na,wide,1\n",
             "spacing_row and spacing_col of a must both be positive numbers",
