@@ -58,13 +58,8 @@ class SegmentationLoss(nn.Module):
         return self.criterion(logits.to(torch.promote_types(logits.dtype, torch.float32)), target)
 
 
-class CrossEntropyLoss(nn.Module):
-    """Cross-entropy; a positive gamma weights pixels by (1 - p)**gamma (focal loss, Lin 2017).
-
-    MONAI's FocalLoss is not used: its mean over valid pixels is larger by the number of classes
-    with `ignore_index` than without, and its gradient is NaN for gamma below one once a probability
-    rounds to one.
-    """
+class PixelLoss(nn.Module):
+    """Options of a loss that is a mean over valid pixels."""
 
     class_weights: torch.Tensor
 
@@ -82,34 +77,30 @@ class CrossEntropyLoss(nn.Module):
         self.label_smoothing = label_smoothing
         self.gamma = gamma
 
+
+class CrossEntropyLoss(PixelLoss):
+    """Cross-entropy; a positive gamma weights pixels by (1 - p)**gamma (focal loss, Lin 2017).
+
+    MONAI's FocalLoss is not used: its mean over valid pixels is larger by the number of classes
+    with `ignore_index` than without, and its gradient is NaN for gamma below one once a probability
+    rounds to one.
+    """
+
     def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Mean over valid pixels, weighted by their class; shapes `(B, K, H, W)`, `(B, H, W)`."""
         target, valid = _without_void(target, self.ignore_index)
+        weights, smoothing = self.class_weights, self.label_smoothing
         pixels = F.cross_entropy(
-            logits,
-            target,
-            self.class_weights,
-            reduction="none",
-            label_smoothing=self.label_smoothing,
+            logits, target, weights, reduction="none", label_smoothing=smoothing
         )
         if self.gamma:
             one_minus_p = -torch.expm1(-F.cross_entropy(logits, target, reduction="none"))
             pixels = pixels * one_minus_p.clamp_min(1e-12).pow(self.gamma)
-        return (pixels * valid).sum() / (self.class_weights[target] * valid).sum().clamp_min(TINY)
+        return (pixels * valid).sum() / (weights[target] * valid).sum().clamp_min(TINY)
 
 
-class BinaryCrossEntropy(nn.Module):
+class BinaryCrossEntropyLoss(PixelLoss):
     """Sigmoid cross-entropy of each class against the rest, a weighted mean over the classes."""
-
-    class_weights: torch.Tensor
-
-    def __init__(
-        self, class_weights: torch.Tensor, ignore_index: int | None, *, label_smoothing: float
-    ) -> None:
-        super().__init__()
-        self.register_buffer("class_weights", class_weights)
-        self.ignore_index = ignore_index
-        self.label_smoothing = label_smoothing
 
     def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Scalar of logits `(B, K, H, W)` and class indices `(B, H, W)`."""
@@ -187,7 +178,7 @@ def focal(config: LossConfig, weights: torch.Tensor, ignore_index: int | None) -
 
 def bce(config: LossConfig, weights: torch.Tensor, ignore_index: int | None) -> nn.Module:
     """Sigmoid cross-entropy of every class against the rest."""
-    return BinaryCrossEntropy(weights, ignore_index, label_smoothing=config.label_smoothing)
+    return BinaryCrossEntropyLoss(weights, ignore_index, label_smoothing=config.label_smoothing)
 
 
 def dice(config: LossConfig, weights: torch.Tensor, ignore_index: int | None) -> nn.Module:

@@ -127,12 +127,9 @@ class Timing:
         from acdc_seg.runtime.device import DTYPES
 
         model = build_model(section, task.in_channels, task.num_classes)
+        dtype = DTYPES[self.precision]
         return measure_speed(
-            model,
-            size=task.size,
-            batch_size=self.batch_size,
-            device=self.device,
-            dtype=DTYPES[self.precision],
+            model, size=task.size, batch_size=self.batch_size, device=self.device, dtype=dtype
         )
 
 

@@ -32,14 +32,17 @@ class ENetStage(NamedTuple):
     convs: tuple[ENetConv, ...]
 
 
-def _dilated(rate: int) -> ENetConv:
-    return ENetConv("dilated", rate)
-
-
-REGULAR, ASYMMETRIC = _dilated(1), ENetConv("asymmetric", 5)
+REGULAR, ASYMMETRIC = ENetConv("dilated", 1), ENetConv("asymmetric", 5)
+DILATED = {rate: ENetConv("dilated", rate) for rate in (2, 4, 8, 16)}
 CONTEXT = (
-    *(REGULAR, _dilated(2), ASYMMETRIC, _dilated(4)),
-    *(REGULAR, _dilated(8), ASYMMETRIC, _dilated(16)),
+    REGULAR,
+    DILATED[2],
+    ASYMMETRIC,
+    DILATED[4],
+    REGULAR,
+    DILATED[8],
+    ASYMMETRIC,
+    DILATED[16],
 )
 
 INITIAL_CHANNELS = 16

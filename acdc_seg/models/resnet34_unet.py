@@ -19,10 +19,7 @@ TOP_CHANNELS = 32
 
 
 class ResNet34UNet(SegmentationModel):
-    """U-Net whose levels are the stem and the four layers of a ResNet-34.
-
-    The options are those of `ResNet34UNetConfig`.
-    """
+    """U-Net on the stem and layers of ResNet-34; the options are those of `ResNet34UNetConfig`."""
 
     def __init__(
         self, in_channels: int, num_classes: int, *, shortcuts: Literal["always", "resnet"]

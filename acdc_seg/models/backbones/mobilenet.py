@@ -48,25 +48,20 @@ class MobileNetV2(nn.Module):
 
     def __init__(self, in_channels: int, *, output_stride: int) -> None:
         super().__init__()
-        layers: list[nn.Module] = [
+        self.features = nn.Sequential(
             conv_norm_relu6(in_channels, STEM_CHANNELS, 3, stride=STEM_STRIDE)
-        ]
-        blocks = [
-            (row.t, row.c, row.s if number == 0 else 1)
-            for row in MOBILENET_V2
-            for number in range(row.n)
-        ]
-        strides = [STEM_STRIDE, *(stride for _, _, stride in blocks)]
-        _, *atrous = dilate(strides, output_stride=output_stride)
+        )
+        strides = [STEM_STRIDE]
+        for row in MOBILENET_V2:
+            strides += [row.s] + [1] * (row.n - 1)
+        _, *steps = dilate(strides, output_stride=output_stride)
+        rows = [row for row in MOBILENET_V2 for _ in range(row.n)]
         channels = STEM_CHANNELS
-        for (expansion, out_channels, _), (stride, dilation) in zip(blocks, atrous, strict=True):
-            layers.append(
-                InvertedResidual(
-                    channels, out_channels, expansion=expansion, stride=stride, dilation=dilation
-                )
+        for row, (stride, dilation) in zip(rows, steps, strict=True):
+            self.features.append(
+                InvertedResidual(channels, row.c, expansion=row.t, stride=stride, dilation=dilation)
             )
-            channels = out_channels
-        self.features = nn.Sequential(*layers)
+            channels = row.c
         self.apply(init_kaiming)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -51,11 +51,10 @@ class Xception(nn.Module):
             conv_norm_relu(in_channels, first, stride=STEM_STRIDE), conv_norm_relu(first, channels)
         )
         rows = [row for row in XCEPTION_65 for _ in range(row.blocks)]
-        _, *atrous = dilate(
-            [STEM_STRIDE, *(row.stride for row in rows)], output_stride=output_stride
-        )
+        strides = [STEM_STRIDE, *(row.stride for row in rows)]
+        _, *steps = dilate(strides, output_stride=output_stride)
         self.blocks = nn.ModuleList()
-        for row, (stride, dilation) in zip(rows, atrous, strict=True):
+        for row, (stride, dilation) in zip(rows, steps, strict=True):
             self.blocks.append(
                 XceptionBlock(
                     channels, row.channels, stride=stride, dilation=dilation, residual=row.residual
