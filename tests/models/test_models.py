@@ -1,5 +1,6 @@
 """The contract of every registered network, and the factory's errors."""
 
+from copy import deepcopy
 from functools import lru_cache
 from typing import Any
 
@@ -50,20 +51,19 @@ def test_logits_have_the_shape_of_the_image_for_all_channels_and_classes(name: s
 
 
 @pytest.mark.parametrize("name", MODELS, scope="module")
-@pytest.mark.parametrize("in_channels", [1, 3])
 @torch.inference_mode()
-def test_logits_have_the_size_of_the_image(name: str, in_channels: int) -> None:
-    model = small_model(name, in_channels)
+def test_logits_are_finite_and_have_the_size_of_the_image(name: str) -> None:
+    model = small_model(name, 3)
     for height, width in [(97, 101), (32, 75)]:
-        logits = model(torch.randn(1, in_channels, height, width))
+        logits = model(torch.randn(1, 3, height, width))
         assert logits.shape == (1, 4, height, width)
         assert logits.isfinite().all()
 
 
 @pytest.mark.parametrize("name", MODELS, scope="module")
 def test_every_parameter_learns(name: str) -> None:
+    model = deepcopy(small_model(name, 1)).train()
     torch.manual_seed(0)
-    model = create_model(name, 1, 4, **SMALL.get(name, {})).train()
     F.cross_entropy(model(torch.randn(2, 1, 64, 64)), torch.randint(0, 4, (2, 64, 64))).backward()
     for key, parameter in model.named_parameters():
         assert parameter.grad is not None, key
@@ -73,7 +73,7 @@ def test_every_parameter_learns(name: str) -> None:
 
 @pytest.mark.parametrize("name", MODELS, scope="module")
 def test_trains_on_a_batch_of_one(name: str) -> None:
-    model = create_model(name, 1, 4, **SMALL.get(name, {})).train()
+    model = deepcopy(small_model(name, 1)).train()
     logits = model(torch.randn(1, 1, 32, 32))
     logits.square().mean().backward()
     assert logits.isfinite().all()
