@@ -38,7 +38,7 @@ from acdc_seg.data.splits import read_splits
 from acdc_seg.data.volumes import read_volume
 from acdc_seg.errors import AcdcError
 from acdc_seg.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from acdc_seg.submission.table import check_submission
+from acdc_seg.submission.check import check_submission
 from acdc_seg.tuning.space import load_space
 
 MOST_MEMORY = 1024**3

@@ -59,17 +59,6 @@ Version = Annotated[
         help="Print the version and exit.",
     ),
 ]
-Device = Annotated[str, typer.Option(rich_help_panel="Computing", help="auto, cpu, cuda or mps.")]
-Precision = Annotated[
-    str,
-    typer.Option(
-        rich_help_panel="Computing",
-        help="auto, fp32, bf16 or fp16; auto takes fp32 for a run trained in it, else the fastest.",
-    ),
-]
-BatchSize = Annotated[
-    int, typer.Option(min=1, rich_help_panel="Computing", help="Images predicted at a time.")
-]
 
 
 def make_app() -> typer.Typer:

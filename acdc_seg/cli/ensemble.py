@@ -7,24 +7,12 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from acdc_seg.cli.app import (
-    BatchSize,
-    Debug,
-    Device,
-    Version,
-    console,
-    errors,
-    make_app,
-    run,
-    shell_path,
-)
-from acdc_seg.cli.options import option
+from acdc_seg.cli.app import Debug, Version, console, errors, make_app, run, shell_path
+from acdc_seg.cli.options import BatchSize, Device, open_split, option
 from acdc_seg.cli.progress import progress_bar
 from acdc_seg.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
-    from acdc_seg.data.record import ProgressCallback, Record
-    from acdc_seg.ensembling.candidates import Candidate
     from acdc_seg.ensembling.search import Estimate, Leak, SearchResult
 
 app = make_app()
@@ -123,7 +111,10 @@ def ensemble(
     settings = SearchSettings(tuple(tta or TTA_CHOICES), rounds, largest, allow_leaked, seed)
     with progress_bar() as report:
         candidates = open_candidates(runs, on_progress=report)
-        records = None if data is None else _records(candidates, data, split or "val", report)
+        records = None
+        if data is not None:
+            config, split = candidates[0].runs[0].config, split or "val"
+            records = open_split(config, data, split, report).split(split)
         result = search_ensemble(
             candidates,
             records=records,
@@ -142,27 +133,6 @@ def ensemble(
     console.print(
         f"Next: acdc-evaluate {place} --split test, or acdc-submit --runs {place} --data DIR"
     )
-
-
-def _records(
-    candidates: "list[Candidate]", data: Path, split: str, report: "ProgressCallback"
-) -> "list[Record]":
-    """The images of another data set to choose on."""
-    from acdc_seg.config import with_overrides
-    from acdc_seg.data.record import SPLITS
-    from acdc_seg.data.source import open_source
-
-    if split not in SPLITS:
-        raise ConfigError(f"--split '{split}' is unknown; {did_you_mean(split, SPLITS)}")
-    changes = {"data.path": str(data.resolve()), "data.num_folds": None, "data.fold": None}
-    config = with_overrides(candidates[0].runs[0].config, {**changes, "data.validation": True})
-    source = open_source(config.data, prepare_settings=config.prepare, on_progress=report)
-    if not source.split(split):
-        available = ", ".join(name for name in SPLITS if source.split(name))
-        raise ConfigError(
-            f"{source.root}: there are no images in split '{split}'; choose from: {available}"
-        )
-    return source.split(split)
 
 
 def _new_folder() -> Path:

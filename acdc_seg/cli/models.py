@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from acdc_seg.cli.app import Debug, Device, Version, console, make_app, run
+from acdc_seg.cli.app import Debug, Version, console, make_app, run
+from acdc_seg.cli.options import Device
 from acdc_seg.cli.progress import progress_bar
 from acdc_seg.config import setting_choices
 

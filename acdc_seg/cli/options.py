@@ -10,6 +10,8 @@ import typer
 
 if TYPE_CHECKING:
     from acdc_seg.config import Config
+    from acdc_seg.data.record import ProgressCallback
+    from acdc_seg.data.source import Source
     from acdc_seg.inference.predictors import Predictor
 
 DEFAULT_MODEL = "unet"
@@ -34,30 +36,71 @@ def config_from_options(model: str | None, path: Path | None, overrides: Sequenc
     return load_config(path, model=model, overrides=overrides)
 
 
-Members = typer.Argument(
-    metavar="RUN",
-    help="Run folders, checkpoints or an ensemble.yaml; several are averaged.",
-    show_default=False,
-)
+Members = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="RUN",
+        help="Run folders, checkpoints or an ensemble.yaml; several are averaged.",
+        show_default=False,
+    ),
+]
 Tta = Annotated[
     str | None,
-    typer.Option(
-        "--tta",
-        help="Average over views of the image: dihedral (8, also without a word) or flips (4).",
-        rich_help_panel="What",
-        show_default="none",
+    option(
+        "Average over views of the image: dihedral (8, also without a word) or flips (4).",
+        "What",
+        "none",
     ),
 ]
 Weights = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="Weight of each run, for example 2 1 1.",
-        rich_help_panel="What",
-        show_default="equal weights",
+    list[str] | None, option("Weight of each run, for example 2 1 1.", "What", "equal weights")
+]
+Device = Annotated[str, option("auto, cpu, cuda or mps.", "Computing")]
+Precision = Annotated[
+    str,
+    option(
+        "auto, fp32, bf16 or fp16; auto takes fp32 for a run trained in it, else the fastest.",
+        "Computing",
     ),
 ]
+BatchSize = Annotated[
+    int, typer.Option(min=1, rich_help_panel="Computing", help="Images predicted at a time.")
+]
 BARE = {"--tta": "dihedral"}
-"""For `app.run`: what an option means without a word after it."""
+"""For `app.run`: the value of an option that is given without one."""
+
+
+def open_split(
+    config: "Config", data: Path | None, split: str, on_progress: "ProgressCallback"
+) -> "Source":
+    """The config's data, or other data read with its settings; its split is not empty.
+
+    Args:
+        config: Settings of a run.
+        data: Data to take the place of the run's own, folds aside.
+        split: train, val or test.
+        on_progress: Called while the data is prepared.
+
+    Raises:
+        ConfigError: An unknown or empty split.
+    """
+    from acdc_seg.config import with_overrides
+    from acdc_seg.data.record import SPLITS
+    from acdc_seg.data.source import open_source
+    from acdc_seg.errors import ConfigError, did_you_mean
+
+    if split not in SPLITS:
+        raise ConfigError(f"--split '{split}' is unknown; {did_you_mean(split, SPLITS)}")
+    if data is not None:
+        changes = {"data.path": str(data.resolve()), "data.num_folds": None, "data.fold": None}
+        config = with_overrides(config, {**changes, "data.validation": True})
+    source = open_source(config.data, prepare_settings=config.prepare, on_progress=on_progress)
+    if not source.split(split):
+        available = ", ".join(name for name in SPLITS if source.split(name))
+        raise ConfigError(
+            f"{source.root}: there are no images in split '{split}'; choose from: {available}"
+        )
+    return source
 
 
 def load_members(
@@ -69,6 +112,13 @@ def load_members(
     precision: str,
 ) -> "Predictor":
     """The predictor that the options describe; its config is that of the first run.
+
+    Args:
+        runs: Run folders, checkpoints or an ensemble.yaml.
+        tta: Views to average over.
+        weights: Numbers, in one text or several.
+        device: As for `load_predictor`.
+        precision: As for `load_predictor`.
 
     Raises:
         AcdcError: A run that cannot be loaded, runs of different classes, or weights that do not

@@ -1,51 +1,54 @@
 """acdc-submit"""
 
-from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.markup import escape
 
-from acdc_seg.cli.app import (
+from acdc_seg.cli.app import Debug, Version, console, make_app, run, shell_path
+from acdc_seg.cli.options import (
+    BARE,
     BatchSize,
-    Debug,
     Device,
     Precision,
-    Version,
-    console,
-    make_app,
-    run,
-    shell_path,
+    Tta,
+    Weights,
+    load_members,
+    option,
 )
-from acdc_seg.cli.options import BARE, Tta, Weights, load_members
 from acdc_seg.cli.progress import progress_bar
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    from acdc_seg.inference.predictors import Predictor
-
-    Labels = tuple[str, np.ndarray]
-
 app = make_app()
-TAKES = {
-    "runs": {
-        "runs",
-        "data",
-        "tta",
-        "weights",
-        "out",
-        "template",
-        "masks",
-        "device",
-        "precision",
-        "batch_size",
-    },
-    "from_masks": {"from_masks", "out", "template"},
-    "check": {"check", "data", "truth"},
+
+Runs = Annotated[list[Path] | None, option("Run folders or checkpoints, averaged.", "What", "none")]
+Data = Annotated[
+    Path | None,
+    option(
+        "Folder of images, or with test/image/ or image/; --check takes sizes and names from it.",
+        "What",
+        "none",
+    ),
+]
+FromMasks = Annotated[Path | None, option("Mask PNGs to encode.", "What", "none")]
+Check = Annotated[Path | None, option("Submission to validate.", "What", "none")]
+Truth = Annotated[
+    Path | None, option("Folder of true masks to score --check with.", "What", "none")
+]
+Out = Annotated[Path, option("CSV to write.", "Output")]
+Template = Annotated[
+    Path | None, option("Sample submission that fixes ids and order.", "Output", "none")
+]
+Masks = Annotated[
+    Path | None, option("Folder to write the predicted masks to as PNGs.", "Output", "none")
+]
+
+MODES = {
+    "runs": "data tta weights out template masks device precision batch_size",
+    "from_masks": "out template",
+    "check": "data truth",
 }
-"""The options of each way to use the command."""
+"""The option that chooses what the command does, and the options that it takes then."""
 
 
 @app.command(
@@ -54,60 +57,16 @@ TAKES = {
 )
 def submit(
     context: typer.Context,
-    runs: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="Run folders or checkpoints, averaged.",
-            rich_help_panel="What",
-            show_default="none",
-        ),
-    ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of images, or with test/image/ or image/; --check takes sizes and names "
-            "from it.",
-            rich_help_panel="What",
-            show_default="none",
-        ),
-    ] = None,
+    runs: Runs = None,
+    data: Data = None,
     tta: Tta = None,
     weights: Weights = None,
-    from_masks: Annotated[
-        Path | None,
-        typer.Option(help="Mask PNGs to encode.", rich_help_panel="What", show_default="none"),
-    ] = None,
-    check: Annotated[
-        Path | None,
-        typer.Option(help="Submission to validate.", rich_help_panel="What", show_default="none"),
-    ] = None,
-    truth: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of true masks to score --check with.",
-            rich_help_panel="What",
-            show_default="none",
-        ),
-    ] = None,
-    out: Annotated[Path, typer.Option(help="CSV to write.", rich_help_panel="Output")] = Path(
-        "submission.csv"
-    ),
-    template: Annotated[
-        Path | None,
-        typer.Option(
-            help="Sample submission that fixes ids and order.",
-            rich_help_panel="Output",
-            show_default="none",
-        ),
-    ] = None,
-    masks: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder to write the predicted masks to as PNGs.",
-            rich_help_panel="Output",
-            show_default="none",
-        ),
-    ] = None,
+    from_masks: FromMasks = None,
+    check: Check = None,
+    truth: Truth = None,
+    out: Out = Path("submission.csv"),
+    template: Template = None,
+    masks: Masks = None,
     device: Device = "auto",
     precision: Precision = "auto",
     batch_size: BatchSize = 16,
@@ -116,43 +75,54 @@ def submit(
 ) -> None:
     """Write a Kaggle submission, or check one."""
     from acdc_seg.errors import ConfigError
+    from acdc_seg.submission.pipeline import encode_masks, write_submission
 
-    ways = {"runs": bool(runs), "from_masks": from_masks is not None, "check": check is not None}
-    if sum(ways.values()) != 1:
-        raise ConfigError(
-            "give one of --runs RUN [RUN ...] --data DIR, --from-masks DIR, or --check CSV"
-        )
-    _refuse_others(context, next(way for way, chosen in ways.items() if chosen))
+    _check_options(context)
     if check is not None:
         _check(check, data, truth)
-    elif from_masks is not None:
-        _encode(from_masks, out, template)
+        return
+    if from_masks is not None:
+        rows = encode_masks(from_masks, out, template=template)
     elif data is None or not runs:
         raise ConfigError("--runs needs --data DIR, the folder of the images to predict")
     else:
         predictor = load_members(runs, tta=tta, weights=weights, device=device, precision=precision)
-        labels = _predict(predictor, data, batch_size)
-        _write(labels, len(predictor.classes.names), out, template, masks)
-    if check is None:
-        console.print(
-            f"Next: acdc-submit --check {shell_path(out)} --data "
-            f"{shell_path(data) if data else 'DIR'}"
-        )
+        with progress_bar() as report:
+            rows = write_submission(
+                predictor,
+                data,
+                out,
+                template=template,
+                masks=masks,
+                batch_size=batch_size,
+                on_progress=report,
+            )
+    num_images = len({id.rpartition("_mask")[0] for id, _ in rows})
+    console.print(f"Wrote {shell_path(out)}: {len(rows)} rows of {num_images} images.")
+    folder = shell_path(data) if data else "DIR"
+    console.print(f"Next: acdc-submit --check {shell_path(out)} --data {folder}")
 
 
-def _refuse_others(context: typer.Context, way: str) -> None:
-    """Raises ConfigError for an option that would have no effect."""
+def _check_options(context: typer.Context) -> None:
+    """Raises ConfigError unless one mode is chosen, without options that would have no effect."""
     from acdc_seg.errors import ConfigError
 
     given = [
         name
-        for name in set.union(*TAKES.values())
+        for name in context.params
         if str(context.get_parameter_source(name)).endswith("COMMANDLINE")
     ]
-    if extra := [_flag(name) for name in sorted(given) if name not in TAKES[way]]:
-        taken = ", ".join(_flag(name) for name in sorted(TAKES[way] - {way}))
+    modes = [name for name in given if name in MODES]
+    if len(modes) != 1:
         raise ConfigError(
-            f"{', '.join(extra)} has no effect with {_flag(way)}, which takes {taken}; leave it out"
+            "give one of --runs RUN [RUN ...] --data DIR, --from-masks DIR, or --check CSV"
+        )
+    taken = [*modes, *MODES[modes[0]].split(), "debug", "version"]
+    if unused := [_flag(name) for name in sorted(given) if name not in taken]:
+        flags = ", ".join(_flag(name) for name in sorted(MODES[modes[0]].split()))
+        raise ConfigError(
+            f"{', '.join(unused)} has no effect with {_flag(modes[0])}, which takes {flags}; leave "
+            "it out"
         )
 
 
@@ -160,102 +130,38 @@ def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _predict(predictor: "Predictor", folder: Path, batch_size: int) -> "Iterator[Labels]":
-    """Class indices by image stem, one image after another."""
-    from acdc_seg.data.readers.paired import find_images
-    from acdc_seg.data.record import Record
-    from acdc_seg.inference.stream import predict_examples, read_examples, to_labels
-
-    images = find_images(folder, predictor.config.data)
-    records = [Record(stem, path, None, "") for stem, path in images.items()]
-    with progress_bar() as report:
-        for example, probabilities in predict_examples(
-            predictor,
-            read_examples(records, predictor, with_masks=False),
-            batch_size=batch_size,
-            on_image=lambda done: report("images", done, len(images)),
-        ):
-            yield example.record.id, to_labels(probabilities)
-
-
-def _encode(folder: Path, out: Path, template: Path | None) -> None:
-    from acdc_seg.config import ClassesConfig
-    from acdc_seg.submission.table import masks_from_folder
-
-    _write(masks_from_folder(folder).items(), len(ClassesConfig().names), out, template)
-
-
-def _write(
-    labels: "Iterable[Labels]",
-    num_classes: int,
-    out: Path,
-    template: Path | None,
-    masks: Path | None = None,
-) -> None:
-    """Writes the CSV, then the masks that it encodes, so that a mistake in the one leaves none of
-    the other.
-    """
-    from acdc_seg.submission.table import (
-        apply_template,
-        decode_rows,
-        encode_rows,
-        write_masks,
-        write_submission,
-    )
-
-    shapes: dict[str, tuple[int, int]] = {}
-
-    def noted() -> "Iterator[Labels]":
-        for stem, mask in labels:
-            shapes[stem] = mask.shape[0], mask.shape[1]
-            yield stem, mask
-
-    rows = encode_rows(noted(), num_classes=num_classes)
-    write_submission(out, apply_template(rows, template) if template else rows)
-    if masks is not None:
-        for stem, mask in decode_rows(rows, shapes):
-            write_masks(masks, {stem: mask})
-    console.print(f"Wrote {shell_path(out)}: {len(rows)} rows of {len(shapes)} images.")
-
-
 def _check(path: Path, data: Path | None, truth: Path | None) -> None:
     from acdc_seg.config import DataConfig
     from acdc_seg.data.images import image_shape
     from acdc_seg.data.readers.paired import find_images
     from acdc_seg.errors import ConfigError
-    from acdc_seg.submission.table import check_submission
+    from acdc_seg.submission.check import check_submission
 
+    shapes = None
     if data and truth:
         raise ConfigError(
             "--truth says already which images there are and how large; leave --data out"
         )
-    shapes = (
-        {stem: image_shape(image) for stem, image in find_images(data, DataConfig()).items()}
-        if data
-        else None
-    )
+    if data:
+        images = find_images(data, DataConfig())
+        shapes = {stem: image_shape(image) for stem, image in images.items()}
     result = check_submission(path, truth=truth, shapes=shapes)
     for problem in result.problems:
         console.print(f"[red]problem[/] {escape(problem)}")
     if result.score is not None:
-        each = ", ".join(f"{name} {score:.4f}" for name, score in result.class_scores.items())
+        by_class = ", ".join(f"{name} {score:.4f}" for name, score in result.class_scores.items())
         console.print(
             f"Score [bold]{result.score:.5f}[/] (mean Dice over images and classes; both empty = "
-            f"1): {each}"
+            f"1): {by_class}"
         )
+    name, num_rows = escape(str(path)), result.num_rows
     if result.problems:
-        console.print(
-            f"{escape(str(path))}: {len(result.problems)} problems in {result.num_rows} rows"
-        )
+        console.print(f"{name}: {len(result.problems)} problems in {num_rows} rows")
         raise typer.Exit(2)
-    assumed = (
-        ""
-        if data or truth
-        else ", taken as 96x96; --data DIR checks sizes and that none is missing"
-    )
+    assumed = ", taken as 96x96; --data DIR checks sizes and that none is missing"
     console.print(
-        f"{escape(str(path))}: {result.num_rows} rows of {result.num_images} images{assumed}: no "
-        "problems"
+        f"{name}: {num_rows} rows of {result.num_images} images"
+        f"{'' if data or truth else assumed}: no problems"
     )
 
 

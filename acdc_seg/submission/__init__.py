@@ -1,1 +1,1 @@
-"""Submissions: run-length encoding and the Kaggle CSV."""
+"""Kaggle submissions: a CSV `id,encoding` with a run-length encoded mask per image and class."""

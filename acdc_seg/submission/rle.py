@@ -14,7 +14,7 @@ Shape = tuple[int, int]
 
 
 def encode_rle(mask: np.ndarray) -> str:
-    """A mask (H, W) of False and True, or 0 and 1, as column-major, 1-indexed `start length` pairs.
+    """A mask `(H, W)` of 0 and 1 as column-major, 1-indexed `start length` pairs.
 
     Raises:
         DataError: The array is not 2-D or holds other values.
@@ -34,42 +34,43 @@ def encode_rle(mask: np.ndarray) -> str:
 
 
 def decode_rle(text: str, shape: Shape) -> np.ndarray:
-    """The boolean mask (H, W) of an encoding; the inverse of `encode_rle`.
+    """The boolean mask `(H, W)` of an encoding; the inverse of `encode_rle`.
 
     Raises:
-        DataError: A pair is no pair of numbers, leaves the image, or does not come after the one
+        DataError: A pair is not two numbers, leaves the image, or does not come after the one
             before it.
     """
-    runs = _parse_runs(text, num_pixels=shape[0] * shape[1])
+    num_pixels = shape[0] * shape[1]
+    runs = _parse_runs(text, num_pixels)
     starts, ends = runs[:, 0], runs[:, 0] + runs[:, 1]
-    late = np.zeros(len(runs), bool)
-    late[1:] = starts[1:] < ends[:-1]
-    for wrong, reason in (
+    overlaps = np.zeros(len(runs), bool)
+    overlaps[1:] = starts[1:] < ends[:-1]
+    for is_wrong, reason in (
         (starts < 1, "starts before pixel 1"),
         (runs[:, 1] < 1, "is shorter than one pixel"),
-        (ends - 1 > shape[0] * shape[1], f"runs out of the image of {shape[0]}x{shape[1]} pixels"),
-        (late, "does not come after the one before it; runs ascend and do not overlap"),
+        (ends - 1 > num_pixels, f"runs out of the image of {shape[0]}x{shape[1]} pixels"),
+        (overlaps, "does not come after the one before it; runs ascend and do not overlap"),
     ):
-        if wrong.any():
-            index = int(wrong.argmax())
+        if is_wrong.any():
+            index = int(is_wrong.argmax())
             raise DataError(f"pair {index + 1} ({runs[index, 0]} {runs[index, 1]}) {reason}")
-    steps = np.zeros(shape[0] * shape[1] + 1, np.int8)
+    steps = np.zeros(num_pixels + 1, np.int8)
     steps[starts - 1] += 1
     steps[ends - 1] -= 1
     return np.cumsum(steps[:-1], dtype=np.int8).astype(bool).reshape(shape, order="F")  # (H, W)
 
 
-def _parse_runs(text: str, *, num_pixels: int) -> np.ndarray:
-    """Numbers (N, 2) of an encoding, in memory bounded by the image."""
+def _parse_runs(text: str, num_pixels: int) -> np.ndarray:
+    """Numbers `(N, 2)` of an encoding, in memory bounded by the image."""
     if text.count(" ") > 2 * num_pixels:
         raise DataError(f"{text.count(' ') // 2 + 1} pairs are too many for {num_pixels} pixels")
     words = text.split(" ") if text else []
-    wrong = next((index for index, word in enumerate(words) if not NUMBER.fullmatch(word)), None)
-    if wrong is not None:
-        raise DataError(
-            f"pair {wrong // 2 + 1}: {words[wrong][:20]!r} is no pixel number; write digits "
-            "separated by single spaces"
-        )
+    for index, word in enumerate(words):
+        if not NUMBER.fullmatch(word):
+            raise DataError(
+                f"pair {index // 2 + 1}: {word[:20]!r} is not a pixel number; write digits "
+                "separated by single spaces"
+            )
     if len(words) % 2:
         raise DataError(f"pair {len(words) // 2 + 1} has a start and no length")
     return np.fromiter(map(int, words), np.int64, len(words)).reshape(-1, 2)  # (N, 2)

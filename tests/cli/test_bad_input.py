@@ -501,7 +501,7 @@ class TestSubmit:
         Path("empty").mkdir()
         assert (
             refused("submit", "--from-masks", "empty")
-            == "empty: no masks named {stem}_mask.png; check the folder and the mask pattern"
+            == "empty: no masks named {stem}_mask.png; check the folder"
         )
         change(paired_folder / MASK, set_first_pixel)
         assert "the mask contains value 4 (1 pixels)" in refused(

@@ -67,7 +67,7 @@ def test_imports_point_down(path):
         ("def f():\n    from acdc_seg.cli.app import run", ["cli"]),
         ("if TYPE_CHECKING:\n    from acdc_seg.training.finish import conclude", ["training"]),
         ("from acdc_seg.inference.predictors import TTA", []),
-        ("from acdc_seg.submission.table import read_submission", ["submission"]),
+        ("from acdc_seg.submission.table import read_rows", ["submission"]),
     ],
 )
 def test_upward_and_sideways_imports_are_found(source, expected):

@@ -27,7 +27,7 @@ from acdc_seg.config.yaml_text import parse_yaml
 from acdc_seg.data.images import IGNORE_INDEX, read_image, read_mask
 from acdc_seg.data.readers.acdc import read_acdc
 from acdc_seg.errors import AcdcError, DataError
-from acdc_seg.submission.table import encode_rows, read_submission, write_submission
+from acdc_seg.submission.table import encode_rows, read_rows, write_rows
 
 many = settings(max_examples=300)
 some = settings(max_examples=100)
@@ -96,8 +96,8 @@ def ends_in_sense(read, *arguments, **options):
 )
 def test_any_masks_return_from_a_submission(folder, masks):
     rows = encode_rows(masks.items(), num_classes=4)
-    write_submission(folder / "submission.csv", rows)
-    assert read_submission(folder / "submission.csv") == dict(rows)
+    write_rows(folder / "submission.csv", rows)
+    assert read_rows(folder / "submission.csv") == dict(rows)
 
 
 @many
