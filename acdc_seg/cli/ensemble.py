@@ -96,12 +96,8 @@ def ensemble(
 ) -> None:
     """Choose an ensemble of trained runs, and measure what it gains over its best member."""
     from acdc_seg.ensembling.candidates import open_candidates
-    from acdc_seg.ensembling.search import (
-        TTA_CHOICES,
-        SearchSettings,
-        search_ensemble,
-        write_ensemble,
-    )
+    from acdc_seg.ensembling.results import write_ensemble
+    from acdc_seg.ensembling.search import TTA_CHOICES, SearchSettings, search_ensemble
 
     for name in tta or ():
         if name not in TTA_CHOICES:

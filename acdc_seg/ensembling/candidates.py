@@ -165,10 +165,9 @@ def predict_candidate(
                 foreign[index] = records[index]
         # its own validation images are often stored by the training; others get their own folder
         folder, others = run.folder / "probabilities", list(foreign.values())
-        for part, images, place in (
-            (own, run.val, folder),
-            (foreign, others, folder / digest_images(others)[:12]),
-        ):
+        own_part = (own, run.val, folder)
+        foreign_part = (foreign, others, folder / digest_images(others)[:12])
+        for part, images, place in (own_part, foreign_part):
             if part:
                 stored = _find_or_store(run, place, images, tta, device, batch_size, on_progress)
                 for index, record in part.items():
@@ -193,13 +192,14 @@ def _find_or_store(
     stored = find_probabilities(folder, records, checkpoint=best, tta=tta)
     if stored is not None:
         return stored
-
-    def report(done: int) -> None:
-        on_progress(f"{run.folder.name}, {tta}", done, len(records))
-
-    predictor = load_predictor(best, device=device)
     return store_probabilities(
-        folder, predictor, records, checkpoint=best, tta=tta, batch_size=batch_size, on_image=report
+        folder,
+        load_predictor(best, device=device),
+        records,
+        checkpoint=best,
+        tta=tta,
+        batch_size=batch_size,
+        on_image=lambda done: on_progress(f"{run.folder.name}, {tta}", done, len(records)),
     )
 
 
@@ -222,9 +222,7 @@ def _open_run(path: Path, on_progress: ProgressCallback) -> MemberRun:
 
 
 def _group_key(run: MemberRun, groups: dict[str, list[MemberRun]]) -> str:
-    """A key that the fold runs of one recipe share; a second run of the same fold starts another
-    group.
-    """
+    """A key that the fold runs of one recipe share; a second run of a fold gets another one."""
     tree = to_dict(run.config)
     fold = tree["data"].pop("fold")
     if not isinstance(fold, int):

@@ -1,15 +1,11 @@
-"""From candidates to an ensemble: the search, its estimates, and the two files that describe it."""
+"""From candidates to an ensemble, and estimates of what it gains."""
 
-import json
-import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from acdc_seg.config.ensemble import EnsembleFile, EnsembleMember, ensemble_yaml
 from acdc_seg.data.examples import Example, read_example
 from acdc_seg.data.record import ProgressCallback, Record
 from acdc_seg.data.splits import fold_patients
@@ -21,12 +17,9 @@ from acdc_seg.ensembling.selection import (
     greedy,
 )
 from acdc_seg.errors import ConfigError, DataError
-from acdc_seg.files import sha256_file, write_text
 from acdc_seg.inference.predictors import TTA_VIEWS
 from acdc_seg.inference.stored import NO_TTA
-from acdc_seg.metrics import EMPTY_POLICY
 from acdc_seg.metrics.intervals import patient_bootstrap
-from acdc_seg.runs.folder import Run
 
 TTA_CHOICES = (NO_TTA, *TTA_VIEWS)
 NUM_RESAMPLES = 2000
@@ -133,31 +126,22 @@ def search_ensemble(
         )
     entered, leaks = _check_leakage(candidates, records, settings)
     entries = [(candidate, tta) for candidate in entered for tta in dict.fromkeys(settings.tta)]
-    probabilities = [
-        predict_candidate(
-            candidate,
-            records,
-            tta=tta,
-            device=device,
-            batch_size=batch_size,
-            on_progress=on_progress,
-        )
-        for candidate, tta in entries
-    ]
-    pool = CandidatePool(
-        probabilities, _read_examples(records, candidates[0]), candidates[0].runs[0].config.classes
+    predict = partial(
+        predict_candidate, device=device, batch_size=batch_size, on_progress=on_progress
     )
+    probabilities = [predict(candidate, records, tta=tta) for candidate, tta in entries]
+    classes = candidates[0].runs[0].config.classes
+    pool = CandidatePool(probabilities, _read_examples(records, candidates[0]), classes)
     images = np.ones(len(records), bool)
     selection = greedy(pool, images=images, rounds=settings.rounds, largest=settings.largest)
     best = best_single(pool, images=images, largest=settings.largest)
-    variants = [
-        Variant(candidate, tta, float(pool.quick_dice(values).mean()), count)
-        for (candidate, tta), values, count in zip(
-            entries, pool.contested, selection.counts, strict=True
-        )
-    ]
+    dice = [float(pool.quick_dice(values).mean()) for values in pool.contested]
+    variants = tuple(
+        Variant(candidate, tta, own_dice, count)
+        for (candidate, tta), own_dice, count in zip(entries, dice, selection.counts, strict=True)
+    )
     return SearchResult(
-        variants=tuple(variants),
+        variants=variants,
         keep_largest=selection.keep_largest,
         best=best,
         chosen_on=estimate(pool.dice(selection), pool.dice(best), records, seed=settings.seed),
@@ -227,83 +211,3 @@ def held_out_estimate(
         ensemble[held_out] = pool.dice(chosen)[held_out]
         best_member[held_out] = pool.dice(single)[held_out]
     return estimate(ensemble, best_member, records, seed=settings.seed)
-
-
-def write_ensemble(folder: Path, result: SearchResult) -> None:
-    """Writes ensemble.yaml, which predicts, and ensemble.json, the record of the choice."""
-    members = [
-        EnsembleMember.model_validate(
-            {
-                "path": _relative(run.folder, folder),
-                "weight": variant.count / len(variant.candidate.runs),
-                "tta": variant.tta,
-            }
-        )
-        for variant in result.variants
-        if variant.count
-        for run in variant.candidate.runs
-    ]
-    classes = result.variants[0].candidate.runs[0].config.classes
-    ensemble = EnsembleFile(
-        classes=classes.names, members=tuple(members), keep_largest=result.keep_largest
-    )
-    write_text(folder / "ensemble.yaml", ensemble_yaml(ensemble))
-    report = json.dumps(_report(folder, result), indent=2, ensure_ascii=False, allow_nan=False)
-    write_text(folder / "ensemble.json", report + "\n")
-
-
-def _report(folder: Path, result: SearchResult) -> dict[str, Any]:
-    num_leaked = {leak.candidate: len(leak.images) for leak in result.leaks}
-    patients = sorted({record.patient for record in result.records})
-    candidates = [
-        {
-            "name": variant.candidate.name,
-            "tta": variant.tta,
-            "dice": variant.dice,
-            "count": variant.count,
-            "num_leaked_images": num_leaked.get(variant.candidate, 0),
-            "runs": [_describe_run(run.folder, folder) for run in variant.candidate.runs],
-        }
-        for variant in result.variants
-    ]
-    excluded = [
-        {
-            "name": leak.candidate.name,
-            "num_leaked_images": len(leak.images),
-            "first": leak.images[0],
-        }
-        for leak in result.leaks
-        if not result.settings.allow_leaked
-    ]
-    return {
-        "statistic": f"mean over images and foreground classes of Dice. {EMPTY_POLICY}",
-        "interval": f"95 % percentiles of {NUM_RESAMPLES} resamples of patients with replacement, "
-        "paired by image",
-        "settings": asdict(result.settings),
-        "images": [record.id for record in result.records],
-        "patients": patients,
-        "candidates": candidates,
-        "excluded": excluded,
-        "keep_largest": list(result.keep_largest),
-        "best_member": {
-            "candidate": result.best.counts.index(1),
-            "keep_largest": list(result.best.keep_largest),
-        },
-        "chosen_on": asdict(result.chosen_on),
-        "held_out": {
-            "patient_folds": min(NUM_FOLDS, len(patients)),
-            **asdict(result.held_out),
-        },
-    }
-
-
-def _describe_run(run: Path, folder: Path) -> dict[str, str]:
-    return {"path": _relative(run, folder), "sha256": sha256_file(Run(run).best)}
-
-
-def _relative(path: Path, folder: Path) -> str:
-    """The path seen from the folder, with forward slashes; absolute if on another drive."""
-    try:
-        return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
-    except ValueError:
-        return path.resolve().as_posix()

@@ -49,7 +49,7 @@ def run_trial(
         Exception: Anything that settings cannot cause; the trial is then requeued like that of a
             killed worker.
     """
-    _free_memory()
+    _free_gpu_memory()
     # UpdateFinishedTrialError: the trial was taken for dead and requeued
     with send_heartbeat(trial), suppress(UpdateFinishedTrialError):
         try:
@@ -183,8 +183,8 @@ def _reason(error: BaseException) -> str:
     return text if isinstance(error, AcdcError) else f"{type(error).__name__}: {text}"
 
 
-def _free_memory() -> None:
-    """Frees what a failed trial before left on the device."""
-    gc.collect()
+def _free_gpu_memory() -> None:
+    """Frees what a failed trial before left on the GPU."""
     if torch.cuda.is_available():
+        gc.collect()
         torch.cuda.empty_cache()

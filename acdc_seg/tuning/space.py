@@ -76,9 +76,8 @@ class Range(Section):
             raise ValueError(f"low={self.low} must be above 0 where log is true")
         if self.log and self.step is not None:
             raise ValueError("log and step exclude each other; leave one out")
-        if self.step is not None and (
-            self.step <= 0 or (self._is_whole and not isinstance(self.step, int))
-        ):
+        step_fits = isinstance(self.step, int) or not self._is_whole
+        if self.step is not None and not (self.step > 0 and step_fits):
             raise ValueError(f"step={self.step} must be above 0, and whole where low and high are")
         return self
 
@@ -89,9 +88,8 @@ class Range(Section):
     def suggest(self, trial: Trial, key: str) -> Any:
         """Draws a value."""
         if self._is_whole:
-            return trial.suggest_int(
-                key, int(self.low), int(self.high), step=int(self.step or 1), log=self.log
-            )
+            low, high, step = int(self.low), int(self.high), int(self.step or 1)
+            return trial.suggest_int(key, low, high, step=step, log=self.log)
         return trial.suggest_float(key, self.low, self.high, step=self.step, log=self.log)
 
     def value_of(self, stored: Any) -> Any:
@@ -152,20 +150,16 @@ class Space:
         """
         points: list[dict[str, Any]] = [{}]
         for key, entry in self.entries.items():
-            extended: list[dict[str, Any]] = []
-            for point in points:
-                if _applies(entry, self.values_of(point)):
-                    extended += [{**point, key: value} for value in entry.grid(key)]
-                else:
-                    extended.append(point)
-            points = extended
+            shorter, points = points, []
+            for point in shorter:
+                applies = _applies(entry, self.values_of(point))
+                values = entry.grid(key) if applies else ()
+                points += [{**point, key: value} for value in values] or [point]
         return points
 
     def to_dict(self) -> dict[str, Any]:
         """The space as plain values, to store and to compare."""
-        return json.loads(
-            json.dumps({key: entry.model_dump() for key, entry in self.entries.items()})
-        )
+        return {key: entry.model_dump(mode="json") for key, entry in self.entries.items()}
 
 
 def find_space(name: str) -> Path:
@@ -264,9 +258,8 @@ def _settings_where(key: str, entries: Mapping[str, Choice | Range]) -> Iterator
 
 
 def _applies(entry: Choice | Range, chosen: Mapping[str, Any]) -> bool:
-    return all(
-        parent in chosen and chosen[parent] in values for parent, values in entry.when.items()
-    )
+    when = entry.when.items()
+    return all(parent in chosen and chosen[parent] in values for parent, values in when)
 
 
 def _plain(value: Any) -> Any:
