@@ -3,7 +3,6 @@ own files each time.
 """
 
 import os
-import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,11 +18,10 @@ from acdc_seg.data.images import read_image, read_mask
 from acdc_seg.data.record import Record
 from acdc_seg.data.transforms import resize
 from acdc_seg.errors import DataError
-from acdc_seg.runtime.memory import available_memory
+from acdc_seg.runtime.memory import available_disk, available_memory, choose_storage
+from acdc_seg.runtime.memory import megabytes as megabytes
 
 WORK_DIR = Path("data")
-MEMORY_SHARE = 0.5
-"""Part of the free memory that examples may take; network and batches need the rest."""
 
 
 class Example(NamedTuple):
@@ -187,9 +185,8 @@ def load_examples(
     classes: ClassesConfig,
     folder: Path = WORK_DIR,
 ) -> TrainingData:
-    """Reads and checks every file once and keeps the examples as `data.cache` says.
-
-    Where memory does not hold them, validation examples are read again each time.
+    """Reads and checks every file once and keeps the examples as `data.cache` says; validation
+    examples that are not in memory are read again each time.
 
     Args:
         training: Records to train on.
@@ -213,7 +210,7 @@ def load_examples(
             num_bytes,
             train_files.num_bytes(),
             memory=available_memory(),
-            disk=_free_disk(folder),
+            disk=available_disk(folder),
         )
     if storage == "memory":
         return TrainingData(stack_examples(train_files), list(val_files), storage, num_bytes)
@@ -234,39 +231,3 @@ def stack_examples(examples: FileExamples) -> TensorDataset:
     for index, (_, image, mask) in enumerate(examples):
         images[index], masks[index] = image, mask
     return TensorDataset(images, masks)
-
-
-def choose_storage(num_bytes: int, num_bytes_on_disk: int, *, memory: int, disk: int) -> str:
-    """memory or disk, whichever holds the examples of all processes of this machine.
-
-    Args:
-        num_bytes: What one process keeps in memory; on disk it keeps `num_bytes_on_disk`.
-        num_bytes_on_disk: What one process keeps on disk.
-        memory: Free bytes, of which `MEMORY_SHARE` may be taken.
-        disk: Free bytes.
-
-    Raises:
-        DataError: Neither does.
-    """
-    num_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    if num_bytes * num_processes <= memory * MEMORY_SHARE:
-        return "memory"
-    if num_bytes_on_disk * num_processes <= disk:
-        return "disk"
-    raise DataError(
-        f"the images take {megabytes(num_bytes * num_processes)} in memory or "
-        f"{megabytes(num_bytes_on_disk * num_processes)} on disk; "
-        f"{megabytes(memory)} of memory (of which {MEMORY_SHARE:.0%} may be taken) and "
-        f"{megabytes(disk)} of disk are free; free some, "
-        "set a smaller data.size, or data.cache=none to read the files in every epoch"
-    )
-
-
-def megabytes(num_bytes: float) -> str:
-    """A number of bytes in MB, as text."""
-    return f"{num_bytes / 1e6:,.0f} MB" if num_bytes >= 1e6 else f"{num_bytes / 1e6:.2f} MB"
-
-
-def _free_disk(folder: Path) -> int:
-    existing = next(path for path in (folder.resolve(), *folder.resolve().parents) if path.exists())
-    return shutil.disk_usage(existing).free

@@ -32,16 +32,33 @@ def describe(
     """
     reader = READERS[detect_format(data)]
     records = reader.read(Path(data.path or ""), data)
+    names = [label.name for label in ACDC_LABELS] if reader.kind == "volumes" else classes.names
+    shapes, spacings, details = [], [], []
+    counts = np.zeros(256, np.int64)
+    for done, record in enumerate(records, start=1):
+        mask: np.ndarray | None
+        if reader.kind == "volumes":
+            volume = read_volume(record.image, record.mask)
+            shapes.append(volume.image.shape)
+            spacings.append(volume.spacing)
+            mask = volume.mask
+        else:
+            _, image, mask = read_example(record, data=data, classes=classes)
+            shapes.append(tuple(image.shape[1:]))
+        if mask is not None:
+            counts += np.bincount(np.ravel(mask), minlength=256)
+        on_progress(reader.kind, done, len(records))
+    if spacings:
+        num_slices = sum(shape[2] for shape in shapes)
+        details = [f"spacing {_ranges(spacings)} mm, {num_slices} slices"]
     num_patients = len({record.patient for record in records})
-    if reader.kind == "volumes":
-        details = _describe_volumes(records, on_progress)
-    else:
-        details = _describe_images(records, data, classes, on_progress)
     return [
         f"{data.path}: {reader.title}, {len(records)} {reader.kind} of {num_patients} patients",
         *_split_lines(records, reader.kind),
         *_group_lines(records),
+        f"size {_ranges(shapes)}",
         *details,
+        _class_line(counts[: len(names)], names),
     ]
 
 
@@ -65,47 +82,13 @@ def _group_lines(records: Sequence[Record]) -> list[str]:
     return ["patients by group: " + ", ".join(f"{group} {count}" for group, count in counts)]
 
 
-def _describe_volumes(records: Sequence[Record], on_progress: ProgressCallback) -> list[str]:
-    shapes, spacings = [], []
-    counts = np.zeros(len(ACDC_LABELS), np.int64)
-    for done, record in enumerate(records, start=1):
-        volume = read_volume(record.image, record.mask)
-        shapes.append(volume.image.shape)
-        spacings.append(volume.spacing)
-        if volume.mask is not None:
-            counts += np.bincount(volume.mask.ravel(), minlength=len(counts))
-        on_progress("volumes", done, len(records))
-    return [
-        f"matrix {_range(shapes, 0)} x {_range(shapes, 1)}, slices {_range(shapes, 2)} "
-        f"({sum(shape[2] for shape in shapes)} in all)",
-        f"spacing {_range(spacings, 0)} x {_range(spacings, 1)} x {_range(spacings, 2)} mm",
-        _class_line(counts, [label.name for label in ACDC_LABELS]),
-    ]
-
-
-def _describe_images(
-    records: Sequence[Record],
-    data: DataConfig,
-    classes: ClassesConfig,
-    on_progress: ProgressCallback,
-) -> list[str]:
-    sizes, counts = [], np.zeros(256, np.int64)
-    for done, record in enumerate(records, start=1):
-        _, image, mask = read_example(record, data=data, classes=classes)
-        sizes.append(image.shape[1:])
-        if mask is not None:
-            counts += np.bincount(mask.numpy().ravel(), minlength=256)
-        on_progress("images", done, len(records))
-    return [
-        f"size {_range(sizes, 0)} x {_range(sizes, 1)}",
-        _class_line(counts[: len(classes.names)], classes.names),
-    ]
-
-
-def _range(rows: Sequence[Sequence[float]], axis: int) -> str:
-    values = [row[axis] for row in rows]
-    low, high = (f"{value:.4g}" for value in (min(values), max(values)))
-    return low if low == high else f"{low}-{high}"
+def _ranges(rows: Sequence[Sequence[float]]) -> str:
+    """Smallest and largest value of every axis."""
+    texts = []
+    for values in zip(*rows, strict=True):
+        low, high = f"{min(values):.4g}", f"{max(values):.4g}"
+        texts.append(low if low == high else f"{low}-{high}")
+    return " x ".join(texts)
 
 
 def _class_line(counts: np.ndarray, names: Sequence[str]) -> str:

@@ -74,16 +74,21 @@ def open_source(
         records = READERS[kind].read(root, data)
     else:
         with _locked(work_dir):
+            volumes = data
             if data.path is None:
                 phantom = _make_phantom(work_dir, on_progress)
                 volumes = data.model_copy(update={"path": str(phantom), "format": "acdc"})
-            else:
-                volumes = data
             root = _slice_once(volumes, prepare_settings, work_dir, on_progress)
         records = read_paired(root, data)
-    records = assign_splits(records, data)
-    _check_patients(root, records)
-    return Source(kind, root, tuple(records))
+    source = Source(kind, root, tuple(assign_splits(records, data)))
+    try:
+        check_disjoint({name: [record.patient for record in source.split(name)] for name in SPLITS})
+    except DataError as error:
+        raise DataError(
+            f"{root}: {error}; if these are different people, say how to tell them apart with "
+            "data.patient_rule"
+        ) from None
+    return source
 
 
 def detect_format(data: DataConfig, *, kinds: Sequence[str] = ("images", "volumes")) -> str:
@@ -155,16 +160,3 @@ def _slice_once(
         volumes = hold_out(read_volumes(data), val_fraction=data.val_fraction, seed=data.split_seed)
         prepare(volumes, out, settings=settings, on_progress=on_progress)
     return out
-
-
-def _check_patients(root: Path, records: list[Record]) -> None:
-    patients = {
-        split: [record.patient for record in records if record.split == split] for split in SPLITS
-    }
-    try:
-        check_disjoint(patients)
-    except DataError as error:
-        raise DataError(
-            f"{root}: {error}; if these are different people, say how to tell them apart with "
-            "data.patient_rule"
-        ) from None

@@ -25,9 +25,7 @@ LARGEST_VOLUME = 2 * 1024**3
 LARGEST_OFFSET = 16 * 1024**2
 """Bytes of header extensions in front of the voxels."""
 TRAILING = 1024**2
-"""Bytes that may follow the voxels; a file with more is not a volume, or a small archive of an
-endless stream.
-"""
+"""Bytes that may follow the voxels; more can be a small archive of an endless stream."""
 LONGEST_HEADER = 540
 
 
@@ -136,14 +134,10 @@ def _check_header(path: Path, header: Nifti1Header) -> int:
             f"{path}: voxels are {dtype}, expected integers or real numbers; export grey values"
         )
     num_bytes, offset = math.prod(shape) * dtype.itemsize, float(header["vox_offset"])
-    claim = ""
-    if num_bytes > LARGEST_VOLUME:
-        claim = f"{shape} voxels, {num_bytes / 1024**3:.1f} GiB"
-    elif not offset <= LARGEST_OFFSET:  # or NaN
-        claim = f"that voxels begin at byte {offset:,.0f}"
-    if claim:
+    if num_bytes > LARGEST_VOLUME or not offset <= LARGEST_OFFSET:  # or NaN
         raise DataError(
-            f"{path}: the header claims {claim}; it is damaged, copy the file again from its source"
+            f"{path}: the header claims {shape} voxels, {num_bytes / 1024**3:.1f} GiB, from byte "
+            f"{offset:,.0f} on; it is damaged, copy the file again from its source"
         )
     voxel_size = header.get_zooms()[:3]
     if not all(0 < size < math.inf for size in voxel_size):

@@ -10,7 +10,6 @@ from acdc_seg.data import examples as examples_module
 from acdc_seg.data.examples import (
     DiskExamples,
     FileExamples,
-    choose_storage,
     load_examples,
     read_example,
     stack_examples,
@@ -167,22 +166,6 @@ def test_every_file_is_checked_wherever_it_is_kept(paired_folder, tmp_path, stor
 def test_nothing_to_train_on_is_refused():
     with pytest.raises(DataError, match="no images to train on"):
         load_examples([], [], data=DataConfig(), classes=ClassesConfig())
-
-
-def test_what_does_not_fit_into_memory_goes_to_disk_and_else_nowhere(monkeypatch):
-    assert choose_storage(100, 80, memory=200, disk=0) == "memory"
-    assert choose_storage(101, 80, memory=200, disk=80) == "disk"
-    with pytest.raises(
-        DataError,
-        match=r"take 300 MB in memory or 200 MB on disk; 400 MB of memory \(of which 50%.* and "
-        r"100 MB of disk",
-    ):
-        choose_storage(300_000_000, 200_000_000, memory=400_000_000, disk=100_000_000)
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
-    assert choose_storage(50, 40, memory=200, disk=0) == "memory"
-    assert choose_storage(51, 40, memory=200, disk=80) == "disk"
-    with pytest.raises(DataError):
-        choose_storage(51, 41, memory=200, disk=80)
 
 
 def test_auto_asks_for_the_memory_that_is_left(paired_folder, tmp_path, monkeypatch):

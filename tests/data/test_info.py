@@ -53,8 +53,8 @@ def test_tree(tmp_path):
         "train: 4 volumes of 2 patients, 4 masks",
         "test: 2 volumes of 1 patients, 0 masks",
         "patients by group: DCM 1, NOR 2",
-        "matrix 4 x 6-8, slices 8-10 (52 in all)",
-        "spacing 1.25-1.5 x 1.5 x 5-10 mm",
+        "size 4 x 6-8 x 8-10",
+        "spacing 1.25-1.5 x 1.5 x 5-10 mm, 52 slices",
         "pixels: background 50.0%, rv 25.0%, myo 12.5%, lv 12.5%",
     ]
     assert calls == [("volumes", done, 6) for done in range(1, 7)]

@@ -96,7 +96,7 @@ def test_absurd_header_is_refused_before_loading(pair):
     pair[0].write_bytes(gzip.compress(bytes(header)))
     with pytest.raises(
         DataError,
-        match=r"the header claims \(30000, 30000, 30000\) voxels, 50291.4 GiB; it is damaged",
+        match=r"the header claims \(30000, 30000, 30000\) voxels, 50291.4 GiB, from byte 352",
     ):
         read_volume(*pair)
 
@@ -110,7 +110,7 @@ def test_voxels_far_behind_the_header_are_refused(pair, offset, told):
     pair[0].write_bytes(gzip.compress(bytes(content)))
     with pytest.raises(
         DataError,
-        match=rf"image.nii.gz: the header claims that voxels begin at byte {told}; it is damaged",
+        match=rf"image.nii.gz: the header claims .* from byte {told} on; it is damaged",
     ):
         read_volume(*pair)
 

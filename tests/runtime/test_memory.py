@@ -1,7 +1,8 @@
 import psutil
 import pytest
 
-from acdc_seg.runtime.memory import available_memory
+from acdc_seg.errors import DataError
+from acdc_seg.runtime.memory import available_memory, choose_storage
 
 FREE = 2000
 STAT = "anon 300\ninactive_file 50\nactive_file 20\n"
@@ -43,3 +44,19 @@ def test_a_control_group_limits_the_memory(tmp_path, monkeypatch, own, groups, e
 
 def test_free_memory_is_part_of_the_machines():
     assert 0 < available_memory() <= psutil.virtual_memory().total
+
+
+def test_what_does_not_fit_into_memory_goes_to_disk_and_else_nowhere(monkeypatch):
+    assert choose_storage(100, 80, memory=200, disk=0) == "memory"
+    assert choose_storage(101, 80, memory=200, disk=80) == "disk"
+    with pytest.raises(
+        DataError,
+        match=r"take 300 MB in memory or 200 MB on disk; 400 MB of memory \(of which 50%.* and "
+        r"100 MB of disk",
+    ):
+        choose_storage(300_000_000, 200_000_000, memory=400_000_000, disk=100_000_000)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert choose_storage(50, 40, memory=200, disk=0) == "memory"
+    assert choose_storage(51, 40, memory=200, disk=80) == "disk"
+    with pytest.raises(DataError):
+        choose_storage(51, 41, memory=200, disk=80)

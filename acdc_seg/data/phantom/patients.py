@@ -169,11 +169,9 @@ def _write_patient(folder: Path, study: Study, *, cine: bool) -> None:
         _write_nifti(folder / f"{stem}_gt.nii.gz", mask, spacing)
     if cine:
         images = [study.frame(number)[0] for number in range(1, study.num_frames + 1)]
-        frame_seconds = CYCLE_SECONDS / study.num_frames
+        spacing_and_time = (*spacing, CYCLE_SECONDS / study.num_frames)
         _write_nifti(
-            folder / f"{folder.name}_4d.nii.gz",
-            np.stack(images, axis=-1),
-            (*spacing, frame_seconds),
+            folder / f"{folder.name}_4d.nii.gz", np.stack(images, axis=-1), spacing_and_time
         )
 
 
