@@ -7,7 +7,7 @@ from acdc_seg.errors import CheckpointError, ConfigError
 from acdc_seg.inference.postprocess import KeepLargest
 from acdc_seg.inference.predictors import TTA, Ensemble, ModelPredictor, Predictor
 from acdc_seg.models import build_model
-from acdc_seg.runs.checkpoint import Checkpoint, has_checkpoint, load_checkpoint
+from acdc_seg.runs.checkpoint import has_checkpoint, load_checkpoint
 from acdc_seg.runtime.device import resolve_device, resolve_precision
 
 
@@ -23,14 +23,11 @@ def load_predictor(path: str | Path, *, device: str = "auto", precision: str = "
         ConfigError: An invalid ensemble.yaml, or one whose members have other classes.
     """
     path = Path(path)
-    if path.suffix in (".yaml", ".yml"):
-        return _load_ensemble(path, device=device, precision=precision)
     if (path / "ensemble.yaml").is_file() and not has_checkpoint(path / "best.pt"):
-        return _load_ensemble(path / "ensemble.yaml", device=device, precision=precision)
-    path = find_checkpoint(path)
-    return predictor_from_checkpoint(
-        load_checkpoint(path), source=str(path), device=device, precision=precision
-    )
+        path /= "ensemble.yaml"
+    if path.suffix in (".yaml", ".yml"):
+        return _load_ensemble(path, device, precision)
+    return _load_model(find_checkpoint(path), device, precision)
 
 
 def find_checkpoint(path: Path) -> Path:
@@ -44,27 +41,17 @@ def find_checkpoint(path: Path) -> Path:
     return path / "best.pt"
 
 
-def predictor_from_checkpoint(
-    checkpoint: Checkpoint, *, source: str, device: str = "auto", precision: str = "auto"
-) -> ModelPredictor:
-    """A predictor with the checkpoint's weights.
-
-    Args:
-        source: The checkpoint's name in errors.
-        device: As for `load_predictor`.
-        precision: As for `load_predictor`.
-
-    Raises:
-        CheckpointError: Weights that do not fit the config.
-    """
+def _load_model(path: Path, device: str, precision: str) -> ModelPredictor:
+    checkpoint = load_checkpoint(path)
     config = checkpoint.config
-    precision = "fp32" if precision == "auto" and config.train.precision == "fp32" else precision
+    if precision == "auto" and config.train.precision == "fp32":
+        precision = "fp32"
     model = build_model(config.model, config.data.channels, len(config.classes.names))
     try:
         model.load_state_dict(checkpoint.weights)
     except RuntimeError as error:
         raise CheckpointError(
-            f"{source}: weights do not fit their config: {str(error).splitlines()[-1].strip()}"
+            f"{path}: weights do not fit their config: {str(error).splitlines()[-1].strip()}"
         ) from None
     target = resolve_device(device)
     return ModelPredictor(
@@ -72,20 +59,17 @@ def predictor_from_checkpoint(
     )
 
 
-def _load_ensemble(path: Path, *, device: str, precision: str) -> Predictor:
+def _load_ensemble(path: Path, device: str, precision: str) -> Predictor:
     ensemble = read_ensemble(path)
     members: list[Predictor] = []
     for member in ensemble.members:
         source = find_checkpoint(path.parent / member.path)
-        checkpoint = load_checkpoint(source)
-        if checkpoint.config.classes.names != ensemble.classes:
+        model = _load_model(source, device, precision)
+        if model.classes.names != ensemble.classes:
             raise ConfigError(
                 f"{path}: the ensemble is of {', '.join(ensemble.classes)}, its member {source} of "
-                f"{', '.join(checkpoint.config.classes.names)}; choose it again"
+                f"{', '.join(model.classes.names)}; choose it again"
             )
-        model = predictor_from_checkpoint(
-            checkpoint, source=str(source), device=device, precision=precision
-        )
         members.append(model if member.tta == "none" else TTA(model, views=member.tta))
     predictor = Ensemble(members, weights=[member.weight for member in ensemble.members])
     if not ensemble.keep_largest:

@@ -8,7 +8,6 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from itertools import accumulate
 from math import prod
 from pathlib import Path
@@ -41,7 +40,6 @@ class Index:
     ids: list[str]
     patients: list[str]
     shapes: list[list[int]]
-    offsets: list[int]
 
 
 class StoredProbabilities(Mapping[str, np.ndarray]):
@@ -50,23 +48,20 @@ class StoredProbabilities(Mapping[str, np.ndarray]):
     """
 
     def __init__(self, index: Index, values: np.ndarray) -> None:
-        self.index, self.values_on_disk = index, values
-        self.ids, self.patients = index.ids, index.patients
-
-    @cached_property
-    def _rows(self) -> dict[str, int]:
-        return {id: row for row, id in enumerate(self.ids)}
+        self.index, self.patients, self._values = index, index.patients, values
+        starts = accumulate(map(prod, index.shapes), initial=0)
+        self._starts = dict(zip(index.ids, starts, strict=False))
+        self._shapes = dict(zip(index.ids, index.shapes, strict=True))
 
     def __getitem__(self, id: str) -> np.ndarray:
-        row = self._rows[id]
-        shape, start = self.index.shapes[row], self.index.offsets[row]
-        return self.values_on_disk[start : start + prod(shape)].reshape(shape)  # (K, H, W)
+        start, shape = self._starts[id], self._shapes[id]
+        return self._values[start : start + prod(shape)].reshape(shape)  # (K, H, W)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.ids)
+        return iter(self._starts)
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self._starts)
 
 
 def storing(
@@ -116,7 +111,6 @@ def storing(
         ids=list(records),
         patients=[record.patient for record in records.values()],
         shapes=[list(shape) for shape in shapes],
-        offsets=list(accumulate(map(prod, shapes), initial=0))[: len(shapes)],
     )
     write_text(index_path, json.dumps(asdict(index), indent=1, ensure_ascii=False) + "\n")
 

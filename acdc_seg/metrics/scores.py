@@ -114,22 +114,19 @@ def summarize(scores: Sequence[ImageScore]) -> Summary:
     return Summary(len(scores), mean, classes)
 
 
-def flat_row(score: ImageScore) -> dict[str, Any]:
-    """The columns of a row of metrics.csv."""
-    row: dict[str, Any] = {}
-    for key, value in _score_to_dict(score).items():
-        if isinstance(value, dict):
-            row |= {f"{key}_{name}": number for name, number in value.items()}
-        else:
-            row[key] = value
-    return row
-
-
 def write_csv(path: Path, scores: Sequence[ImageScore]) -> None:
     """Writes metrics.csv; raises DataError like `write_table`."""
-    rows = [flat_row(score) for score in scores]
+    rows = []
+    for score in scores:
+        row: dict[str, Any] = {}
+        for key, value in _score_to_dict(score).items():
+            if isinstance(value, dict):
+                row |= {f"{key}_{name}": _rounded(number) for name, number in value.items()}
+            else:
+                row[key] = value
+        rows.append(row)
     header = list(rows[0]) if rows else ["id", "patient", "phase"]
-    write_table(path, [header, *([_rounded(cell) for cell in row.values()] for row in rows)])
+    write_table(path, [header, *(row.values() for row in rows)])
 
 
 def scores_to_dict(scores: Sequence[ImageScore], summary: Summary) -> dict[str, Any]:

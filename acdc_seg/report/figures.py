@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -23,7 +22,6 @@ def overlay(
     *,
     colors: Sequence[Color],
     alpha: float = 0.45,
-    contour: bool = False,
 ) -> np.ndarray:
     """The image with its foreground classes painted over it, uint8 (H, W, 3) in R, G, B.
 
@@ -33,15 +31,11 @@ def overlay(
         labels: Class indices (H, W); background and void pixels stay as they are.
         colors: (R, G, B) in 0..255 of every class, background first.
         alpha: Opacity of the paint in 0..1.
-        contour: Paint the border of each class only, opaque.
     """
     pixels = _stretch(image)
     assert pixels.shape[:2] == labels.shape
     palette = np.asarray(colors, np.float32)
     painted = (labels > 0) & (labels < len(palette))
-    if contour:
-        painted &= _borders(labels)
-        alpha = 1.0
     pixels[painted] = np.rint((1 - alpha) * pixels[painted] + alpha * palette[labels[painted]])
     return pixels
 
@@ -196,11 +190,6 @@ def _stretch(image: np.ndarray) -> np.ndarray:
     pixels = np.rint((pixels - low) * (255 / (high - low) if high > low else 0)).astype(np.uint8)
     channels = pixels[None] if pixels.ndim == 2 else pixels
     return np.repeat(channels, 3 // len(channels), axis=0).transpose(1, 2, 0).copy()  # (H, W, 3)
-
-
-def _borders(labels: np.ndarray) -> np.ndarray:
-    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
-    return cv2.morphologyEx(labels.astype(np.uint8), cv2.MORPH_GRADIENT, cross) > 0
 
 
 def _plot(axes: Axes, history: Sequence[Mapping[str, Any]], key: str, **style: Any) -> None:

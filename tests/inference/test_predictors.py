@@ -262,3 +262,13 @@ def test_augmented_prediction_takes_ensembles_and_refuses_other_views(predictor,
     np.testing.assert_allclose(ensemble(image).sum(0), 1, atol=1e-5)
     with pytest.raises(ConfigError, match="'rotations' is unknown; choose from: flips, dihedral"):
         TTA(predictor, views="rotations")
+
+
+def test_a_predictor_says_what_it_is(predictor):
+    assert repr(predictor) == "ModelPredictor(unet, cpu, fp32)"
+    assert repr(Fake(1.0)) == "Fake(background, rv, myo, lv)"
+    both = Ensemble([predictor, Fake(1.0)], weights=[1, 3])
+    assert repr(TTA(both, views="flips")) == (
+        "TTA(Ensemble([ModelPredictor(unet, cpu, fp32), Fake(background, rv, myo, lv)], "
+        "weights=[0.25, 0.75]), views='flips')"
+    )

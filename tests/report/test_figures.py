@@ -48,16 +48,6 @@ def test_overlay_leaves_its_input_alone():
     assert image.tolist() == [[0, 255]]
 
 
-def test_contour_paints_only_borders_in_full_color():
-    labels = np.zeros((7, 7), np.int64)
-    labels[1:6, 1:6] = 1
-    painted = overlay(np.zeros((7, 7)), labels, colors=COLORS, contour=True)
-    border = labels.astype(bool)
-    border[2:5, 2:5] = False
-    np.testing.assert_array_equal((painted == COLORS[1]).all(-1), border)
-    np.testing.assert_array_equal(painted.any(-1), border)
-
-
 HISTORY = [
     {"epoch": 1, "train_loss": 0.9, "val_loss": 0.8, "dice": 0.5, "dice_rv": 0.4, "dice_lv": 0.6},
     {
