@@ -1,6 +1,4 @@
-"""Trainings of tiny networks that several test files run and compare; without the report, which is
-slow to draw.
-"""
+"""Trainings of tiny networks that several test files run and compare."""
 
 import csv
 
@@ -9,21 +7,28 @@ import torch
 from acdc_seg.config import with_overrides
 from acdc_seg.data.source import open_source
 from acdc_seg.runs.checkpoint import has_checkpoint, load_checkpoint
-from acdc_seg.runs.folder import create_run
+from acdc_seg.training.finish import finish_run
 from acdc_seg.training.loop import Hooks, train
 
 
-def train_run(config, name="run", *, hooks=None, changes=(), report=False):
-    """Trains into runs/NAME and gives the result and the run."""
-    config = with_overrides(config, dict(changes))
-    made = []
+def open_data(config):
+    """The source of a config."""
+    return open_source(config.data, prepare_settings=config.prepare)
 
-    def make_run(resolved):
-        made.append(create_run(resolved, name=name))
-        return made[0]
 
-    source = open_source(config.data, prepare_settings=config.prepare)
-    return train(config, source, make_run, hooks=hooks, report=report), made[0]
+def train_run(config, name="run", *, hooks=None, changes=(), finish=False):
+    """Trains into runs/NAME, and scores it if asked; gives the result and the run."""
+    config = with_overrides(config, {**dict(changes), "name": name})
+    source = open_data(config)
+    result = train(config, source, hooks=hooks)
+    if finish:
+        finish_run(result.run, result.config, source, result.history)
+    return result, result.run
+
+
+def ending(result):
+    """How a training ended, apart from where and when."""
+    return result.dice, result.epoch, result.num_epochs, result.stopped
 
 
 def read_history(run):
@@ -52,23 +57,14 @@ def assert_same(a, b):
         assert a == b
 
 
-def resume_run(config, run, *, changes=(), hooks=None, extends=False):
-    """Goes on with the run and gives the result."""
+def resume_run(config, run, *, changes=(), hooks=None, extend=False):
+    """Resumes the run and gives the result."""
     config = with_overrides(config, dict(changes))
-    source = open_source(config.data, prepare_settings=config.prepare)
-    return train(
-        config,
-        source,
-        lambda resolved: run,
-        hooks=hooks,
-        resume=True,
-        extends=extends,
-        report=False,
-    )
+    return train(config, open_data(config), run=run, hooks=hooks, resume=True, extend=extend)
 
 
 def stop_after(num_batches):
-    """A hooks that asks to stop once so many batches are done."""
+    """Hooks that ask to stop once so many batches are done."""
     done = []
     return Hooks(
         on_batch=lambda *args: done.append(args), should_stop=lambda: len(done) >= num_batches
@@ -88,13 +84,7 @@ def assert_same_run(run, expected):
 def train_into(run, config, *, changes=(), hooks=None):
     """Trains into this run folder."""
     config = with_overrides(config, dict(changes))
-    train(
-        config,
-        open_source(config.data, prepare_settings=config.prepare),
-        lambda resolved: run,
-        hooks=hooks,
-        report=False,
-    )
+    train(config, open_data(config), run=run, hooks=hooks)
 
 
 def live(config, changes, run, is_training):

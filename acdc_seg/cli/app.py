@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from acdc_seg import __version__
-from acdc_seg.errors import AcdcError, AcdcWarning
+from acdc_seg.errors import AcdcError, AcdcWarning, ConfigError
 
 console = Console(highlight=False, emoji=False, soft_wrap=True)
 errors = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
@@ -79,6 +79,9 @@ def run(
     Of the processes that torchrun started only the first one prints; an error is printed once, by
     the first process that has it.
 
+    Of several processes that torchrun started the first one prints; an error is printed by every
+    process that has it.
+
     Args:
         app: The command.
         greedy: Options that take several values, see `expand_args`.
@@ -96,8 +99,10 @@ def run(
     except AcdcError as error:
         if _debug:
             raise
-        if _is_first_report(str(error)):
-            errors.print(f"[bold red]Error:[/] {escape(str(error))}")
+        rank = os.environ.get("LOCAL_RANK", "0")
+        if rank == "0" or not isinstance(error, ConfigError):  # every process has a ConfigError
+            of_rank = "" if rank == "0" else f" in process {rank}"
+            errors.print(f"[bold red]Error{of_rank}:[/] {escape(str(error))}")
         sys.exit(2)
 
 
@@ -105,15 +110,6 @@ def run(
 def _silence() -> Iterator[None]:
     with open(os.devnull, "w") as null, redirect_stdout(null), redirect_stderr(null):
         yield
-
-
-def _is_first_report(message: str) -> bool:
-    """Whether no other process of this training on this host has reported the error."""
-    if os.environ.get("WORLD_SIZE", "1") == "1":
-        return True
-    from acdc_seg.runtime.distributed import is_first_with
-
-    return is_first_with(message)
 
 
 def _show_warning(

@@ -1,32 +1,39 @@
-"""acdc-train"""
+"""acdc-train: train a network, resume a training, or cross-validate."""
 
 import json
 import math
+import os
+import shlex
+import sys
 import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from acdc_seg.cli.app import Debug, StopOnSignal, Version, console, make_app, run, shell_path
-from acdc_seg.cli.folds import train_folds
 from acdc_seg.cli.progress import make_progress, progress_bar
-from acdc_seg.config import setting_choices
+from acdc_seg.cli.settings import (
+    DEFAULT_MODEL,
+    PHANTOM_NOTICE,
+    choices,
+    load_settings,
+    option,
+)
 from acdc_seg.errors import ConfigError
 
 if TYPE_CHECKING:
     from acdc_seg.config import Config
     from acdc_seg.data.source import Source
     from acdc_seg.runs.folder import Run
-    from acdc_seg.training.loop import Result
+    from acdc_seg.training.loop import TrainResult
 
 app = make_app()
-DEFAULT_MODEL = "unet"
 RECIPE = "the model's recipe"
+SPLIT = "the data's split"
 ALL_FOLDS = "all"
-FLAG_KEYS = {
+FLAG_SETTINGS = {
     "data": "data.path",
     "folds": "data.num_folds",
     "fold": "data.fold",
@@ -44,13 +51,59 @@ FLAG_KEYS = {
 }
 """The setting that each flag is another name for."""
 
-
-def _choices(key: str) -> str:
-    return ", ".join(setting_choices(key)) + "."
-
-
-def _option(help: str, panel: str, default: str = RECIPE) -> Any:
-    return typer.Option(help=help, rich_help_panel=panel, show_default=default)
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="SECTION.KEY=VALUE", help="Settings over those of the recipe.", show_default=False
+    ),
+]
+Model = Annotated[
+    str | None,
+    option("Network, for example deeplab_drn; acdc-models lists all.", "What", DEFAULT_MODEL),
+]
+Data = Annotated[
+    Path | None,
+    option("ACDC tree or folder of image/mask pairs.", "What", "the built-in phantom"),
+]
+ConfigFile = Annotated[
+    Path | None,
+    option("YAML file of settings; runs/NAME/config.yaml repeats a run.", "What", RECIPE),
+]
+Name = Annotated[
+    str | None, option("Name of the run folder below runs/.", "What", "the model's, numbered")
+]
+Resume = Annotated[Path | None, option("Run folder to resume.", "What", "none")]
+ExtendEpochs = Annotated[
+    int | None, option("With --resume: train to this epoch instead of the last.", "What", "none")
+]
+Folds = Annotated[
+    int | None,
+    option("Number of folds that train and val are divided into.", "Cross-validation", SPLIT),
+]
+Fold = Annotated[
+    str | None,
+    option("Fold that validates, from 0; all trains each in turn.", "Cross-validation", SPLIT),
+]
+Validation = Annotated[
+    bool | None,
+    typer.Option(
+        "--validation/--no-validation",
+        help="Hold the validation images out, or train on them too.",
+        rich_help_panel="Cross-validation",
+        show_default="--validation",
+    ),
+]
+Epochs = Annotated[int | None, option("Passes over the training images.", "How", RECIPE)]
+BatchSize = Annotated[int | None, option("Images in a batch.", "How", RECIPE)]
+LearningRate = Annotated[
+    float | None, option("Learning rate, the peak of its schedule.", "How", RECIPE)
+]
+WeightDecay = Annotated[float | None, option("Weight decay.", "How", RECIPE)]
+Loss = Annotated[str | None, option(choices("loss.name"), "How", RECIPE)]
+Optimizer = Annotated[str | None, option(choices("optimizer.name"), "How", RECIPE)]
+Seed = Annotated[int | None, option("Seed of everything random.", "How", "0")]
+Device = Annotated[str | None, option(choices("train.device"), "Computing", "auto")]
+Precision = Annotated[str | None, option(choices("train.precision"), "Computing", "auto")]
 
 
 @app.command(
@@ -58,77 +111,25 @@ def _option(help: str, panel: str, default: str = RECIPE) -> Any:
     "model.depth=4. All of them: configs/default.yaml."
 )
 def train(
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="SECTION.KEY=VALUE",
-            help="Settings over those of the recipe.",
-            show_default=False,
-        ),
-    ] = None,
-    model: Annotated[
-        str | None,
-        _option(
-            "Network, for example unet, deeplab_drn, effunet; acdc-models lists all.",
-            "What",
-            DEFAULT_MODEL,
-        ),
-    ] = None,
-    data: Annotated[
-        Path | None,
-        _option("ACDC tree or folder of image/mask pairs.", "What", "the built-in phantom"),
-    ] = None,
-    config: Annotated[
-        Path | None,
-        _option("YAML file of settings; runs/NAME/config.yaml repeats a run.", "What", RECIPE),
-    ] = None,
-    name: Annotated[
-        str | None, _option("Name of the run folder below runs/.", "What", "the model's, numbered")
-    ] = None,
-    resume: Annotated[Path | None, _option("Run folder to go on with.", "What", "none")] = None,
-    extend_epochs: Annotated[
-        int | None,
-        _option("With --resume: train to this epoch instead of the run's last.", "What", "none"),
-    ] = None,
-    folds: Annotated[
-        int | None,
-        _option(
-            "Number of folds that the patients of train and val are divided into.",
-            "Cross-validation",
-            "the data's split",
-        ),
-    ] = None,
-    fold: Annotated[
-        str | None,
-        _option(
-            "Fold that validates, from 0; all trains them one after another.",
-            "Cross-validation",
-            "the data's split",
-        ),
-    ] = None,
-    validation: Annotated[
-        bool | None,
-        typer.Option(
-            "--validation/--no-validation",
-            help="Hold the validation images out, or train on them too.",
-            rich_help_panel="Cross-validation",
-            show_default="--validation",
-        ),
-    ] = None,
-    epochs: Annotated[int | None, _option("Passes over the training images.", "How")] = None,
-    batch_size: Annotated[int | None, _option("Images in a batch.", "How")] = None,
-    lr: Annotated[float | None, _option("Learning rate, the peak of its schedule.", "How")] = None,
-    weight_decay: Annotated[float | None, _option("Weight decay.", "How")] = None,
-    loss: Annotated[
-        str | None,
-        _option(_choices("loss.name"), "How"),
-    ] = None,
-    optimizer: Annotated[str | None, _option(_choices("optimizer.name"), "How")] = None,
-    seed: Annotated[int | None, _option("Seed of everything random.", "How", "0")] = None,
-    device: Annotated[str | None, _option(_choices("train.device"), "Computing", "auto")] = None,
-    precision: Annotated[
-        str | None, _option(_choices("train.precision"), "Computing", "auto")
-    ] = None,
+    overrides: Overrides = None,
+    model: Model = None,
+    data: Data = None,
+    config: ConfigFile = None,
+    name: Name = None,
+    resume: Resume = None,
+    extend_epochs: ExtendEpochs = None,
+    folds: Folds = None,
+    fold: Fold = None,
+    validation: Validation = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    lr: LearningRate = None,
+    weight_decay: WeightDecay = None,
+    loss: Loss = None,
+    optimizer: Optimizer = None,
+    seed: Seed = None,
+    device: Device = None,
+    precision: Precision = None,
     debug: Debug = False,
     version: Version = False,
 ) -> None:
@@ -136,121 +137,109 @@ def train(
 
     Without --data it trains on a synthetic cardiac phantom, so that the command works everywhere.
     """
-    given = {
-        flag: value for flag, value in locals().items() if flag in FLAG_KEYS and value is not None
-    }
-    if resume is None:
-        if extend_epochs is not None:
-            raise ConfigError("--extend-epochs goes with --resume RUN; a new run takes --epochs")
-        settings = _settings(model, config, given, overrides or [])
-    else:
-        settings = _resumed_settings(resume, model, config, given, overrides or [], extend_epochs)
+    values = locals()
+    flags = {setting: values[flag] for flag, setting in FLAG_SETTINGS.items()}
+    flags["data.path"] = str(data.resolve()) if data else None
+    flags["data.fold"] = 0 if fold == ALL_FOLDS else _number_or_text(fold)
+    overrides = list(overrides or ())
+    if resume is not None:
+        if config is not None or fold == ALL_FOLDS:
+            raise ConfigError(
+                "--resume continues one run with its own config.yaml; leave out --config and "
+                "--fold all"
+            )
+        config = _resumable(resume)
+        overrides += [] if extend_epochs is None else [f"train.epochs={extend_epochs}"]
+    elif extend_epochs is not None:
+        raise ConfigError("--extend-epochs goes with --resume RUN; a new run takes --epochs")
+    settings = load_settings(model, config, flags, overrides)
     if settings.data.path is None:
-        console.print(
-            "[bold yellow]No --data given: training on the built-in synthetic phantom. Its scores "
-            "say nothing about real hearts.[/]"
-        )
+        console.print(PHANTOM_NOTICE.format("training"))
     if fold == ALL_FOLDS:
-        train_folds(
-            settings,
-            open_data=_open,
-            train_one=partial(_train_one, StopOnSignal("after this step to write the checkpoint")),
-        )
+        _train_folds(settings)
     else:
-        _train(settings, resume, extends=extend_epochs is not None)
+        _train(settings, resume, extend=extend_epochs is not None)
 
 
-def _settings(
-    model: str | None, config: Path | None, given: dict[str, Any], overrides: list[str]
-) -> "Config":
-    from acdc_seg.config import find_recipe, load_config, parse_override
-
-    if model is None and config is None:
-        model = str(dict(map(parse_override, overrides)).get("model.name", DEFAULT_MODEL))
-    settings = load_config(config, model=model, overrides=[*_flags(given), *overrides])
-    if config is None and find_recipe(settings.model.name) is None:
-        console.print(f"{settings.model.name} has no recipe: training with the defaults.")
-    return settings
+def _number_or_text(fold: str | None) -> int | str | None:
+    """The fold as a number where it is one; the config says what is wrong with another word."""
+    return int(fold) if fold is not None and fold.lstrip("-").isdecimal() else fold
 
 
-def _flags(given: dict[str, Any]) -> list[str]:
-    """The given options as overrides of settings."""
-    from acdc_seg.config import parse_override
-
-    if "data" in given:
-        given["data"] = str(given["data"].resolve())
-    if "fold" in given:
-        given["fold"] = (
-            0 if given["fold"] == ALL_FOLDS else parse_override(f"fold={given['fold']}")[1]
-        )
-    return [f"{FLAG_KEYS[flag]}={json.dumps(value)}" for flag, value in given.items()]
-
-
-def _resumed_settings(
-    resume: Path,
-    model: str | None,
-    config: Path | None,
-    given: dict[str, Any],
-    overrides: list[str],
-    extend_epochs: int | None,
-) -> "Config":
-    """Those of the run.
-
-    Others may be given again; where they differ from the run's, the checkpoint refuses them.
-    """
-    from acdc_seg.config import load_config
+def _resumable(folder: Path) -> Path:
+    """config.yaml of a run that can be resumed."""
     from acdc_seg.errors import CheckpointError
     from acdc_seg.runs.checkpoint import has_checkpoint
 
-    if config is not None or given.get("fold") == ALL_FOLDS:
-        raise ConfigError(
-            "--resume goes on with one run and its own config.yaml; leave out --config and --fold "
-            "all"
-        )
-    if not (resume / "config.yaml").is_file() or not has_checkpoint(resume / "last.pt"):
+    if not (folder / "config.yaml").is_file() or not has_checkpoint(folder / "last.pt"):
         raise CheckpointError(
-            f"{resume}: no run to resume (config.yaml and last.pt are needed); check the path, or "
+            f"{folder}: no run to resume (config.yaml and last.pt are needed); check the path, or "
             "start a run without --resume"
         )
-    extended = [] if extend_epochs is None else [f"train.epochs={extend_epochs}"]
-    return load_config(
-        resume / "config.yaml", model=model, overrides=[*_flags(given), *overrides, *extended]
+    return folder / "config.yaml"
+
+
+def _train(config: "Config", resume: Path | None, *, extend: bool) -> None:
+    from acdc_seg.runs.folder import Run
+
+    result = _train_one(
+        config,
+        _open(config),
+        Run(resume) if resume else None,
+        StopOnSignal("after this step to write the checkpoint"),
+        resume=resume is not None,
+        extend=extend,
     )
-
-
-def _train(config: "Config", resume: Path | None, *, extends: bool) -> None:
-    from acdc_seg.runs.folder import Run, create_run
-
-    folder: list[Path] = []
-
-    def make_run(resolved: "Config") -> Run:
-        made = Run(resume) if resume else create_run(resolved, name=config.name)
-        folder.append(made.folder)
-        return made
-
-    stop = StopOnSignal("after this step to write the checkpoint")
-    result = _train_one(stop, config, _open(config), make_run, resume is not None, extends=extends)
-    if not folder:  # in all processes but the first
-        raise typer.Exit(130 if result.stopped else 0)
-    place = shell_path(folder[0])
+    folder = shell_path(result.run.folder)
     if result.stopped:
-        console.print(f"Stopped; nothing is lost. Go on with: acdc-train --resume {place}")
+        console.print(f"Stopped; nothing is lost. Resume with: acdc-train --resume {folder}")
         raise typer.Exit(130)
     if math.isnan(result.dice):
-        console.print(
-            f"Trained for {result.num_epochs} epochs; nothing validated them. Wrote "
-            f"{place}/report.html"
-        )
+        done = f"Trained for {result.num_epochs} epochs; nothing validated them."
     else:
-        console.print(
+        done = (
             f"Best validation Dice [bold]{result.dice:.4f}[/] (foreground mean) in epoch "
-            f"{result.epoch}. Wrote {place}/report.html"
+            f"{result.epoch}."
         )
+    console.print(f"{done} Wrote {folder}/report.html")
     split = " --split test" if math.isnan(result.dice) else ""
     console.print(
-        f"Next: acdc-evaluate {place}{split}, or acdc-submit --runs {place} --data DIR --out "
+        f"Next: acdc-evaluate {folder}{split}, or acdc-submit --runs {folder} --data DIR --out "
         "submission.csv"
     )
+
+
+def _train_folds(config: "Config") -> None:
+    from acdc_seg.training.folds import fold_table, folds_name, train_folds
+
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError(
+            "--fold all trains in one process; start each fold by itself to have several: "
+            "torchrun ... --fold 0, then 1, ..."
+        )
+    stop = StopOnSignal("after this step to write the checkpoint")
+    name = folds_name(config)
+    runs = train_folds(
+        config,
+        name,
+        open_data=_open,
+        train_fold=lambda config, source, run, resume: (
+            _train_one(config, source, run, stop, resume=resume).stopped
+        ),
+        on_skip=lambda run: console.print(
+            f"[bold]{shell_path(run.folder)}[/]: finished before, Dice "
+            f"{run.read_json()['best_dice']:.4f}"
+        ),
+    )
+    if runs is None:
+        naming = [] if config.name else ["--name", name]
+        command = shlex.join(["acdc-train", *sys.argv[1:], *naming])
+        console.print(f"Stopped; nothing is lost. Resume with: {escape(command)}")
+        raise typer.Exit(130)
+    scores = [json.loads((run.folder / "metrics.json").read_text("utf-8")) for run in runs]
+    console.print(fold_table(scores), markup=False)
+    pattern = f"{shell_path(Path(config.runs_dir) / name)}-fold*"
+    console.print(f"Wrote {len(runs)} runs, {pattern}. Next: acdc-ensemble {pattern}")
 
 
 def _open(config: "Config") -> "Source":
@@ -261,73 +250,64 @@ def _open(config: "Config") -> "Source":
 
 
 def _train_one(
-    stop: StopOnSignal,
     config: "Config",
     source: "Source",
-    make_run: "Callable[[Config], Run]",
-    resume: bool,
+    run: "Run | None",
+    stop: StopOnSignal,
     *,
-    extends: bool = False,
-) -> "Result":
-    """One training with its progress; says where the run lies and what it sees."""
-    from acdc_seg.config import with_overrides
+    resume: bool,
+    extend: bool = False,
+) -> "TrainResult":
+    """One training with its progress, and its scores and report unless it was stopped."""
+    from acdc_seg.training.finish import finish_run
     from acdc_seg.training.loop import Hooks
-    from acdc_seg.training.loop import train as train_model
+    from acdc_seg.training.loop import train as train_network
 
-    monitor = Monitor(config.train.epochs, validates=config.data.validation)
-
-    def announce(resolved: "Config") -> "Run":
-        made = make_run(resolved)
-        monitor.best = made.read_json().get("best_dice") or 0.0
-        counts = ", ".join(f"{len(source.split(split))} {split}" for split in ("train", "val"))
-        console.print(
-            f"[bold]{shell_path(made.folder)}[/]: {resolved.model.name} on {source.kind} ({counts} "
-            f"images, {resolved.train.precision})"
-        )
-        return made
-
+    progress = TrainProgress(config.train.epochs, source, validates=config.data.validation)
     hooks = Hooks(
-        on_batch=monitor.on_batch,
-        on_epoch_end=monitor.on_epoch_end,
+        on_start=progress.on_start,
+        on_batch=progress.on_batch,
+        on_epoch_end=progress.on_epoch_end,
         should_stop=stop.poll,
         on_notice=console.print,
     )
-    with monitor.progress:
-        return train_model(
-            with_overrides(config, {"name": None}),
-            source,
-            announce,
-            hooks=hooks,
-            resume=resume,
-            extends=extends,
-        )
+    with progress.bar:
+        result = train_network(config, source, run=run, resume=resume, extend=extend, hooks=hooks)
+    if not result.stopped and os.environ.get("RANK", "0") == "0":
+        finish_run(result.run, result.config, source, result.history)
+    return result
 
 
-class Monitor:
-    """A progress bar with loss, Dice and time left on a terminal, and a line per validated epoch
-    everywhere.
+class TrainProgress:
+    """A bar with loss, Dice and time left on a terminal, and a line per validated epoch everywhere.
 
     Where nothing validates, there is a line per epoch and no Dice.
     """
 
-    def __init__(self, num_epochs: int, *, validates: bool = True) -> None:
-        self.progress = make_progress(console)
-        self.task = self.progress.add_task("epochs", total=num_epochs)
-        self.num_epochs, self.loss, self.best, self.started = (
-            num_epochs,
-            math.nan,
-            0.0,
-            time.monotonic(),
+    def __init__(self, num_epochs: int, source: "Source", *, validates: bool = True) -> None:
+        self.bar = make_progress(console)
+        self.task = self.bar.add_task("epochs", total=num_epochs)
+        self.num_epochs, self.source, self.validates = num_epochs, source, validates
+        self.loss, self.best, self.started = math.nan, 0.0, time.monotonic()
+
+    def on_start(self, run: "Run", config: "Config") -> None:
+        """Says which run trains what on what."""
+        self.best = run.read_json().get("best_dice") or 0.0
+        counts = ", ".join(f"{len(self.source.split(split))} {split}" for split in ("train", "val"))
+        console.print(
+            f"[bold]{shell_path(run.folder)}[/]: {config.model.name} on {self.source.kind} "
+            f"({counts} images, {config.train.precision})"
         )
-        self.validates = validates
 
     def on_batch(self, epoch: int, done: int, total: int, mean_loss: float) -> None:
+        """Moves the bar."""
         self.loss = mean_loss
         text = f"epoch {epoch}, batch {done}/{total}, loss {mean_loss:.4f}"
         text += f", best Dice {self.best:.4f}" if self.validates else ""
-        self.progress.update(self.task, completed=epoch - 1 + done / total, description=text)
+        self.bar.update(self.task, completed=epoch - 1 + done / total, description=text)
 
     def on_epoch_end(self, epoch: int, dice: float) -> None:
+        """Prints the epoch's line."""
         if math.isnan(dice) and self.validates:
             return
         score = f"  Dice {dice:.4f}{' *' if dice > self.best else ''}" if self.validates else ""

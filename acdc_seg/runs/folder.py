@@ -26,11 +26,18 @@ class Run:
 
     @property
     def best(self) -> Path:
+        """The weights to predict with."""
         return self.folder / "best.pt"
 
     @property
     def last(self) -> Path:
+        """The latest weights and training state, to resume from."""
         return self.folder / "last.pt"
+
+    def is_complete(self) -> bool:
+        """Whether the training finished and its scores are written."""
+        finished = self.read_json().get("status") == "finished"
+        return finished and (self.folder / "metrics.json").is_file()
 
     def write_config(self, config: Config) -> None:
         """config.yaml: the whole config, with which `acdc-train --config` repeats the run."""
@@ -84,12 +91,9 @@ def create_run(config: Config, *, name: str | None) -> Run:
             return Run(_fresh_folder(base, config.model.name))
         folder = base / name
         if folder.is_dir() and any(folder.iterdir()):
-            resume = (
-                f"go on with acdc-train --resume {folder}"
-                if (folder / "last.pt").is_file()
-                else "remove the folder"
-            )
-            raise ConfigError(f"{folder}: holds a run already; {resume}, or choose another --name")
+            resumable = (folder / "last.pt").is_file()
+            remedy = f"resume it with acdc-train --resume {folder}" if resumable else "remove it"
+            raise ConfigError(f"{folder}: holds a run already; {remedy}, or choose another --name")
         folder.mkdir(parents=True, exist_ok=True)
         return Run(folder)
     except OSError as error:

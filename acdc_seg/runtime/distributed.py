@@ -1,10 +1,11 @@
-"""Several processes that train as one: the same batches, loss, statistics and steps, whatever their
-number.
+"""Training in several processes: the batches, the loss and the BatchNorm statistics of one.
+
+`train.batch_size` is the batch of all processes. Each computes the logits of its share, the loss is
+that of the whole batch, and BatchNorm normalises over all of it. Dropout is drawn by each process
+for itself, so the curves are those of another seed; without dropout they agree up to rounding.
 """
 
-import hashlib
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -12,52 +13,85 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list, gather
+from accelerate.state import AcceleratorState
+from accelerate.utils import (
+    DataLoaderConfiguration,
+    DistributedDataParallelKwargs,
+    InitProcessGroupKwargs,
+    broadcast_object_list,
+    gather,
+)
 from torch import nn
 
+from acdc_seg.config import TrainConfig
 from acdc_seg.errors import AcdcError, ConfigError, TrainingError
 
-ENDED = (
-    "another process of this training ended and says why, if it could; when that is mended, go on "
-    "from what was saved last: "
-    "acdc-train --resume RUN, under torchrun as before"
+WAIT = timedelta(minutes=30)
+"""How long processes wait for each other; one that dies is noticed at once."""
+LOST_PEER = (
+    "another process of this training ended, its own message says why; then resume from what was "
+    "saved last: acdc-train --resume RUN, under torchrun as before"
 )
-STORE_TIMEOUT = timedelta(seconds=5)
 
 T = TypeVar("T")
 
 
+def make_accelerator(
+    train: TrainConfig, *, device: torch.device, precision: str, find_unused_parameters: bool
+) -> Accelerator:
+    """Hugging Face's Accelerator for a training: mixed precision, accumulation, several processes.
+
+    Args:
+        train: The config's section, for `grad_accum_steps`.
+        device: Device of the training.
+        precision: fp32, bf16 or fp16.
+        find_unused_parameters: Some parameters have no gradient in some steps, as those of a
+            frozen encoder.
+    """
+    # Accelerate keeps device and precision of an earlier training in this process otherwise.
+    AcceleratorState._reset_state(reset_partial_state=True)
+    return Accelerator(
+        mixed_precision={"fp32": "no"}.get(precision, precision),
+        cpu=device.type == "cpu",
+        gradient_accumulation_steps=train.grad_accum_steps,
+        step_scheduler_with_optimizer=False,
+        rng_types=[],
+        dataloader_config=DataLoaderConfiguration(split_batches=True),
+        kwargs_handlers=[
+            DistributedDataParallelKwargs(find_unused_parameters=find_unused_parameters),
+            InitProcessGroupKwargs(timeout=WAIT),
+        ],
+    )
+
+
 def check_batch_divides(batch_size: int, num_images: int, num_processes: int) -> None:
-    """Raises ConfigError unless every process can have the same number of images of a batch."""
+    """Raises ConfigError unless a batch can be divided evenly among the processes."""
     size = min(batch_size, num_images)
     if size % num_processes == 0:
         return
     below = size // num_processes * num_processes
-    allowed = " or ".join(
-        str(number) for number in (below, below + num_processes) if 0 < number <= num_images
+    sizes = [str(n) for n in (below, below + num_processes) if 0 < n <= num_images]
+    limit = f", at most the {num_images} training images," if size < batch_size else ""
+    remedy = f"set it to {' or '.join(sizes)}" if sizes else f"use at most {num_images} processes"
+    raise ConfigError(
+        f"train.batch_size={batch_size}{limit} cannot be divided evenly among {num_processes} "
+        f"processes; {remedy}"
     )
-    given = f"train.batch_size={batch_size}" + (
-        f", at most the {num_images} training images," if size < batch_size else ""
-    )
-    remedy = f"set it to {allowed}" if allowed else f"start {num_images} processes at most"
-    raise ConfigError(f"{given} cannot be divided evenly among {num_processes} processes; {remedy}")
 
 
 def gather_batch(accelerator: Accelerator, part: torch.Tensor) -> torch.Tensor:
-    """The batch `(B, ...)` of all processes, of which this one holds `part`; only its own part
-    carries a gradient.
+    """The batch `(B, ...)` of all processes, of which this one computed `part`.
 
-    A loss of the whole batch has the same value in every process, but each knows its gradient for
-    its own images alone. So the gradient of a parameter is the sum over the processes.
-    DistributedDataParallel gives their mean: multiply the loss by the number of processes before
-    its backward pass.
+    Only its own part carries a gradient, so the gradient of a parameter is the sum over the
+    processes. DistributedDataParallel takes their mean: multiply the loss by the number of
+    processes before its backward pass.
     """
     if accelerator.num_processes == 1:
         return part
-    whole = gather(part.detach())
+    batch = gather(part.detach())
     start = accelerator.process_index * len(part)
-    whole[start : start + len(part)] = part
-    return whole
+    batch[start : start + len(part)] = part
+    return batch
 
 
 def any_rank(accelerator: Accelerator, flag: bool) -> bool:
@@ -67,16 +101,18 @@ def any_rank(accelerator: Accelerator, flag: bool) -> bool:
     return bool(accelerator.reduce(torch.tensor(float(flag), device=accelerator.device), "sum"))
 
 
-def on_main_process(accelerator: Accelerator, make: Callable[..., T], *args: Any) -> T:
-    """The result of `make(*args)`, called in the first process alone and sent to the others, as is
-    an AcdcError that it raises.
+def on_main_process(accelerator: Accelerator, make: Callable[[], T]) -> T:
+    """The result of `make()`, called in the main process alone and sent to the others.
+
+    Raises:
+        AcdcError: `make` raised it; every process raises the same.
     """
     if accelerator.num_processes == 1:
-        return make(*args)
+        return make()
     outcome: list[Any] = [None, None]
     if accelerator.is_main_process:
         try:
-            outcome[0] = make(*args)
+            outcome[0] = make()
         except AcdcError as error:
             outcome[1] = error
     broadcast_object_list(outcome)
@@ -87,123 +123,50 @@ def on_main_process(accelerator: Accelerator, make: Callable[..., T], *args: Any
 
 
 def sync_layers(network: nn.Module, accelerator: Accelerator) -> None:
-    """Makes every BatchNorm and dropout below the network act on the batch of all processes;
-    parameters and their names stay.
-    """
+    """Makes every BatchNorm below the network normalise over the batch of all processes."""
     if accelerator.num_processes == 1:
         return
-    shared: dict[type[nn.Module], type[nn.Module]] = {
-        nn.Dropout: SyncDropout,
-        nn.Dropout2d: SyncDropout2d,
-    }
     if accelerator.device.type == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(network)
-    else:
-        shared[nn.BatchNorm2d] = SyncBatchNorm2d
+        return
     for module in network.modules():
-        for kind, replacement in shared.items():
-            if isinstance(module, kind):
-                module.__class__ = replacement
+        if isinstance(module, nn.BatchNorm2d):
+            module.__class__ = SyncBatchNorm2d  # keeps parameters, names and references
 
 
 class SyncBatchNorm2d(nn.BatchNorm2d):
-    """BatchNorm over the batch of all processes, each of which holds as many images, on any device.
-
-    PyTorch's SyncBatchNorm is faster, but refuses tensors on the CPU.
-    """
+    """BatchNorm over the equal shares of all processes; PyTorch's SyncBatchNorm refuses the CPU."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Maps `(B, C, H, W)` to the same shape."""
         if not self.training:
             return super().forward(x)
         values = x.to(torch.promote_types(x.dtype, torch.float32))
-        var, mean = torch.var_mean(values, dim=(0, 2, 3), correction=0)  # (C,), (C,)
-        whole_mean = _mean_of_all(mean)
-        whole_var = _mean_of_all(var + (mean - whole_mean).square())
-        self._track(
-            whole_mean.detach(),
-            whole_var.detach(),
-            count=dist.get_world_size() * x.numel() // x.shape[1],
-        )
-        scale = self.weight * (whole_var + self.eps).rsqrt()
-        y = (values - _as_map(whole_mean)) * _as_map(scale) + _as_map(self.bias)
-        return y.to(x.dtype)
+        own_var, own_mean = torch.var_mean(values, dim=(0, 2, 3), correction=0)  # (C,), (C,)
+        mean = _mean_over_processes(own_mean)
+        var = _mean_over_processes(own_var + (own_mean - mean).square())
+        self._track(mean.detach(), var.detach(), dist.get_world_size() * x.numel() // x.shape[1])
+        scale = self.weight * (var + self.eps).rsqrt()
+        centered = values - mean[:, None, None]
+        return (centered * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
 
     @torch.no_grad()
-    def _track(self, mean: torch.Tensor, var: torch.Tensor, *, count: int) -> None:
+    def _track(self, mean: torch.Tensor, var: torch.Tensor, count: int) -> None:
         """Moves the running statistics towards those of a batch of `count` values."""
-        assert self.momentum is not None
-        assert self.num_batches_tracked is not None
         assert self.running_mean is not None
         assert self.running_var is not None
+        assert self.num_batches_tracked is not None
         self.num_batches_tracked += 1
-        self.running_mean.lerp_(mean, self.momentum)
-        self.running_var.lerp_(var * (count / (count - 1)), self.momentum)
+        self.running_mean.lerp_(mean, self.momentum or 0.0)
+        self.running_var.lerp_(var * (count / (count - 1)), self.momentum or 0.0)
 
 
-class SyncDropout(nn.Dropout):
-    """Dropout that every process draws for the whole batch, from the same seed, to take its own
-    part of it.
-
-    So an image loses the same values whatever the number of processes.
-    """
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Maps `(B, ...)` to the same shape."""
-        if not self.training or self.p == 0:
-            return x
-        lies_by_channel = (
-            x.dim() == 4
-            and x.is_contiguous(memory_format=torch.channels_last)
-            and not x.is_contiguous()
-        )
-        return x * _own_noise(
-            x,
-            x.shape[1:],
-            self.p,
-            torch.channels_last if lies_by_channel else torch.contiguous_format,
-        )
+def _mean_over_processes(part: torch.Tensor) -> torch.Tensor:
+    return _AllReduce.apply(part / dist.get_world_size())
 
 
-class SyncDropout2d(nn.Dropout2d):
-    """The same for dropout of whole maps."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Maps `(B, C, H, W)` to the same shape."""
-        if not self.training or self.p == 0:
-            return x
-        return x * _own_noise(x, (x.shape[1], 1, 1), self.p, torch.contiguous_format)
-
-
-def _own_noise(
-    x: torch.Tensor, shape: Sequence[int], p: float, memory_format: torch.memory_format
-) -> torch.Tensor:
-    """This process's factors `(B, *shape)`: 0 for a part `p` of them, else 1 / (1 - p), drawn as
-    PyTorch draws them for the whole batch.
-    """
-    whole = torch.empty(
-        (dist.get_world_size() * len(x), *shape),
-        dtype=x.dtype,
-        device=x.device,
-        memory_format=memory_format,
-    )
-    start = dist.get_rank() * len(x)
-    return whole.bernoulli_(1 - p)[start : start + len(x)] / (1 - p)
-
-
-def _as_map(values: torch.Tensor) -> torch.Tensor:
-    return values[:, None, None]  # (C, 1, 1)
-
-
-def _mean_of_all(part: torch.Tensor) -> torch.Tensor:
-    return _Sum.apply(part / dist.get_world_size())
-
-
-class _Sum(torch.autograd.Function):
-    """The sum over all processes.
-
-    Its gradient is summed as well, for the sum has a part in the loss of every process.
-    """
+class _AllReduce(torch.autograd.Function):
+    """Sum over all processes; its gradient is summed too, for each process's loss depends on it."""
 
     @staticmethod
     def forward(ctx: Any, part: torch.Tensor) -> torch.Tensor:
@@ -213,13 +176,12 @@ class _Sum(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
-        return _Sum.forward(ctx, gradient)
+        return _AllReduce.forward(ctx, gradient)
 
 
 @contextmanager
 def report_lost_peer() -> Iterator[None]:
-    """Says in plain words that another process has ended, where a collective operation fails for
-    it.
+    """Says in plain words that another process ended, where a collective operation fails for it.
 
     Raises:
         TrainingError: Another process ended.
@@ -229,24 +191,4 @@ def report_lost_peer() -> Iterator[None]:
     except RuntimeError as error:
         if not (isinstance(error, dist.DistError) or "gloo" in str(error)):
             raise
-        raise TrainingError(ENDED) from error
-
-
-def is_first_with(message: str) -> bool:
-    """Whether no other process on this host asked the same before; the launcher's store remembers.
-
-    Where there is no such store, the first process of the host is the one.
-    """
-    given = os.environ
-    digest = hashlib.sha256(message.encode()).hexdigest()
-    said = f"{given.get('GROUP_RANK')}/{given.get('TORCHELASTIC_RESTART_COUNT')}/{digest}"
-    try:
-        store = dist.TCPStore(
-            given["MASTER_ADDR"],
-            int(given["MASTER_PORT"]),
-            timeout=STORE_TIMEOUT,
-            wait_for_workers=False,
-        )
-        return store.add(said, 1) == 1
-    except (KeyError, ValueError, RuntimeError):
-        return given.get("LOCAL_RANK", "0") == "0"
+        raise TrainingError(LOST_PEER) from error

@@ -27,7 +27,7 @@ KEPT_BYTES = 200_000_000
 """Probabilities larger than this are kept for folds only."""
 
 
-def conclude(
+def finish_run(
     run: Run, config: Config, source: Source, history: Sequence[Mapping[str, Any]]
 ) -> None:
     """Writes report.html and, where images validate, metrics.csv, metrics.json and the

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from acdc_seg.config import Config, DataConfig, PrepareConfig, with_overrides
 from acdc_seg.data.source import Source, open_source
 from acdc_seg.errors import AcdcError
 from acdc_seg.models import build_model
-from acdc_seg.runs.folder import Run, create_run
+from acdc_seg.runs.folder import Run
 from acdc_seg.training.loop import Hooks, train
 from acdc_seg.tuning.queue import release, send_heartbeat
 from acdc_seg.tuning.samplers import NUM_STEPS
@@ -27,6 +28,12 @@ TRIAL_ERRORS = (AcdcError, MemoryError, RuntimeError, ValueError)
 """Errors that drawn settings can cause: refused settings, NaN, no memory left, shapes that do not
 fit.
 """
+
+
+class PrunedRun(TrialPruned):
+    """A pruned trial; `run_status` is what its run.json says then."""
+
+    run_status = "pruned"
 
 
 class TrialStopped(Exception):
@@ -100,47 +107,21 @@ class _Objective:
         if self.spec.num_folds is not None:
             changes = {"data.num_folds": self.spec.num_folds, "data.fold": fold}
             changes["runs_dir"], name = str(folder), f"fold-{fold}"
-        config = with_overrides(config, changes)
+        config = with_overrides(config, {**changes, "name": name})
         source = _open(config.data, config.prepare)
-        made: list[Run] = []
         self.best, self.best_epoch = math.nan, 0
-
-        def make_run(resolved: Config) -> Run:
-            made.append(create_run(resolved, name=name))
-            return made[0]
 
         def on_epoch_end(epoch: int, dice: float) -> None:
             if not math.isnan(dice) and not dice <= self.best:
                 self.best, self.best_epoch = dice, epoch
             self._report((fold + epoch / config.train.epochs) / self.num_folds)
 
-        status = "stopped"
+        hooks = Hooks(on_epoch_end=on_epoch_end, should_stop=self.should_stop)
         try:
-            result = train(
-                config,
-                source,
-                make_run,
-                hooks=Hooks(on_epoch_end=on_epoch_end, should_stop=self.should_stop),
-                report=False,
-            )
-            if result.stopped:
+            if train(config, source, hooks=hooks).stopped:
                 raise TrialStopped
-            status = "finished"
-        except TrialPruned:
-            status = "pruned"
-            raise
-        except TRIAL_ERRORS:
-            status = "failed"
-            raise
         finally:
-            for run in made:
-                run.update_json(
-                    status=status,
-                    reason=None,
-                    best_dice=_number(self.best),
-                    best_epoch=self.best_epoch,
-                )
-                run.last.unlink(missing_ok=True)
+            Run(Path(config.runs_dir) / name).last.unlink(missing_ok=True)
 
     def _report(self, done: float) -> None:
         """Reports the mean so far at the step of `NUM_STEPS` that is reached, and the one before at
@@ -158,7 +139,7 @@ class _Objective:
         self.step, self.reported = reached, sum(scores) / len(scores)
         self.trial.report(self.reported, reached)
         if reached < NUM_STEPS and self.trial.should_prune():
-            raise TrialPruned
+            raise PrunedRun
 
 
 @lru_cache(maxsize=8)
@@ -170,10 +151,6 @@ def _open(data: DataConfig, prepare: PrepareConfig) -> Source:
 def _num_parameters(config: Config) -> int:
     network = build_model(config.model, config.data.channels, len(config.classes.names))
     return sum(parameter.numel() for parameter in network.parameters())
-
-
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else value
 
 
 def _reason(error: BaseException) -> str:

@@ -165,7 +165,7 @@ class TestTrainingData:
         message = train("--data", hearts_folder, "--name", "unet")
         assert (
             message
-            == "runs/unet: holds a run already; go on with acdc-train --resume runs/unet, or "
+            == "runs/unet: holds a run already; resume it with acdc-train --resume runs/unet, or "
             "choose another --name"
         )
 
@@ -253,10 +253,7 @@ class TestResume:
     )
     def test_with_other_settings(self, refused, trained, option, difference):
         message = refused("train", "--resume", trained, *option)
-        assert message.startswith(
-            f"{trained}/last.pt: was written with other settings, and going on would be neither "
-            "run:\n"
-        )
+        assert message.startswith(f"{trained}/last.pt: exists with different settings:\n")
         assert f"\n  {difference}\n" in message
 
     @pytest.mark.parametrize(
@@ -264,8 +261,7 @@ class TestResume:
     )
     def test_with_options_that_are_not_for_one_run(self, refused, trained, option):
         assert refused("train", "--resume", trained, *option) == (
-            "--resume goes on with one run and its own config.yaml; leave out --config and --fold "
-            "all"
+            "--resume continues one run with its own config.yaml; leave out --config and --fold all"
         )
 
     def test_invalid_extensions(self, refused, trained):

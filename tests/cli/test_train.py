@@ -91,7 +91,7 @@ def test_names_are_numbered_and_quoted_where_they_must_be(command, trained, tiny
 def test_without_model_or_config_the_recipe_is_taken(command, monkeypatch, arguments, name):
     given = []
     monkeypatch.setattr(
-        "acdc_seg.cli.train._train", lambda config, resume, extends: given.append(config)
+        "acdc_seg.cli.train._train", lambda config, resume, extend: given.append(config)
     )
     assert command("train", *arguments, "--seed", 3).code == 0
     recipe = load_config(model=name)
@@ -104,7 +104,7 @@ def test_without_model_or_config_the_recipe_is_taken(command, monkeypatch, argum
 def test_flags_are_names_of_settings_and_overrides_win(command, monkeypatch):
     given = []
     monkeypatch.setattr(
-        "acdc_seg.cli.train._train", lambda config, resume, extends: given.append(config)
+        "acdc_seg.cli.train._train", lambda config, resume, extend: given.append(config)
     )
     flags = (
         "--epochs",
@@ -190,7 +190,7 @@ def test_ctrl_c_stops_with_a_checkpoint_and_resuming_ends_like_the_undisturbed_r
     assert checkpoint.training is not None
     assert 1 <= checkpoint.training["epoch"] < 12
 
-    said = "Stopped; nothing is lost. Go on with: "
+    said = "Stopped; nothing is lost. Resume with: "
     (line,) = [line for line in out.splitlines() if line.startswith(said)]
     program, *resume = shlex.split(line.removeprefix(said))
     assert program == "acdc-train"
@@ -230,14 +230,12 @@ def test_a_damaged_checkpoint_gives_way_with_a_warning(command, trained):
     outcome = command("train", "--resume", trained)
     assert outcome.code == 0
     assert outcome.err.startswith(f"Warning: {trained}/last.pt: not a checkpoint, or a damaged one")
-    assert outcome.err.endswith(
-        f"\nGoing on with the one before it: {trained}/last.previous.pt, epoch 2\n"
-    )
+    assert outcome.err.endswith(f"\nUsing the one before it: {trained}/last.previous.pt, epoch 2\n")
 
 
 @pytest.mark.parametrize("arguments", [("--help",), ("--bogus",), ("train.epochs=many",)])
 def test_only_the_first_of_several_processes_prints(command, monkeypatch, arguments):
-    """Without torchrun's store, an error is printed by the first process of the host."""
+    """Help and mistakes in the settings, which all processes have."""
     alone = command("train", *arguments)
     assert alone.out + alone.err
     monkeypatch.setenv("WORLD_SIZE", "2")

@@ -7,11 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from acdc_seg.cli import folds as cli_folds
 from acdc_seg.cli import train as cli_train
 from acdc_seg.config import load_config, with_overrides
 from acdc_seg.errors import ConfigError
 from acdc_seg.runs.checkpoint import load_checkpoint
+from acdc_seg.runs.folder import create_run
+from acdc_seg.training.folds import fold_table, folds_name, train_folds
 
 
 def read_history(run):
@@ -30,7 +31,7 @@ def read_json(path):
 def interrupt_at(monkeypatch, num_batches):
     """Ctrl-C at the end of this batch, counted over all folds."""
     seen = []
-    on_batch = cli_train.Monitor.on_batch
+    on_batch = cli_train.TrainProgress.on_batch
 
     def on_batch_or_signal(self, *args):
         on_batch(self, *args)
@@ -38,11 +39,11 @@ def interrupt_at(monkeypatch, num_batches):
         if len(seen) == num_batches:
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(cli_train.Monitor, "on_batch", on_batch_or_signal)
+    monkeypatch.setattr(cli_train.TrainProgress, "on_batch", on_batch_or_signal)
 
 
 @pytest.mark.timeout(300)
-def test_all_folds_stopped_and_gone_on_with_are_the_straight_folds(
+def test_all_folds_stopped_and_resumed_are_the_straight_folds(
     command, tiny, paired_folder, monkeypatch
 ):
     """The second fold, of one patient, is interrupted in its second epoch; the first trains on that
@@ -59,11 +60,11 @@ def test_all_folds_stopped_and_gone_on_with_are_the_straight_folds(
         stopped = command("train", *arguments)
     assert stopped.code == 130
     *_, last = stopped.out.splitlines()
-    assert last.startswith("Stopped; nothing is lost. Go on with: acdc-train --data ")
+    assert last.startswith("Stopped; nothing is lost. Resume with: acdc-train --data ")
     assert Path("runs/unet-2-fold0/report.html").is_file()
     assert read_json(Path("runs/unet-2-fold1/run.json"))["status"] == "stopped"
 
-    _, *again = shlex.split(last.partition("Go on with: ")[2])
+    _, *again = shlex.split(last.partition("Resume with: ")[2])
     assert again[-2:] == ["--name", "unet-2"]
     resumed = command("train", *again)
     assert resumed.code == 0
@@ -126,7 +127,7 @@ def test_no_validation_and_the_commands_after_it(command, tiny, paired_folder):
 def test_the_flags_are_settings(command, monkeypatch, arguments, fold):
     given = []
     monkeypatch.setattr(
-        "acdc_seg.cli.train._train", lambda config, resume, extends: given.append(config.data.fold)
+        "acdc_seg.cli.train._train", lambda config, resume, extend: given.append(config.data.fold)
     )
     assert command("train", "--data", "somewhere", *arguments).code == 0
     assert given == [fold]
@@ -170,7 +171,7 @@ SCORES = (
 
 
 def test_the_table_of_two_folds():
-    lines = [line.split() for line in cli_folds.fold_table(SCORES).splitlines()]
+    lines = [line.split() for line in fold_table(SCORES).splitlines()]
     assert lines == [
         ["fold", "patients", "images", "Dice", "rv", "lv"],
         ["0", "1", "1", "0.5000", "0.4000", "0.6000"],
@@ -188,23 +189,23 @@ def config():
     )
 
 
-def run_folds(config, *, digest="d", leaves=("last.pt", "metrics.json", "report.html")):
+def run_folds(config, *, digest="d", leaves=("last.pt", "metrics.json")):
     """Trains all folds with a stand-in that only leaves files; gives fold, folder and whether to
     resume of each call.
     """
     calls = []
 
-    def train_one(config, source, make_run, resume):
-        run = make_run(config)
-        run.write_config(config)
-        run.update_json(data_sha256=source.digest(), best_dice=0.5)
+    def train_fold(config, source, run, resume):
+        run = run or create_run(config, name=config.name)
+        run.write_config(with_overrides(config, {"name": None}))
+        run.update_json(data_sha256=source.digest(), best_dice=0.5, status="finished")
         for name in leaves:
             (run.folder / name).write_text(json.dumps(SCORES[config.data.fold]))
         calls.append((config.data.fold, run.folder.name, resume))
-        return SimpleNamespace(stopped=False)
+        return False
 
     source = SimpleNamespace(digest=lambda: digest, root="data")
-    cli_folds.train_folds(config, open_data=lambda config: source, train_one=train_one)
+    train_folds(config, folds_name(config), open_data=lambda config: source, train_fold=train_fold)
     return calls
 
 
@@ -212,17 +213,16 @@ def named(config, name):
     return with_overrides(config, {"name": name})
 
 
-def test_names_are_numbered_and_named_folds_are_gone_on_with(config):
+def test_names_are_numbered_and_named_folds_are_resumed(config):
     assert run_folds(config) == [(0, "unet-fold0", False), (1, "unet-fold1", False)]
     assert run_folds(config) == [(0, "unet-2-fold0", False), (1, "unet-2-fold1", False)]
     assert run_folds(named(config, "unet")) == []
-    Path("runs/unet-fold1/report.html").unlink()
+    Path("runs/unet-fold1/metrics.json").unlink()
     assert run_folds(named(config, "unet")) == [(1, "unet-fold1", True)]
 
 
-def test_a_fold_killed_before_its_first_checkpoint_starts_anew(config):
-    with pytest.raises(FileNotFoundError):
-        run_folds(named(config, "killed"), leaves=())
+def test_a_fold_killed_before_its_first_checkpoint_starts_again(config):
+    run_folds(named(config, "killed"), leaves=())
     assert run_folds(named(config, "killed")) == [
         (0, "killed-fold0", False),
         (1, "killed-fold1", False),
@@ -234,15 +234,13 @@ def test_folds_of_other_settings_or_data_are_refused(config):
     other = with_overrides(named(config, "a"), {"train.epochs": 5, "optimizer.lr": 0.5})
     with pytest.raises(
         ConfigError,
-        match=r"a-fold0: holds a run with other settings: optimizer\.lr is 0\.001, not 0\.5; "
+        match=r"a-fold0: exists with different settings: optimizer\.lr is 0\.001, not 0\.5; "
         r"train\.epochs is 3, not 5",
     ):
         run_folds(other)
     with pytest.raises(ConfigError, match=r"data\.num_folds is 2, not 3"):
         run_folds(with_overrides(named(config, "a"), {"data.num_folds": 3}))
-    with pytest.raises(
-        ConfigError, match="a-fold0: was trained on other data than lies at data now"
-    ):
+    with pytest.raises(ConfigError, match="a-fold0: was trained on other data than is at data now"):
         run_folds(named(config, "a"), digest="e")
 
 
@@ -251,7 +249,8 @@ def test_precision_that_was_chosen_by_itself_is_no_other_setting(config):
     assert run_folds(named(config, "a")) == []
 
 
-def test_several_processes_are_refused(config, monkeypatch):
+def test_several_processes_are_refused(command, paired_folder, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(ConfigError, match="--fold all trains in one process"):
-        run_folds(config)
+    outcome = command("train", "--data", paired_folder, "--folds", 2, "--fold", "all")
+    assert outcome.code == 2
+    assert "--fold all trains in one process" in outcome.err

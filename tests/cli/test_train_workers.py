@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from acdc_seg.cli.train import Monitor
+from acdc_seg.cli.train import TrainProgress
 from acdc_seg.data import examples as cache
 from acdc_seg.runs.checkpoint import load_checkpoint
 
@@ -29,7 +29,7 @@ def after_epoch(monkeypatch):
             if epoch == number:
                 act()
 
-        monkeypatch.setattr(Monitor, "on_epoch_end", on_epoch_end)
+        monkeypatch.setattr(TrainProgress, "on_epoch_end", on_epoch_end)
 
     return hook
 

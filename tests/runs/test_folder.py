@@ -39,14 +39,14 @@ def test_a_used_folder_is_refused(config):
     run.write_config(config)
     with pytest.raises(
         ConfigError,
-        match="runs/a: holds a run already; remove the folder, or choose another --name",
+        match="runs/a: holds a run already; remove it, or choose another --name",
     ):
         create_run(config, name="a")
     run.last.touch()
     with pytest.raises(
         ConfigError,
-        match=r"runs/a: holds a run already; go on with acdc-train --resume .*runs/a, or choose "
-        r"another --name",
+        match=r"runs/a: holds a run already; resume it with acdc-train --resume .*runs/a, or "
+        r"choose another --name",
     ):
         create_run(config, name="a")
 

@@ -36,13 +36,13 @@ def run(tiny_config):
 
 
 @pytest.fixture
-def journal(run, tiny_config, source):
+def writer(run, tiny_config, source):
     return RunWriter(run, tiny_config, source, active=True)
 
 
 @pytest.fixture
 def stack():
-    """Journals entered here record until the test ends."""
+    """Writers entered here record until the test ends."""
     with ExitStack() as stack:
         yield stack
 
@@ -67,18 +67,18 @@ def events_of(run):
 
 
 def test_one_that_is_not_active_writes_nothing(stack, run, tiny_config, source):
-    journal = RunWriter(run, tiny_config, source, active=False)
-    stack.enter_context(journal.recording(first_epoch=0))
-    journal.add([row(1)])
-    journal.draw(1, [], [])
-    journal.save_best(NETWORK, epoch=1, dice=0.5)
-    journal.save_when_due(1, state)
-    journal.close(state(), stopped=False)
+    writer = RunWriter(run, tiny_config, source, active=False)
+    stack.enter_context(writer.recording(first_epoch=0))
+    writer.add([row(1)])
+    writer.draw(1, [], [])
+    writer.save_best(NETWORK, epoch=1, dice=0.5)
+    writer.save_when_due(1, state)
+    writer.close(state(), stopped=False)
     assert list(run.folder.iterdir()) == []
 
 
-def test_the_start_is_written_down(stack, journal, run, tiny_config, source):
-    stack.enter_context(journal.recording(first_epoch=0))
+def test_the_start_is_written_down(stack, writer, run, tiny_config, source):
+    stack.enter_context(writer.recording(first_epoch=0))
     assert load_config(run.folder / "config.yaml") == tiny_config
     facts = run.read_json()
     assert facts["status"] == "running"
@@ -89,11 +89,11 @@ def test_the_start_is_written_down(stack, journal, run, tiny_config, source):
     )
 
 
-def test_epochs_go_to_the_table_and_to_tensorboard(stack, journal, run):
-    stack.enter_context(journal.recording(first_epoch=0))
+def test_epochs_go_to_the_table_and_to_tensorboard(stack, writer, run):
+    stack.enter_context(writer.recording(first_epoch=0))
     rows = [row(1, 0.25), row(2, 0.75)]
-    journal.add(rows[:1])
-    journal.add(rows)
+    writer.add(rows[:1])
+    writer.add(rows)
     assert len((run.folder / "history.csv").read_text().splitlines()) == 3
     events = events_of(run)
     assert set(events.Tags()["scalars"]) == {
@@ -110,12 +110,12 @@ def test_epochs_go_to_the_table_and_to_tensorboard(stack, journal, run):
 
 
 def test_a_resumed_run_takes_the_place_of_the_epochs_it_repeats(
-    stack, journal, run, tiny_config, source
+    stack, writer, run, tiny_config, source
 ):
-    stack.enter_context(journal.recording(first_epoch=0))
+    stack.enter_context(writer.recording(first_epoch=0))
     for epoch in (1, 2, 3):
-        journal.add([row(epoch, 0.25)])
-    journal.close(state(epoch=1), stopped=True)
+        writer.add([row(epoch, 0.25)])
+    writer.close(state(epoch=1), stopped=True)
     resumed = RunWriter(run, tiny_config, source, active=True)
     stack.enter_context(resumed.recording(first_epoch=1))
     resumed.add([row(2, 0.5)])
@@ -137,33 +137,33 @@ def test_a_few_validation_images_are_drawn_beside_their_truth(
     stack, run, tiny_config, source, num_images, drawn
 ):
     config = with_overrides(tiny_config, {"train.num_log_images": num_images})
-    journal = RunWriter(run, config, source, active=True)
-    stack.enter_context(journal.recording(first_epoch=0))
+    writer = RunWriter(run, config, source, active=True)
+    stack.enter_context(writer.recording(first_epoch=0))
     examples = [
         read_example(record, data=config.data, classes=config.classes)
         for record in source.split("val")
     ]
-    journal.draw(5, examples, [torch.zeros(48, 48, dtype=torch.long)] * 2)
-    journal.add([row(1)])
+    writer.draw(5, examples, [torch.zeros(48, 48, dtype=torch.long)] * 2)
+    writer.add([row(1)])
     events = events_of(run)
     assert events.Tags()["images"] == [f"validation/{stem}" for stem in drawn]
     (image,) = events.Images(f"validation/{drawn[0]}")
     assert (image.step, image.height, image.width) == (5, 48, 96)
 
 
-def test_last_is_written_when_its_time_has_come(clock, journal, run):
+def test_last_is_written_when_its_time_has_come(clock, writer, run):
     for seconds, written in ((59, False), (60, True), (100, True)):
         clock[0] = 100.0 + seconds
-        journal.save_when_due(seconds, lambda: state(epoch=clock[0]))
+        writer.save_when_due(seconds, lambda: state(epoch=clock[0]))
         assert run.last.exists() == written
     assert load_checkpoint(run.last).training["epoch"] == 160
     clock[0] = 100.0 + 120
-    journal.save_when_due(1, lambda: state(epoch=2))
+    writer.save_when_due(1, lambda: state(epoch=2))
     assert load_checkpoint(run.last).training["epoch"] == 2
 
 
-def test_best_holds_weights_alone(journal, run, tiny_config):
-    journal.save_best(NETWORK, epoch=7, dice=0.75)
+def test_best_holds_weights_alone(writer, run, tiny_config):
+    writer.save_best(NETWORK, epoch=7, dice=0.75)
     best = load_checkpoint(run.best)
     assert (best.config, best.epoch, best.dice, best.data, best.training) == (
         tiny_config,
@@ -175,10 +175,10 @@ def test_best_holds_weights_alone(journal, run, tiny_config):
     assert torch.equal(best.weights["weight"], NETWORK.weight)
 
 
-def test_time_adds_up_over_a_stop(stack, clock, journal, run, tiny_config, source):
-    stack.enter_context(journal.recording(first_epoch=0))
+def test_time_adds_up_over_a_stop(stack, clock, writer, run, tiny_config, source):
+    stack.enter_context(writer.recording(first_epoch=0))
     clock[0] += 10
-    journal.close(state(), stopped=True)
+    writer.close(state(), stopped=True)
     started = run.read_json()["started"]
     assert (run.read_json()["status"], run.read_json()["seconds"]) == ("stopped", 10)
     resumed = RunWriter(run, tiny_config, source, active=True)
@@ -191,27 +191,27 @@ def test_time_adds_up_over_a_stop(stack, clock, journal, run, tiny_config, sourc
     assert (facts["epochs"], facts["best_dice"], facts["best_epoch"]) == (2, 0.625, 1)
 
 
-def test_the_last_state_is_read_back(stack, journal, run, tiny_config, source):
-    stack.enter_context(journal.recording(first_epoch=0))
-    journal.close(state(epoch=3), stopped=True)
-    saved = journal.read_last()
+def test_the_last_state_is_read_back(stack, writer, run, tiny_config, source):
+    stack.enter_context(writer.recording(first_epoch=0))
+    writer.close(state(epoch=3), stopped=True)
+    saved = writer.read_last()
     assert saved["epoch"] == 3
     assert torch.equal(saved["model"]["bias"], NETWORK.bias)
     other = RunWriter(run, with_overrides(tiny_config, {"seed": 5}), source, active=True)
     with pytest.raises(
         CheckpointError,
-        match=r"last\.pt: was written with other settings[^\n]*\n  seed: 0 in the run, 5 "
+        match=r"last\.pt: exists with different settings[^\n]*\n  seed: 0 in the run, 5 "
         r"now\nresume with",
     ):
         other.read_last()
 
 
-def test_without_a_state_there_is_nothing_to_resume(journal, run):
+def test_without_a_state_there_is_nothing_to_resume(writer, run):
     with pytest.raises(
-        CheckpointError, match=r"no last\.pt to resume from; start the run anew without --resume"
+        CheckpointError, match=r"no last\.pt to resume from; start again without --resume"
     ):
-        journal.read_last()
-    journal.save_best(NETWORK, epoch=1, dice=math.pi)
+        writer.read_last()
+    writer.save_best(NETWORK, epoch=1, dice=math.pi)
     run.best.rename(run.last)
     with pytest.raises(CheckpointError, match=r"last\.pt: holds weights alone"):
-        journal.read_last()
+        writer.read_last()

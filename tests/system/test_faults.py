@@ -98,11 +98,11 @@ def test_a_folder_that_loses_its_permissions(tiny_config, straight, under_permis
     assert_resumes(tiny_config, run, straight)
 
 
-def test_a_folder_that_is_removed_is_not_made_anew(tiny_config):
+def test_a_folder_that_is_removed_is_not_recreated(tiny_config):
     run = create_run(tiny_config, name="run")
     with pytest.raises(
         DataError,
-        match="run: the run folder was removed while its training ran; start the run anew",
+        match="run: the run folder was removed while its training ran; start the run again",
     ):
         train_into(
             run,

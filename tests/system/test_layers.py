@@ -65,7 +65,7 @@ def test_imports_point_down(path):
         ("import acdc_seg.training.loop as t", ["training"]),
         ("from acdc_seg import training", ["training"]),
         ("def f():\n    from acdc_seg.cli.app import run", ["cli"]),
-        ("if TYPE_CHECKING:\n    from acdc_seg.training.finish import conclude", ["training"]),
+        ("if TYPE_CHECKING:\n    from acdc_seg.training.finish import finish_run", ["training"]),
         ("from acdc_seg.inference.predictors import TTA", []),
         ("from acdc_seg.submission.table import read_rows", ["submission"]),
     ],

@@ -1,5 +1,7 @@
 """Pre-trained encoders in the training loop."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -10,12 +12,6 @@ from acdc_seg.models import create_model
 from acdc_seg.runs.checkpoint import load_checkpoint
 from acdc_seg.runs.folder import create_run
 from acdc_seg.training.loop import Hooks, train
-
-
-@pytest.fixture(autouse=True)
-def without_report(monkeypatch):
-    """The report is slow to draw and has a test of its own."""
-    monkeypatch.setattr("acdc_seg.training.loop.conclude", lambda *args: None)
 
 
 @pytest.fixture
@@ -39,7 +35,7 @@ def train_run(config, name, *, resume=None, hooks=None, **changes):
     )
     run = resume or create_run(config, name=name)
     source = open_source(config.data, prepare_settings=config.prepare)
-    train(config, source, lambda resolved: run, resume=resume is not None, hooks=hooks)
+    train(config, source, run=run, resume=resume is not None, hooks=hooks)
     return run
 
 
@@ -128,8 +124,5 @@ def test_missing_weights_leave_no_run_behind(tiny_config, tmp_path):
         {"model.name": "deeplab_mobilenet", "model.pretrained": str(tmp_path / "nothing.pth")},
     )
     with pytest.raises(CheckpointError, match=r"nothing\.pth"):
-        train(
-            config,
-            open_source(config.data, prepare_settings=config.prepare),
-            lambda resolved: pytest.fail("a run was made"),
-        )
+        train(config)
+    assert not Path(config.runs_dir).exists()

@@ -1,12 +1,11 @@
 """What a process sees of a training that several share. test_distributed.py starts it with
 torchrun.
 
-`two_processes.py parts FOLDER` tries the parts of distributed.py, `two_processes.py train CONFIG
-NAME` trains in double precision.
+`two_processes.py parts FOLDER` tries the parts of distributed.py, `two_processes.py train FOLDER
+NAME ...` trains FOLDER/NAME.yaml in double precision.
 """
 
 import sys
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,37 +13,23 @@ import torch
 from accelerate import Accelerator, PartialState
 from torch import nn
 
-import acdc_seg.training.loop
-from acdc_seg.config import load_config
-from acdc_seg.data.source import open_source
+from acdc_seg.config import load_config, with_overrides
 from acdc_seg.errors import DataError
-from acdc_seg.runs.folder import create_run
 from acdc_seg.runtime.distributed import (
     any_rank,
     gather_batch,
-    is_first_with,
     on_main_process,
     sync_layers,
 )
-from acdc_seg.training.loop import Hooks
+from acdc_seg.training import setup
+from acdc_seg.training.loop import Hooks, train
 
 
 def make_network():
-    """BatchNorms, one of them used twice, and both kinds of dropout, in double precision; its
-    images are far from centerd.
-    """
+    """BatchNorms, one of them used twice, in double precision; its images are far from centered."""
     torch.manual_seed(0)
     norm = nn.BatchNorm2d(3, eps=1e-2, momentum=0.3)
-    layers = [
-        nn.Conv2d(1, 3, 3),
-        norm,
-        nn.ReLU(),
-        nn.Dropout(0.3),
-        nn.Conv2d(3, 3, 1),
-        norm,
-        nn.ReLU(),
-        nn.Dropout2d(0.4),
-    ]
+    layers = [nn.Conv2d(1, 3, 3), norm, nn.ReLU(), nn.Conv2d(3, 3, 1), norm, nn.ReLU()]
     layers += [nn.Conv2d(3, 1, 1), nn.BatchNorm2d(1)]
     return nn.Sequential(*layers).double()
 
@@ -120,32 +105,26 @@ def failure_of_first(accelerator):
 
 
 def train_double(config, name):
-    """Trains into runs/NAME with weights, activations and loss in double precision; the mean losses
-    after each of its batches.
+    """Trains into runs/NAME in double precision and without dropout; the mean losses after each of
+    its batches.
     """
     losses = []
-    build_model, build_loss = acdc_seg.training.loop.build_model, acdc_seg.training.loop.build_loss
+    build_model, build_loss = setup.build_model, setup.build_loss
 
     def in_double(module):
+        for layer in module.modules():
+            if isinstance(layer, nn.Dropout | nn.Dropout2d):
+                layer.p = 0.0
         module.double().register_forward_pre_hook(
             lambda module, inputs: (inputs[0].double(), *inputs[1:])
         )
         return module
 
-    source = open_source(config.data, prepare_settings=config.prepare)
     hooks = Hooks(on_batch=lambda epoch, done, total, mean_loss: losses.append(mean_loss))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            acdc_seg.training.loop, "build_model", lambda *args: in_double(build_model(*args))
-        )
-        patch.setattr(
-            acdc_seg.training.loop,
-            "build_loss",
-            lambda *args, **options: in_double(build_loss(*args, **options)),
-        )
-        acdc_seg.training.loop.train(
-            config, source, partial(create_run, name=name), hooks=hooks, report=False
-        )
+        patch.setattr(setup, "build_model", lambda *args: in_double(build_model(*args)))
+        patch.setattr(setup, "build_loss", lambda *args, **kw: in_double(build_loss(*args, **kw)))
+        train(with_overrides(config, {"name": name}), hooks=hooks)
     return losses
 
 
@@ -156,19 +135,21 @@ def see_parts(folder):
     seen["any"] = [any_rank(accelerator, flag) for flag in (rank == 1, False)]
     seen["on_main_process"] = on_main_process(accelerator, lambda: f"process {rank} made it")
     seen["failure"] = failure_of_first(accelerator)
-    seen["first_with"] = [
-        is_first_with(message)
-        for message in ("what all say", f"what {rank} says", f"what {rank} says")
-    ]
     torch.save(seen, Path(folder) / f"{rank}.pt")
     accelerator.end_training()
 
 
-def see_training(config, name):
-    config = load_config(config)
-    losses = train_double(config, name)
-    if PartialState().is_main_process:
-        torch.save(losses, Path(config.runs_dir) / name / "losses.pt")
+def see_training(folder, *names):
+    """Trains FOLDER/NAME.yaml of each name, one after another in one group of processes."""
+    with pytest.MonkeyPatch.context() as patch:
+        # the group would end with the first training, and cannot be made again at once
+        patch.setattr(Accelerator, "end_training", lambda self: None)
+        for name in names:
+            config = load_config(Path(folder) / f"{name}.yaml")
+            losses = train_double(config, name)
+            if PartialState().is_main_process:
+                torch.save(losses, Path(config.runs_dir) / name / "losses.pt")
+    torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from acdc_seg.metrics.scores import summarize
 from acdc_seg.models import create_model
 from acdc_seg.runs.checkpoint import Checkpoint, save_checkpoint
 from acdc_seg.runs.folder import create_run
-from acdc_seg.training.finish import conclude
+from acdc_seg.training.finish import finish_run
 
 HISTORY = [
     {"epoch": 1, "lr": 0.1, "train_loss": 1.5, "val_loss": 1.25, "dice": 0.25, "seconds": 1.0}
@@ -34,7 +34,7 @@ def run(tiny_config):
 
 def test_the_files_hold_what_evaluation_gives(run, tiny_config):
     source = open_source(tiny_config.data, prepare_settings=tiny_config.prepare)
-    conclude(run, tiny_config, source, HISTORY)
+    finish_run(run, tiny_config, source, HISTORY)
     predictor = load_predictor(run.folder, precision="fp32")
     rows = evaluate(predictor, read_examples(source.split("val"), predictor), batch_size=2)
     scores = json.loads((run.folder / "metrics.json").read_text())

@@ -15,7 +15,8 @@ import pytest
 import torch
 
 from acdc_seg.config import Config
-from acdc_seg.training.loop import Result
+from acdc_seg.runs.folder import create_run
+from acdc_seg.training.loop import TrainResult
 from acdc_seg.tuning.space import Space, load_space
 from acdc_seg.tuning.spec import StudySpec
 from acdc_seg.tuning.storage import open_study
@@ -76,13 +77,12 @@ def fake_train(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Replaces training by `score(config)`, a Dice for each epoch or an exception."""
 
     def use(score: Callable[[Config], list[float]] = growing) -> None:
-        def run(config, source, make_run, *, hooks, report):
-            assert not report
-            made = make_run(config)
-            made.best.write_bytes(b"weights")
+        def run(config, source, *, hooks):
+            created = create_run(config, name=config.name)
+            created.best.write_bytes(b"weights")
             for epoch, dice in enumerate(score(config), start=1):
                 hooks.on_epoch_end(epoch, dice)
-            return Result(1.0, 1, config.train.epochs, hooks.should_stop())
+            return TrainResult(created, config, [], 1.0, 1, hooks.should_stop())
 
         monkeypatch.setattr("acdc_seg.tuning.objective.train", run)
 

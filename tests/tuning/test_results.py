@@ -4,7 +4,6 @@ import torch
 
 from acdc_seg.config import load_config, with_overrides
 from acdc_seg.data.source import open_source
-from acdc_seg.runs.folder import create_run
 from acdc_seg.training.loop import train
 from acdc_seg.tuning.results import write_results
 from acdc_seg.tuning.trials import num_finished, ranked
@@ -29,10 +28,7 @@ def test_one_worker_repeats_a_study_and_best_yaml_its_score(make_spec, run_study
     config = with_overrides(config, {"runs_dir": str(tmp_path / "runs")})
     source = open_source(config.data, prepare_settings=config.prepare)
     torch.set_num_threads(2)
-    assert (
-        train(config, source, lambda resolved: create_run(resolved, name="best")).dice
-        == study.best_value
-    )
+    assert train(config, source).dice == study.best_value
     rows = list(csv.DictReader((spec.folder / "trials.csv").open()))
     assert [float(row["dice"]) for row in rows] == [trial.value for trial in study.trials]
     page = (spec.folder / "report.html").read_text()

@@ -1,0 +1,160 @@
+"""Everything that a training needs before its first step: data, network, optimizer, run folder."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from torch import nn
+from torch.utils.data import DataLoader
+
+from acdc_seg.config import Config, EncoderConfig, with_overrides
+from acdc_seg.data.examples import Example, load_examples, megabytes
+from acdc_seg.data.images import IGNORE_INDEX
+from acdc_seg.data.loader import EpochSampler, TrainingSet, make_loader
+from acdc_seg.data.source import Source
+from acdc_seg.errors import ConfigError, DataError
+from acdc_seg.losses import build_loss
+from acdc_seg.models import build_model
+from acdc_seg.models.base import MIN_SIZE
+from acdc_seg.models.pretrained import load_pretrained
+from acdc_seg.optim import build_optimizer, build_schedule, make_ema
+from acdc_seg.runs.folder import Run, create_run
+from acdc_seg.runs.writer import RunWriter
+from acdc_seg.runtime.device import resolve_device, resolve_precision
+from acdc_seg.runtime.distributed import (
+    check_batch_divides,
+    make_accelerator,
+    on_main_process,
+    sync_layers,
+)
+from acdc_seg.training.state import TrainState
+
+
+@dataclass(frozen=True)
+class Training:
+    """What the loop works with; `model` is the network of `state`, wrapped for its device."""
+
+    config: Config
+    accelerator: Accelerator
+    state: TrainState
+    model: nn.Module
+    criterion: nn.Module
+    loader: Any
+    sampler: EpochSampler
+    validation: Sequence[Example]
+    writer: RunWriter
+
+    def start_epoch(self) -> None:
+        """Order of the images, train mode, and a frozen or thawed encoder, all by the epoch."""
+        done = self.state.batch * self.loader.total_batch_size
+        self.sampler.start_at(self.state.epoch, skip=done)
+        self.state.model.freeze_encoder(_is_frozen(self.config, self.state.epoch))
+        self.model.train()
+
+
+def prepare_training(
+    config: Config,
+    source: Source,
+    *,
+    run: Run | None,
+    resume: bool,
+    extend: bool,
+    on_notice: Callable[[str], None],
+) -> Training:
+    """Reads and checks all input, then makes the run folder, so that a mistake leaves none behind.
+
+    For arguments and errors see `acdc_seg.training.loop.train`.
+    """
+    device = resolve_device(config.train.device)
+    precision = resolve_precision(config.train.precision, device)
+    name, config = config.name, with_overrides(config, {"train.precision": precision, "name": None})
+    if config.train.num_threads is not None:
+        torch.set_num_threads(config.train.num_threads)
+    set_seed(config.seed)
+    accelerator = make_accelerator(
+        config.train,
+        device=device,
+        precision=precision,
+        find_unused_parameters=_is_frozen(config, epoch=0),
+    )
+    loader, validation = _load_data(config, source, on_notice)
+    sampler = loader.sampler
+    assert isinstance(sampler, EpochSampler)
+    check_batch_divides(config.train.batch_size, len(sampler), accelerator.num_processes)
+    state, model, loader = _build(config, loader, accelerator, pretrained=not resume)
+    make_run = partial(create_run, config, name=name) if run is None else lambda: run
+    writer = RunWriter(
+        on_main_process(accelerator, make_run), config, source, active=accelerator.is_main_process
+    )
+    if resume:
+        state.load_state_dict(writer.read_last(extend=extend))
+    criterion = build_loss(
+        config.loss,
+        num_classes=len(config.classes.names),
+        ignore_index=IGNORE_INDEX if config.classes.ignore_value is not None else None,
+    ).to(accelerator.device)
+    return Training(
+        config, accelerator, state, model, criterion, loader, sampler, validation, writer
+    )
+
+
+def _load_data(
+    config: Config, source: Source, on_notice: Callable[[str], None]
+) -> tuple[DataLoader[Any], Sequence[Example]]:
+    """The loader of training batches and the examples to validate on, all files checked."""
+    if not config.data.validation and config.train.patience is not None:
+        raise ConfigError(
+            f"train.patience={config.train.patience} needs validation, which "
+            "data.validation=false leaves out; set train.patience=null"
+        )
+    loaded = load_examples(
+        source.split("train"), source.split("val"), data=config.data, classes=config.classes
+    )
+    height, width = loaded.training[0][-1].shape
+    if min(height, width) < MIN_SIZE:
+        raise DataError(
+            f"{source.root}: images of {height}x{width} are too small, {MIN_SIZE} is the least; "
+            "set data.size"
+        )
+    if not loaded.validation and config.data.validation:
+        raise DataError(
+            f"{source.root}: no images to validate on; two patients are needed at least, or a val "
+            "folder, or data.validation=false to do without"
+        )
+    if config.data.cache == "auto" and loaded.storage != "memory":
+        on_notice(
+            f"The images would take {megabytes(loaded.num_bytes)} of memory: they are kept on "
+            f"{loaded.storage} instead."
+        )
+    dataset = TrainingSet(loaded.training, augment=config.augment, seed=config.seed)
+    loader = make_loader(
+        dataset, batch_size=config.train.batch_size, num_workers=config.data.num_workers
+    )
+    return loader, loaded.validation
+
+
+def _build(
+    config: Config, loader: DataLoader[Any], accelerator: Accelerator, *, pretrained: bool
+) -> tuple[TrainState, nn.Module, Any]:
+    """The network with fresh or published weights, and what moves it, on the device."""
+    network = build_model(config.model, config.data.channels, len(config.classes.names))
+    if isinstance(config.model, EncoderConfig) and config.model.pretrained and pretrained:
+        load_pretrained(network.encoder, config.model.pretrained)
+    sync_layers(network, accelerator)
+    network = network.to(accelerator.device).to(memory_format=torch.channels_last)  # type: ignore
+    decay = config.train.ema_decay
+    ema = None if decay is None else make_ema(network, decay)
+    optimizer = build_optimizer(network.parameters(), config.optimizer)
+    model, optimizer, prepared = accelerator.prepare(network, optimizer, loader)
+    num_steps = config.train.epochs * math.ceil(len(prepared) / config.train.grad_accum_steps)
+    schedule = build_schedule(optimizer.optimizer, config.schedule, num_steps=num_steps)
+    return TrainState(network, ema, optimizer, schedule, accelerator.scaler), model, prepared
+
+
+def _is_frozen(config: Config, epoch: int) -> bool:
+    return isinstance(config.model, EncoderConfig) and config.model.is_frozen(epoch)
