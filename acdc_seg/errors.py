@@ -26,15 +26,15 @@ class CheckpointError(AcdcError):
 
 
 class TrainingError(AcdcError):
-    """Training cannot go on, for example because the loss is no longer a number."""
+    """Training cannot continue, for example because the loss is no longer a number."""
 
 
 class AcdcWarning(UserWarning):
-    """Something is not as it should be, and was got round; commands print it and go on."""
+    """Something is wrong but was worked around; commands print it and continue."""
 
 
-def did_you_mean(given: str, allowed: Iterable[str]) -> str:
-    """A sentence that names the closest allowed word, or lists them all when none is close."""
+def did_you_mean(word: str, allowed: Iterable[str]) -> str:
+    """Names the closest allowed word, or lists them all when none is close."""
     options = list(allowed)
-    close = get_close_matches(given, options, n=1, cutoff=0.6)
+    close = get_close_matches(word, options, n=1, cutoff=0.6)
     return f"did you mean '{close[0]}'?" if close else f"choose from: {', '.join(options)}"

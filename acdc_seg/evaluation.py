@@ -6,10 +6,10 @@ import numpy as np
 
 from acdc_seg.config import ClassesConfig
 from acdc_seg.data.examples import Example
-from acdc_seg.data.images import IGNORE_INDEX
 from acdc_seg.errors import DataError
 from acdc_seg.inference.predictors import Predictor
 from acdc_seg.inference.stream import predict_examples, to_labels
+from acdc_seg.labels import IGNORE_INDEX
 from acdc_seg.metrics.scores import ImageScore, score_labels
 
 

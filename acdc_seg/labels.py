@@ -5,9 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Label:
-    """One class: its name, its value in mask files and its colour (R, G, B in 0..255) in
-    pictures.
-    """
+    """One class: its name, value in mask files, and color (R, G, B in 0..255) in pictures."""
 
     name: str
     value: int
@@ -22,3 +20,6 @@ ACDC_LABELS = (BACKGROUND, RV, MYO, LV)
 
 PHASES = ("ED", "ES")
 GROUPS = ("NOR", "MINF", "DCM", "HCM", "RV")
+
+IGNORE_INDEX = 255
+"""Class index of void pixels in arrays, whatever their value in files."""

@@ -8,6 +8,7 @@ import typer
 
 from acdc_seg.cli.app import Debug, Version, console, make_app, run, shell_path
 from acdc_seg.cli.progress import progress_bar
+from acdc_seg.errors import ConfigError
 
 app = make_app()
 
@@ -148,8 +149,6 @@ def info(
 
 
 def _parse_spacing(text: str) -> float | None:
-    from acdc_seg.errors import ConfigError
-
     try:
         return None if text == "native" else float(text)
     except ValueError:
@@ -160,8 +159,6 @@ def _parse_spacing(text: str) -> float | None:
 
 def _parse_size(text: str) -> list[int]:
     """Height and width; one number means both."""
-    from acdc_seg.errors import ConfigError
-
     edges = text.lower().split("x")
     if len(edges) > 2 or not all(edge.isdecimal() for edge in edges):
         raise ConfigError(f"--size {text}: write pixels as 96, or as 96x128 (height x width)")

@@ -1,6 +1,4 @@
-"""Examples to train and validate on: held in memory, in unnamed files on disk, or read from their
-own files each time.
-"""
+"""Examples to train and validate on: in memory, in an unnamed file, or in their own files."""
 
 import os
 import tempfile
@@ -19,7 +17,6 @@ from acdc_seg.data.record import Record
 from acdc_seg.data.transforms import resize
 from acdc_seg.errors import DataError
 from acdc_seg.runtime.memory import available_disk, available_memory, choose_storage
-from acdc_seg.runtime.memory import megabytes as megabytes
 
 WORK_DIR = Path("data")
 
@@ -89,9 +86,7 @@ class FileExamples(Sequence[Example]):
         return len(self.records)
 
     def __getitem__(self, index: Any) -> Any:
-        """Raises DataError for a file that is unreadable or has no mask, or an image of another
-        size than the first.
-        """
+        """Raises DataError for an unreadable file, a missing mask, or a size unlike the first."""
         record, image, mask = read_example(
             self.records[index], data=self.data, classes=self.classes
         )
@@ -222,9 +217,7 @@ def load_examples(
 
 
 def stack_examples(examples: FileExamples) -> TensorDataset:
-    """Training examples in memory, without a second copy: images `(N, C, H, W)` float32 and masks
-    `(N, H, W)` uint8.
-    """
+    """Training examples in memory: images `(N, C, H, W)` float32 and masks `(N, H, W)` uint8."""
     first = examples[0]
     images = torch.empty((len(examples), *first.image.shape))
     masks = torch.empty((len(examples), *first.mask.shape), dtype=torch.uint8)

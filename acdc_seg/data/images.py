@@ -13,9 +13,7 @@ from PIL import Image
 
 from acdc_seg.config import ClassesConfig
 from acdc_seg.errors import DataError
-
-IGNORE_INDEX = 255
-"""Class index of void pixels in arrays, whatever their value in files."""
+from acdc_seg.labels import IGNORE_INDEX
 
 LARGEST_IMAGE = 2**26
 """Pixels (8192 x 8192) above which a file is refused by its header, damaged or an image bomb."""
@@ -126,9 +124,7 @@ def _read_header(path: Path, content: bytes) -> Image.Image:
 
 @contextmanager
 def _quiet_decoders() -> Iterator[None]:
-    """Keeps OpenCV and Pillow from printing about broken files; `LARGEST_IMAGE` takes the place of
-    Pillow's limit.
-    """
+    """Silences OpenCV and Pillow, and lifts Pillow's limit on pixels, for which ours is checked."""
     level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     max_pixels, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:

@@ -1,6 +1,4 @@
-"""Batches for training: a pure function of (seed, epoch, index), whatever the number of workers or
-processes.
-"""
+"""Batches for training: a pure function of (seed, epoch, index) for any number of workers."""
 
 import signal
 from collections.abc import Iterable, Iterator
@@ -98,9 +96,7 @@ def batches(loader: Iterable[Pair | AcdcError]) -> Iterator[Pair]:
 
 @contextmanager
 def explain_lost_worker() -> Iterator[None]:
-    """Raises TrainingError in place of PyTorch's error, which comes at any point of a training,
-    where the system killed a worker.
-    """
+    """Raises TrainingError in place of PyTorch's error where the system killed a loader process."""
     try:
         yield
     except RuntimeError as error:

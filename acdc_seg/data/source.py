@@ -24,9 +24,7 @@ PHANTOM_PATIENTS = 25
 
 @dataclass(frozen=True)
 class Source:
-    """Records of one data set; `kind` is phantom or the name of its reader, `root` the folder of
-    images.
-    """
+    """Records with images below `root`; `kind` is phantom or a name in `READERS`."""
 
     kind: str
     root: Path
@@ -37,9 +35,7 @@ class Source:
         return [record for record in self.records if record.split == name]
 
     def digest(self) -> str:
-        """SHA-256 over paths and bytes of all files, the data's identity in run.json; the same for
-        every fold.
-        """
+        """SHA-256 over paths and bytes of all files, equal for all folds."""
         hasher = hashlib.sha256()
         files = [path for record in self.records for path in (record.image, record.mask) if path]
         for path in sorted(files):
@@ -76,7 +72,9 @@ def open_source(
         with _locked(work_dir):
             volumes = data
             if data.path is None:
-                phantom = _make_phantom(work_dir, on_progress)
+                phantom = work_dir / "phantom"
+                if not phantom.is_dir():
+                    synthesize(phantom, num_patients=PHANTOM_PATIENTS, on_progress=on_progress)
                 volumes = data.model_copy(update={"path": str(phantom), "format": "acdc"})
             root = _slice_once(volumes, prepare_settings, work_dir, on_progress)
         records = read_paired(root, data)
@@ -136,19 +134,10 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def _make_phantom(work_dir: Path, on_progress: ProgressCallback) -> Path:
-    out = work_dir / "phantom"
-    if not out.is_dir():
-        synthesize(out, num_patients=PHANTOM_PATIENTS, on_progress=on_progress)
-    return out
-
-
 def _slice_once(
     data: DataConfig, settings: PrepareConfig, work_dir: Path, on_progress: ProgressCallback
 ) -> Path:
-    """The folder of slices cut from these volumes with these settings, made where it does not exist
-    yet.
-    """
+    """The folder of slices cut from these volumes with these settings, made where it is missing."""
     tree = Path(data.path or "").resolve()
     files = [
         (str(path), path.stat().st_size, path.stat().st_mtime_ns)

@@ -39,9 +39,7 @@ def assign_splits(records: Sequence[Record], data: DataConfig) -> list[Record]:
 
 
 def hold_out(records: Sequence[Record], *, val_fraction: float, seed: int) -> list[Record]:
-    """Records with a split: those without one train, and where none is val, a part of the patients
-    that train validates.
-    """
+    """Records with a split: without a val folder, a part of the patients that train validates."""
     records = [record if record.split else replace(record, split="train") for record in records]
     if any(record.split == "val" for record in records):
         return records
@@ -176,9 +174,7 @@ def _groups(records: Sequence[Record]) -> dict[str, str]:
 
 
 def _strata(groups: Mapping[str, str], *, smallest: int) -> dict[str, str]:
-    """Group of each patient, with groups below `smallest` pooled; a pool still too small joins the
-    smallest other group.
-    """
+    """Group of each patient; those below `smallest` are pooled, or join the smallest other."""
     sizes = Counter(groups.values())
     large = {group: size for group, size in sizes.items() if size >= smallest}
     num_pooled = len(groups) - sum(large.values())

@@ -1,6 +1,4 @@
-"""Preprocessing of images for a network, and random augmentation (Albumentations), redrawn each
-epoch.
-"""
+"""Preprocessing of images for a network, and random augmentation, redrawn each epoch."""
 
 import random
 from collections.abc import Callable
@@ -20,9 +18,7 @@ SHEAR_DEGREES = 16.7
 
 
 def preprocess(images: torch.Tensor, data: DataConfig) -> torch.Tensor:
-    """Images `(B, C, H, W)` in 0..1 as networks see them: of `data.size`, normalized, and in the
-    memory format channels_last.
-    """
+    """Images `(B, C, H, W)` in 0..1 as networks see them: resized, normalized, channels_last."""
     images = normalize(resize(images, data.size), data)
     return images.contiguous(memory_format=torch.channels_last)
 
@@ -57,9 +53,7 @@ class Augment:
     def __call__(
         self, image: np.ndarray, mask: np.ndarray, *, key: tuple[int, ...]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Transforms image `(C, H, W)` in 0..1 and mask `(H, W)` alike; `key` is, say, (seed,
-        epoch, index).
-        """
+        """Transforms image `(C, H, W)` in 0..1 and mask `(H, W)` by a key (seed, epoch, ...)."""
         generator = np.random.default_rng(key)
         pipeline = self.square if mask.shape[0] == mask.shape[1] else self.oblong
         pipeline.set_random_state(generator, random.Random(int(generator.integers(2**63))))

@@ -156,20 +156,11 @@ def _check_same_grid(
             f"{mask_path}: the mask has shape {mask.shape}, {image_path.name} has "
             f"{image.shape}; export both on one grid"
         )
-    image_size, mask_size = (
-        tuple(round(float(edge), 4) for edge in nifti.header.get_zooms()[:3])
-        for nifti in (image, mask)
-    )
-    if not np.allclose(image_size, mask_size, rtol=0, atol=1e-3):
-        raise DataError(
-            f"{mask_path}: voxels are {mask_size} mm, those of {image_path.name} are {image_size} "
-            "mm; export both on one grid"
-        )
     difference = np.abs(image.affine - mask.affine).max()
     if not difference <= 1e-2:  # or NaN
         raise DataError(
-            f"{mask_path}: position or orientation (affine) differs from {image_path.name} by up "
-            f"to {difference:.3g}; export both on one grid"
+            f"{mask_path}: voxel size, position or orientation (affine) differs from "
+            f"{image_path.name} by up to {difference:.3g}; export both on one grid"
         )
 
 

@@ -7,10 +7,10 @@ import numpy as np
 
 from acdc_seg.config import ClassesConfig
 from acdc_seg.data.examples import Example
-from acdc_seg.data.images import IGNORE_INDEX
 from acdc_seg.errors import ConfigError
 from acdc_seg.evaluation import score_example
 from acdc_seg.inference.postprocess import keep_largest
+from acdc_seg.labels import IGNORE_INDEX
 from acdc_seg.metrics.overlap import dice
 from acdc_seg.metrics.scores import ImageScore
 

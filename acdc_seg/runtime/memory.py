@@ -35,7 +35,7 @@ def available_disk(folder: Path) -> int:
 
 
 def choose_storage(num_bytes: int, num_bytes_on_disk: int, *, memory: int, disk: int) -> str:
-    """memory or disk, whichever holds the examples of all processes of this machine.
+    """memory or disk, whichever holds the images of all processes of this machine.
 
     Args:
         num_bytes: Bytes that one process would keep in memory.

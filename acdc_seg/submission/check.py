@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from acdc_seg.config import ClassesConfig
-from acdc_seg.data.images import IGNORE_INDEX
 from acdc_seg.errors import DataError
+from acdc_seg.labels import IGNORE_INDEX
 from acdc_seg.metrics.overlap import count_pixels, dice
 from acdc_seg.submission.masks import read_masks
 from acdc_seg.submission.rle import Shape, decode_rle

@@ -13,11 +13,11 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from acdc_seg.config import Config, EncoderConfig, with_overrides
-from acdc_seg.data.examples import Example, load_examples, megabytes
-from acdc_seg.data.images import IGNORE_INDEX
+from acdc_seg.data.examples import Example, load_examples
 from acdc_seg.data.loader import EpochSampler, TrainingSet, make_loader
 from acdc_seg.data.source import Source
 from acdc_seg.errors import ConfigError, DataError
+from acdc_seg.labels import IGNORE_INDEX
 from acdc_seg.losses import build_loss
 from acdc_seg.models import build_model
 from acdc_seg.models.base import MIN_SIZE
@@ -32,6 +32,7 @@ from acdc_seg.runtime.distributed import (
     on_main_process,
     sync_layers,
 )
+from acdc_seg.runtime.memory import megabytes
 from acdc_seg.training.state import TrainState
 
 

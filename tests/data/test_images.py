@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from acdc_seg.config import ClassesConfig
-from acdc_seg.data.images import IGNORE_INDEX, read_image, read_mask
+from acdc_seg.data.images import read_image, read_mask
 from acdc_seg.errors import DataError
+from acdc_seg.labels import IGNORE_INDEX
 
 CLASSES = ClassesConfig()
 GREY = np.array([[0, 51, 102], [153, 204, 255]], np.uint8)

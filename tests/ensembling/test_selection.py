@@ -3,7 +3,6 @@ import pytest
 
 from acdc_seg.config import ClassesConfig
 from acdc_seg.data.examples import Example
-from acdc_seg.data.images import IGNORE_INDEX
 from acdc_seg.data.record import Record
 from acdc_seg.ensembling.selection import (
     CandidatePool,
@@ -15,6 +14,7 @@ from acdc_seg.ensembling.selection import (
     with_largest,
 )
 from acdc_seg.errors import ConfigError
+from acdc_seg.labels import IGNORE_INDEX
 from acdc_seg.metrics.scores import score_labels, summarize
 
 TWO = ClassesConfig(names=("background", "heart"), values=(0, 1), colors=((0, 0, 0), (255, 0, 0)))

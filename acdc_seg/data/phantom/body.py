@@ -24,9 +24,7 @@ def draw_signals(rng: np.random.Generator) -> Signals:
 
 
 def smooth_field(rng: np.random.Generator, shape: tuple[int, int, int], cell: float) -> np.ndarray:
-    """A smooth random field `(Z, X, Y)` with variance near 1 that changes over `cell` pixels and
-    two slices.
-    """
+    """A random field `(Z, X, Y)` of variance near 1, smooth over `cell` pixels and two slices."""
     num_slices, rows, columns = shape
     num_knots = (num_slices // 2 + 2, int(rows / cell) + 2, int(columns / cell) + 2)
     knots = rng.standard_normal(num_knots, dtype=np.float32)
@@ -80,7 +78,7 @@ class Body:
         self._fill(thorax, signals["lung"] * (1 + 0.3 * fine))
         self._fill(np.minimum(thorax, 2.5 * (fine - 1.5)), signals["vessel"])
         self._paint_hilum(rng, medium)
-        self._paint_abdomen(rng, thorax, fine, medium, coarse)
+        self._paint_abdomen(rng, thorax, (fine, medium, coarse))
         self._paint_back(rng, fine)
         pad_v, pad_radius = rng.uniform(-5, 40), rng.uniform(30, 65)
         pad = self._disc(-0.75 * self.front, pad_v, 0.6 * self.front, pad_radius)
@@ -89,9 +87,7 @@ class Body:
         return np.maximum(self.image, AIR)
 
     def _fill(self, depth: np.ndarray, value: np.ndarray | float) -> None:
-        """Paints where `depth`, mm inside the boundary, is positive; the boundary pixel is
-        shared.
-        """
+        """Paints where `depth`, mm inside the boundary, is positive; boundary pixels are shared."""
         part = np.clip(depth / self.pixel + 0.5, 0, 1)
         self.image += part * (value - self.image)
 
@@ -103,9 +99,7 @@ class Body:
         return (1 - distance) * min(radius_u, radius_v)
 
     def _inside_skin(self, rng: np.random.Generator) -> np.ndarray:
-        """Depth below the skin in mm: a squarish ellipse whose front comes nearer to the heart at
-        the apex.
-        """
+        """Depth below the skin in mm: a squarish ellipse, nearer to the heart at the apex."""
         half_u, half_v = rng.uniform(110, 130), rng.uniform(150, 190)
         front = self.front + rng.uniform(16, 30)
         u = self.u - half_u + front - rng.uniform(15, 30) * self.t
@@ -122,15 +116,10 @@ class Body:
         self._fill(np.minimum(hilum, 5 * (medium - 0.3)), self.signals["vessel"])
 
     def _paint_abdomen(
-        self,
-        rng: np.random.Generator,
-        thorax: np.ndarray,
-        fine: np.ndarray,
-        medium: np.ndarray,
-        coarse: np.ndarray,
+        self, rng: np.random.Generator, thorax: np.ndarray, fields: tuple[np.ndarray, ...]
     ) -> None:
         """Liver under the diaphragm, with vessels; stomach and fat behind it."""
-        signals = self.signals
+        signals, (fine, medium, coarse) = self.signals, fields
         diaphragm = rng.uniform(32, 58) - rng.uniform(20, 50) * self.t
         diaphragm = diaphragm + (self.u - rng.uniform(-30, 20)) ** 2 / rng.uniform(180, 500)
         below = np.minimum(self.v - diaphragm + 4 * coarse, thorax)

@@ -67,9 +67,7 @@ class Contours(NamedTuple):
 
 
 class Waves:
-    """A random smooth periodic function of angle that drifts with depth; its variance is about
-    1.
-    """
+    """A random smooth periodic function of angle, with variance near 1, that drifts with depth."""
 
     def __init__(self, rng: np.random.Generator, orders: Iterable[int], *, drift: float) -> None:
         self.orders = np.array(list(orders))[:, None, None]
@@ -141,9 +139,7 @@ class Heart:
         return self.length * (1 - self.shortening * phase)
 
     def _lv_depth(self, depth: np.ndarray, phase: float) -> np.ndarray:
-        """Depths as parts of the ventricle's present length `(N, 1)`: the base descends, the apex
-        stays.
-        """
+        """Depths as parts of the ventricle's length `(N, 1)`: the base descends, the apex stays."""
         return (1 - (self.length - depth) / self._lv_length(phase))[:, None]
 
     def _endo_shape(self, t: np.ndarray) -> np.ndarray:
@@ -231,9 +227,7 @@ def _at_phase(volumes: Range, phase: float) -> float:
 
 
 def _taper(t: np.ndarray) -> np.ndarray:
-    """Radius of the ventricle along its axis: widest at 0.3, a little narrower at the base, 0 at
-    the apex.
-    """
+    """Radius of the ventricle along the axis: widest at 0.3, narrow at the base, 0 at the apex."""
     apical = np.sqrt(np.maximum(1 - np.clip((t - 0.3) / 0.7, 0, 1) ** 2.2, 0))
     return apical * (1 - 0.1 * np.clip((0.3 - t) / 0.3, 0, 1.3) ** 2)
 

@@ -114,9 +114,7 @@ class Study:
 
 
 def _draw_geometry(heart: Heart, rng: np.random.Generator) -> Geometry:
-    """Matrix, spacing and pose as scanners of ACDC have them; the base is the first slice or just
-    below.
-    """
+    """Matrix, spacing and pose as in ACDC; the base is the first slice or just below."""
     fine = rng.random() < 0.03
     pixel = rng.uniform(0.7, 1.2) if fine else np.clip(rng.normal(1.52, 0.14), 1.3, 1.95)
     pixel = round(float(pixel), 4)
@@ -176,9 +174,7 @@ def _write_patient(folder: Path, study: Study, *, cine: bool) -> None:
 
 
 def _write_nifti(path: Path, volume: np.ndarray, spacing: tuple[float, ...]) -> None:
-    """Writes `(X, Y, Z)` or `(X, Y, Z, frames)`; without a time stamp, so equal volumes give equal
-    files.
-    """
+    """Writes `(X, Y, Z)` or `(X, Y, Z, frames)`, without a time stamp."""
     image = nib.Nifti1Image(volume, np.diag([-spacing[0], -spacing[1], spacing[2], 1.0]))
     image.header.set_xyzt_units("mm", "sec")
     image.header.set_zooms(spacing)

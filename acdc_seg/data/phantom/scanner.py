@@ -1,6 +1,4 @@
-"""The MR signal of the phantom: the heart on a fine grid for partial volume, in its contrast, under
-the coil, blurred and noisy.
-"""
+"""MR signal of the phantom: partial volume, contrast, coil sensitivity, blur and noise."""
 
 from typing import NamedTuple
 
@@ -91,9 +89,7 @@ class HeartGrid:
 
 
 def paint_mask(tissues: Tissues, shape: tuple[int, int, int], box: tuple[slice, ...]) -> np.ndarray:
-    """The class with the largest part of each pixel `(Z, X, Y)`: 0 background, 1 RV, 2 MYO, 3
-    LV.
-    """
+    """Largest class of each pixel `(Z, X, Y)`: 0 background, 1 RV, 2 MYO, 3 LV."""
     mask = np.zeros(shape, dtype=np.uint8)
     classes = np.stack(tissues[:3])
     mask[box] = np.concatenate([1 - classes.sum(axis=0, keepdims=True), classes]).argmax(axis=0)
@@ -116,9 +112,7 @@ class Scanner:
     def image(
         self, tissues: Tissues, box: tuple[slice, ...], rng: np.random.Generator
     ) -> np.ndarray:
-        """One frame `(Z, X, Y)` in the scanner's units: whole numbers, as int16 or as float32 up to
-        255.
-        """
+        """One frame `(Z, X, Y)` of whole numbers, as int16 or as float32 up to 255."""
         signal = self.body.copy()
         rest = 1 - tissues.lv_blood - tissues.rv_blood - tissues.muscle - tissues.fat
         blood = tissues.lv_blood + self.signals["rv_blood"] * tissues.rv_blood
@@ -165,9 +159,7 @@ def _span(geometry: Geometry, axis: int, reach: float) -> slice:
 
 
 def _points(geometry: Geometry, axis: int, span: slice) -> np.ndarray:
-    """Distances in mm from the heart's axis to the points in each pixel of `span`, `(Z, SUBPIXELS,
-    pixels)`.
-    """
+    """Distances in mm of the points in `span` from the heart's axis, `(Z, SUBPIXELS, pixels)`."""
     pixels = np.arange(span.start, span.stop) + 0.5
     points = (pixels + _parts(SUBPIXELS)[:, None]) * geometry.spacing[axis]
     return (points - geometry.centers[:, axis, None, None]).astype(np.float32)

@@ -91,13 +91,10 @@ def _read_patient(folder: Path) -> list[Record]:
 def _read_info(path: Path) -> dict[str, str]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise DataError(
-            f"{path}: the file is missing; copy the patient's Info.cfg from the challenge's archive"
-        ) from None
     except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a text"
         raise DataError(
-            f"{path}: cannot read the file ({error}); copy it again from the challenge's archive"
+            f"{path}: cannot read the file ({reason}); copy it from the challenge's archive"
         ) from None
     info = {}
     for number, line in enumerate(lines, start=1):

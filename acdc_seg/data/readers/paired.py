@@ -1,6 +1,4 @@
-"""Reads paired folders: `image/NAME.png` beside `mask/NAME_mask.png`, with or without split folders
-around them.
-"""
+"""Reads paired folders: `image/NAME.png` beside `mask/NAME_mask.png`, also in split folders."""
 
 import csv
 import math

@@ -24,9 +24,10 @@ from acdc_seg.config import (
     to_dict,
 )
 from acdc_seg.config.yaml_text import parse_yaml
-from acdc_seg.data.images import IGNORE_INDEX, read_image, read_mask
+from acdc_seg.data.images import read_image, read_mask
 from acdc_seg.data.readers.acdc import read_acdc
 from acdc_seg.errors import AcdcError, DataError
+from acdc_seg.labels import IGNORE_INDEX
 from acdc_seg.submission.table import encode_rows, read_rows, write_rows
 
 many = settings(max_examples=300)
