@@ -8,8 +8,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from acdc_seg.cli.app import Debug, Version, console, errors, make_app, run, shell_path
-from acdc_seg.cli.options import BatchSize, Device, open_split, option
+from acdc_seg.cli.options import BatchSize, Device, open_split
 from acdc_seg.cli.progress import progress_bar
+from acdc_seg.cli.settings import option
 from acdc_seg.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from acdc_seg.cli.options import (
     Weights,
     load_members,
     open_split,
-    option,
 )
 from acdc_seg.cli.progress import progress_bar
+from acdc_seg.cli.settings import option
 
 app = make_app()
 

@@ -1,40 +1,18 @@
-"""Options that several commands share: those that choose a config, and those that choose a
-predictor.
-"""
+"""Options that several commands share: those that choose a predictor and its data."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from acdc_seg.cli.settings import option
 
 if TYPE_CHECKING:
     from acdc_seg.config import Config
     from acdc_seg.data.record import ProgressCallback
     from acdc_seg.data.source import Source
     from acdc_seg.inference.predictors import Predictor
-
-DEFAULT_MODEL = "unet"
-
-
-def option(help: str, panel: str, default: str | bool = True) -> Any:
-    """A typer option with its help text, its panel, and the default as the help shows it."""
-    return typer.Option(help=help, rich_help_panel=panel, show_default=default)
-
-
-def config_from_options(model: str | None, path: Path | None, overrides: Sequence[str]) -> "Config":
-    """The config that --model, --config and SECTION.KEY=VALUE describe; `DEFAULT_MODEL` where none
-    of them names a network.
-
-    Raises:
-        ConfigError: A setting is unknown or out of range.
-    """
-    from acdc_seg.config import load_config, parse_override
-
-    if model is None and path is None:
-        model = str(dict(map(parse_override, overrides)).get("model.name", DEFAULT_MODEL))
-    return load_config(path, model=model, overrides=overrides)
-
 
 Members = Annotated[
     list[Path],

@@ -15,9 +15,9 @@ from acdc_seg.cli.options import (
     Tta,
     Weights,
     load_members,
-    option,
 )
 from acdc_seg.cli.progress import progress_bar
+from acdc_seg.cli.settings import option
 
 app = make_app()
 

@@ -1,6 +1,5 @@
 """acdc-tune"""
 
-import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,8 +8,14 @@ import typer
 from rich.markup import escape
 
 from acdc_seg.cli.app import Debug, StopOnSignal, Version, console, make_app, run, shell_path
-from acdc_seg.cli.options import DEFAULT_MODEL, config_from_options, option
 from acdc_seg.cli.progress import make_progress, progress_bar
+from acdc_seg.cli.settings import (
+    DEFAULT_MODEL,
+    PHANTOM_NOTICE,
+    choices,
+    load_settings,
+    option,
+)
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -65,7 +70,7 @@ Storage = Annotated[
         "Database: postgresql://USER@HOST/NAME.", "Computing", "a journal file in the study folder"
     ),
 ]
-TrialDevice = Annotated[str | None, option("auto, cpu, cuda, mps.", "Computing", "auto")]
+TrialDevice = Annotated[str | None, option(choices("train.device"), "Computing", "auto")]
 StudiesDir = Annotated[Path, option("Folder of study folders.", "Output")]
 
 
@@ -97,11 +102,12 @@ def tune(
 
     The same command resumes a study, and joins it from another machine.
     """
-    flags = {"data.path": str(data.resolve()) if data else None, "train.device": device}
-    given = [f"{key}={json.dumps(value)}" for key, value in flags.items() if value is not None]
-    base = config_from_options(
-        model, config, ["train.log_images_interval=0", *given, *(overrides or [])]
-    )
+    flags = {
+        "train.log_images_interval": 0,
+        "data.path": str(data.resolve()) if data else None,
+        "train.device": device,
+    }
+    base = load_settings(model, config, flags, overrides or [])
     spec = _make_spec(
         base,
         space,
@@ -150,10 +156,7 @@ def _run(spec: "StudySpec") -> None:
     from acdc_seg.tuning.workers import tune as run_study
 
     if spec.config.data.path is None:
-        console.print(
-            "[bold yellow]No --data given: tuning on the built-in synthetic phantom. Its scores "
-            "say nothing about real hearts.[/]"
-        )
+        console.print(PHANTOM_NOTICE.format("tuning"))
     with progress_bar() as report:
         open_source(spec.config.data, prepare_settings=spec.config.prepare, on_progress=report)
     folder = shell_path(spec.folder)

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from optuna.exceptions import TrialPruned, UpdateFinishedTrialError
 from optuna.study import Study
@@ -18,7 +18,6 @@ from acdc_seg.config import Config, DataConfig, PrepareConfig, with_overrides
 from acdc_seg.data.source import Source, open_source
 from acdc_seg.errors import AcdcError
 from acdc_seg.models import build_model
-from acdc_seg.runs.folder import Run
 from acdc_seg.training.loop import Hooks, train
 from acdc_seg.tuning.queue import release, send_heartbeat
 from acdc_seg.tuning.samplers import NUM_STEPS
@@ -81,7 +80,7 @@ class _Objective:
         self.trial, self.spec, self.should_stop = trial, spec, should_stop
         self.num_folds = spec.num_folds or 1
         self.scores: list[float] = []  # best Dice of each fold that is done
-        self.best, self.best_epoch = math.nan, 0  # of the fold under way
+        self.best = math.nan  # best Dice of the fold under way
         self.step, self.reported = 0, math.nan
 
     def run(self) -> list[float]:
@@ -101,27 +100,22 @@ class _Objective:
         return values
 
     def _train(self, config: Config, fold: int) -> None:
-        folder = self.spec.run_folder(self.trial.number)
-        changes: dict[str, Any] = {"runs_dir": str(folder.parent)}
-        name = folder.name
+        """Trains one fold, or the one split, in the trial's folder."""
+        run = self.spec.run_folder(self.trial.number)
+        changes: dict[str, Any] = {}
         if self.spec.num_folds is not None:
             changes = {"data.num_folds": self.spec.num_folds, "data.fold": fold}
-            changes["runs_dir"], name = str(folder), f"fold-{fold}"
-        config = with_overrides(config, {**changes, "name": name})
-        source = _open(config.data, config.prepare)
-        self.best, self.best_epoch = math.nan, 0
+            run /= f"fold-{fold}"
+        config = with_overrides(config, {**changes, "runs_dir": str(run.parent), "name": run.name})
+        self.best = math.nan
 
         def on_epoch_end(epoch: int, dice: float) -> None:
-            if not math.isnan(dice) and not dice <= self.best:
-                self.best, self.best_epoch = dice, epoch
+            self.best = float(np.fmax(self.best, dice))  # nan counts for nothing
             self._report((fold + epoch / config.train.epochs) / self.num_folds)
 
         hooks = Hooks(on_epoch_end=on_epoch_end, should_stop=self.should_stop)
-        try:
-            if train(config, source, hooks=hooks).stopped:
-                raise TrialStopped
-        finally:
-            Run(Path(config.runs_dir) / name).last.unlink(missing_ok=True)
+        if train(config, _open(config.data, config.prepare), hooks=hooks).stopped:
+            raise TrialStopped
 
     def _report(self, done: float) -> None:
         """Reports the mean so far at the step of `NUM_STEPS` that is reached, and the one before at

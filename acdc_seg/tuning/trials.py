@@ -34,9 +34,10 @@ def ranked(study: Study) -> list[FrozenTrial]:
 
 
 def keep_best_checkpoints(study: Study, spec: StudySpec) -> None:
-    """Deletes the weights of all ended trials but the best `NUM_KEPT`; other files stay."""
+    """Deletes the checkpoints of all ended trials, except best.pt of the best `NUM_KEPT`."""
     best = {trial.number for trial in ranked(study)[:NUM_KEPT]}
     for trial in study.get_trials(deepcopy=False):
-        if trial.state.is_finished() and trial.number not in best:
-            for path in spec.run_folder(trial.number).rglob("*.pt"):
+        if trial.state.is_finished():
+            pattern = "last*.pt" if trial.number in best else "*.pt"
+            for path in spec.run_folder(trial.number).rglob(pattern):
                 path.unlink(missing_ok=True)

@@ -1,5 +1,4 @@
 import csv
-import json
 import sys
 from pathlib import Path
 
@@ -82,37 +81,6 @@ def test_a_study_says_what_it_does_and_leaves_its_files(acdc_tune):
     assert err.startswith(
         "Error: study 'mine' exists with a different config; repeat its options to resume it"
     )
-
-
-@pytest.mark.timeout(250)
-def test_the_printed_command_repeats_the_score_of_a_study_over_folds(acdc_tune, command):
-    Path("space.yaml").write_text(SPACE)
-    tiny = (
-        "--device",
-        "cpu",
-        "train.precision=fp32",
-        "train.batch_size=2",
-        "train.epochs=1",
-        "model.depth=2",
-        "model.base_channels=4",
-    )
-    assert (
-        acdc_tune("--space", "space.yaml", "--trials", 1, "--name", "folded", "--folds", 2, *tiny)[
-            0
-        ]
-        == 0
-    )
-    (row,) = csv.DictReader(Path("studies/folded/trials.csv").read_text().splitlines())
-    printed = (
-        Path("studies/folded/best.yaml").read_text().splitlines()[1].partition("acdc-train ")[2]
-    )
-    assert printed == "--config studies/folded/best.yaml --folds 2 --fold all"
-    assert command("train", *printed.split()).code == 0
-    scores = [
-        json.loads(Path(f"runs/unet-fold{fold}/run.json").read_text())["best_dice"]
-        for fold in range(2)
-    ]
-    assert sum(scores) / 2 == float(row["dice"])
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,7 @@ def fake_train(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         def run(config, source, *, hooks):
             created = create_run(config, name=config.name)
             created.best.write_bytes(b"weights")
+            created.last.write_bytes(b"state")
             for epoch, dice in enumerate(score(config), start=1):
                 hooks.on_epoch_end(epoch, dice)
             return TrainResult(created, config, [], 1.0, 1, hooks.should_stop())

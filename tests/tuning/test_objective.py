@@ -1,5 +1,6 @@
 """Trials in this process: their scores and steps, and the record of what goes wrong."""
 
+import json
 import math
 
 import pytest
@@ -106,10 +107,19 @@ def test_median_pruner_ends_a_trial_behind_the_others(make_spec, run_study, fake
     assert states == [*[TrialState.COMPLETE] * 5, TrialState.PRUNED, TrialState.COMPLETE]
 
 
+def test_the_run_of_a_pruned_trial_is_recorded_as_pruned(make_spec, run_study, monkeypatch):
+    monkeypatch.setattr("optuna.trial.Trial.should_prune", lambda trial: True)
+    spec = make_spec(num_trials=1)
+    assert run_study(spec).trials[0].state == TrialState.PRUNED
+    run = json.loads((spec.run_folder(0) / "run.json").read_text())
+    assert (run["status"], run.get("reason")) == ("pruned", None)
+
+
 def test_only_the_best_three_keep_their_weights(make_spec, run_study, fake_train):
     fake_train()
     spec = make_spec(num_trials=6, pruner="none")
     study = run_study(spec)
+    assert {path.name for path in spec.folder.rglob("*.pt")} == {"best.pt"}
     kept = {path.parent.name for path in spec.folder.rglob("best.pt")}
     assert kept == {f"trial-{trial.number:04d}" for trial in ranked(study)[:3]}
 

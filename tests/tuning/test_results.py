@@ -41,6 +41,18 @@ def test_one_worker_repeats_a_study_and_best_yaml_its_score(make_spec, run_study
     assert len(list((spec.folder / "tensorboard").glob("trial-*"))) == len(ranked(study))
 
 
+def test_best_yaml_of_a_study_over_folds_names_the_folds(make_spec, run_study, tmp_path):
+    spec = make_spec(num_trials=1, num_folds=2)
+    study = run_study(spec)
+    path = write_results(study, spec)
+    assert path.read_text().splitlines()[1].endswith(f"{path} --folds 2 --fold all")
+    dice = []
+    for fold in range(2):
+        changes = {"runs_dir": str(tmp_path / "runs"), "data.num_folds": 2, "data.fold": fold}
+        dice.append(train(with_overrides(load_config(path), changes)).dice)
+    assert sum(dice) / 2 == study.best_value
+
+
 def test_pareto_front_of_dice_and_parameters(make_spec, run_study, fake_train):
     fake_train(lambda config: [0.5 + config.model.base_channels / 100] * config.train.epochs)
     spec = make_spec(
