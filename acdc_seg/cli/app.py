@@ -76,11 +76,8 @@ def run(
 ) -> None:
     """Runs a command; a mistake of the user is one message and exit code 2.
 
-    Of the processes that torchrun started only the first one prints; an error is printed once, by
-    the first process that has it.
-
-    Of several processes that torchrun started the first one prints; an error is printed by every
-    process that has it.
+    Of the processes that torchrun started only the first one prints. An error in the settings,
+    which all have, is printed once; any other error by every process that has it.
 
     Args:
         app: The command.

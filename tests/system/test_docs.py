@@ -28,3 +28,12 @@ def test_the_tests_of_the_reliability_page_exist():
                 pattern = re.escape(name).replace(r"\.\.\.", r"\w*")
                 missing += [] if re.search(rf"def {pattern}\(", source) else [name]
     assert missing == []
+
+
+def test_the_files_of_the_architecture_page_exist():
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    files = {path.name for path in (ROOT / "acdc_seg").rglob("*.py")} | {
+        "NAME.py",
+        "test_layers.py",
+    }
+    assert set(re.findall(r"\w+\.py", page)) - files == set()
