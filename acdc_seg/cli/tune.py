@@ -9,13 +9,7 @@ from rich.markup import escape
 
 from acdc_seg.cli.app import Debug, StopOnSignal, Version, console, make_app, run, shell_path
 from acdc_seg.cli.progress import make_progress, progress_bar
-from acdc_seg.cli.settings import (
-    DEFAULT_MODEL,
-    PHANTOM_NOTICE,
-    choices,
-    load_settings,
-    option,
-)
+from acdc_seg.cli.settings import DEFAULT_MODEL, PHANTOM_NOTICE, choices, load_settings, option
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -208,17 +202,14 @@ class StudyProgressBar:
         )
 
     def _print(self, trial: "FrozenTrial", progress: "StudyProgress") -> None:
-        from acdc_seg.tuning.results import describe_result
+        from acdc_seg.tuning.results import describe_result, describe_settings
 
         result = describe_result(trial)
         if trial.state.name == "COMPLETE":
             mark = " *" if trial.values[0] > self.best else ""
             self.best = max(self.best, trial.values[0])
             result = f"Dice {trial.values[0]:.4f}{mark}"
-        settings = ", ".join(
-            f"{key}={value:.3g}" if isinstance(value, float) else f"{key}={value}"
-            for key, value in trial.params.items()
-        )
+        settings = describe_settings(trial)
         done = f"{progress.num_finished}/{progress.num_trials}{_time_left(progress.seconds_left)}"
         console.print(escape(f"trial {trial.number:>3}  {result}  {settings}  ({done})"))
 

@@ -1,4 +1,4 @@
-"""What an ensemble.yaml holds."""
+"""Content of an ensemble.yaml."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -23,7 +23,7 @@ class EnsembleMember(Section):
 
 
 class EnsembleFile(Section):
-    """A weighted average of models, and what is done to it."""
+    """A weighted average of models and its post-processing."""
 
     classes: tuple[str, ...]
     """Class names that every member must have, in this order."""
@@ -37,19 +37,21 @@ def read_ensemble(path: Path) -> EnsembleFile:
     """Reads and checks an ensemble.yaml; nothing in it is executed.
 
     Raises:
-        ConfigError: The file cannot be read or is no ensemble; everything wrong with it is named.
+        ConfigError: The file cannot be read or is not a valid ensemble; all mistakes at once.
     """
     tree, _ = read_yaml(path, what="ensemble")
     try:
         return EnsembleFile.model_validate(tree)
     except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, each['loc'])) or 'the file'}: {each['msg']}"
-            for each in error.errors()
+        mistakes = "; ".join(
+            f"{'.'.join(map(str, mistake['loc'])) or 'the file'}: {mistake['msg']}"
+            for mistake in error.errors()
         )
-        raise ConfigError(f"{path}: not an ensemble as acdc-ensemble writes it: {faults}") from None
+        raise ConfigError(
+            f"{path}: not an ensemble as acdc-ensemble writes it: {mistakes}"
+        ) from None
 
 
-def ensemble_yaml(described: EnsembleFile) -> str:
+def ensemble_yaml(ensemble: EnsembleFile) -> str:
     """The text that `read_ensemble` reads back."""
-    return yaml.safe_dump(described.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(ensemble.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

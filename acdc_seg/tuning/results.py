@@ -94,12 +94,10 @@ def _write_hparams(study: Study, spec: StudySpec) -> None:
     with SummaryWriter(str(folder)) as writer:
         for trial in ranked(study):
             params = {
-                key: value if isinstance(value, bool | int | float | str) else str(value)
-                for key, value in trial.params.items()
+                key: "null" if value is None else value for key, value in trial.params.items()
             }
-            writer.add_hparams(
-                params, {"hparam/dice": trial.values[0]}, run_name=f"trial-{trial.number:04d}"
-            )
+            dice = {"hparam/dice": trial.values[0]}
+            writer.add_hparams(params, dice, run_name=f"trial-{trial.number:04d}")
 
 
 def _write_page(study: Study, spec: StudySpec, best: FrozenTrial) -> None:
@@ -109,7 +107,7 @@ def _write_page(study: Study, spec: StudySpec, best: FrozenTrial) -> None:
     score = "the epoch with the best validation foreground Dice"
     protocol = {
         "Best validation Dice": f"{best.values[0]:.4f} (foreground mean; trial {best.number})",
-        "Its settings": _settings(best, spec),
+        "Its settings": describe_settings(best),
         "Trials": f"{len(trials)}: {states}",
         "Objective": f"mean over {spec.num_folds} folds" if spec.num_folds else score,
         "Second objective": spec.pareto or "none",
@@ -118,34 +116,32 @@ def _write_page(study: Study, spec: StudySpec, best: FrozenTrial) -> None:
         "set decides",
     }
     best_trials = {
-        f"trial {trial.number}": f"Dice {trial.values[0]:.4f}: {_settings(trial, spec)}"
+        f"trial {trial.number}": f"Dice {trial.values[0]:.4f}: {describe_settings(trial)}"
         for trial in ranked(study)[:NUM_LISTED]
     }
-    failed_trials = {
-        f"trial {trial.number}": describe_result(trial)
-        for trial in trials
-        if trial.state == TrialState.FAIL
+    failed = [trial for trial in trials if trial.state == TrialState.FAIL]
+    run = {
+        "study": spec.name,
+        "storage": "database" if spec.storage else "journal.log",
+        "best trials": best_trials,
+        "failed trials": {f"trial {trial.number}": describe_result(trial) for trial in failed},
     }
     write_report(
         spec.folder / "report.html",
         title=f"Study {spec.name}: {spec.config.model.name}",
         config=to_dict(spec.trial_config(best.params)),
-        run={
-            "study": spec.name,
-            "storage": "database" if spec.storage else "journal.log",
-            "best trials": best_trials,
-            "failed trials": failed_trials,
-        },
+        run=run,
         protocol=protocol,
         history=[],
         figures=draw_study(study, spec),
     )
 
 
-def _settings(trial: FrozenTrial, spec: StudySpec) -> str:
+def describe_settings(trial: FrozenTrial) -> str:
+    """The drawn settings of a trial in one line."""
     return ", ".join(
         f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}"
-        for key, value in spec.space.values_of(trial.params).items()
+        for key, value in trial.params.items()
     )
 
 

@@ -9,7 +9,7 @@ from acdc_seg.config import Config, to_dict, with_overrides
 from acdc_seg.errors import ConfigError, did_you_mean
 from acdc_seg.runtime.device import resolve_device, resolve_precision
 from acdc_seg.tuning.samplers import PRUNERS, SAMPLERS
-from acdc_seg.tuning.space import Choice, Space
+from acdc_seg.tuning.space import Range, Space
 
 Pareto = Literal["time", "parameters"]
 
@@ -59,10 +59,10 @@ class StudySpec:
             )
 
     def _check_space(self) -> None:
-        entries = self.space.entries.values()
-        if self.sampler == "cmaes" and any(
-            isinstance(entry, Choice) or entry.when for entry in entries
-        ):
+        is_plain = [
+            isinstance(entry, Range) and not entry.when for entry in self.space.entries.values()
+        ]
+        if self.sampler == "cmaes" and not all(is_plain):
             raise ConfigError(
                 "--sampler cmaes searches plain ranges only; leave choices and conditions out of "
                 "the space, or use tpe"

@@ -10,6 +10,7 @@ import pytest
 from optuna.trial import TrialState
 
 from acdc_seg.tuning.trials import is_finished, num_finished
+from acdc_seg.tuning.workers import _choose_gpu
 
 
 def check_twelve(study):
@@ -78,6 +79,15 @@ def test_ctrl_c_stops_in_good_order_and_queues_what_ran(start_command, tmp_path)
     assert (stopped.state, queued.state) == (TrialState.FAIL, TrialState.WAITING)
     assert queued.user_attrs["retry_of"] == 0
     assert "stopped, to be run again" in (tmp_path / "studies" / "s" / "trials.csv").read_text()
+
+
+def test_visible_gpus_are_dealt_out_in_turn(monkeypatch):
+    dealt = []
+    for index in range(3):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
+        _choose_gpu(index)
+        dealt.append(os.environ["CUDA_VISIBLE_DEVICES"])
+    assert dealt == ["4", "7", "4"]
 
 
 def write_long_space(folder):
