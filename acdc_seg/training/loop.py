@@ -12,7 +12,7 @@ import torch
 from acdc_seg.config import Config
 from acdc_seg.data.loader import batches, explain_lost_worker
 from acdc_seg.data.source import Source, open_source
-from acdc_seg.data.transforms import normalize
+from acdc_seg.data.transforms import preprocess
 from acdc_seg.evaluation import score_example
 from acdc_seg.inference.predictors import ModelPredictor
 from acdc_seg.inference.stream import predict_batches, to_labels
@@ -124,8 +124,7 @@ def _train_epochs(training: Training, hooks: Hooks) -> bool:
         for images, masks in batches(loader):
             seed_batch(config.seed, epoch, state.batch, accelerator.process_index)
             with accelerator.accumulate(model):
-                inputs = normalize(images, config.data)
-                logits = model(inputs.contiguous(memory_format=torch.channels_last))
+                logits = model(preprocess(images, config.data))
                 loss = training.criterion(
                     gather_batch(accelerator, logits), gather_batch(accelerator, masks.long())
                 )
