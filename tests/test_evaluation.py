@@ -9,7 +9,7 @@ from acdc_seg.data.examples import Example
 from acdc_seg.data.readers.paired import read_paired
 from acdc_seg.data.record import Record
 from acdc_seg.errors import DataError
-from acdc_seg.evaluation import evaluate, score_example
+from acdc_seg.evaluation import score_example, score_examples
 from acdc_seg.inference.predictors import Predictor
 from acdc_seg.inference.stream import read_examples
 
@@ -44,7 +44,7 @@ def oracle_folder(tmp_path, write_png):
 
 
 def evaluate_records(predictor, records, **settings):
-    return evaluate(predictor, read_examples(records, predictor), **settings)
+    return score_examples(predictor, read_examples(records, predictor), **settings)
 
 
 def test_scores_by_hand(oracle_folder):

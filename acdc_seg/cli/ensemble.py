@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from acdc_seg.cli.app import Debug, Version, console, errors, make_app, run, shell_path
-from acdc_seg.cli.options import BatchSize, Device, open_split
+from acdc_seg.cli.options import BatchSize, Device
 from acdc_seg.cli.progress import progress_bar
 from acdc_seg.cli.settings import option
 from acdc_seg.errors import ConfigError, did_you_mean
@@ -99,6 +99,7 @@ def ensemble(
     from acdc_seg.ensembling.candidates import open_candidates
     from acdc_seg.ensembling.results import write_ensemble
     from acdc_seg.ensembling.search import TTA_CHOICES, SearchSettings, search_ensemble
+    from acdc_seg.evaluation import open_split
 
     for name in tta or ():
         if name not in TTA_CHOICES:

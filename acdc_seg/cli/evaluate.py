@@ -13,7 +13,6 @@ from acdc_seg.cli.options import (
     Tta,
     Weights,
     load_members,
-    open_split,
 )
 from acdc_seg.cli.progress import progress_bar
 from acdc_seg.cli.settings import option
@@ -47,29 +46,20 @@ def evaluate(
     and image.
     """
     from acdc_seg.errors import ConfigError
-    from acdc_seg.evaluation import evaluate as evaluate_examples
-    from acdc_seg.inference.stream import read_examples
-    from acdc_seg.metrics.scores import format_table, summarize, write_csv, write_json
+    from acdc_seg.evaluation import evaluate as evaluate_split
 
     if len(runs) > 1 and out is None:
         raise ConfigError("give --out FOLDER for the scores of an ensemble")
     predictor = load_members(runs, tta=tta, weights=weights, device=device, precision=precision)
     with progress_bar() as report:
-        source = open_split(predictor.config, data, split, report)
-        records = source.split(split)
-        scores = evaluate_examples(
-            predictor,
-            read_examples(records, predictor),
-            batch_size=batch_size,
-            on_image=lambda done: report("images", done, len(records)),
+        evaluation = evaluate_split(
+            predictor, data, split=split, batch_size=batch_size, on_progress=report
         )
-    summary = summarize(scores)
     folder = out or (runs[0] if runs[0].is_dir() else runs[0].parent) / split
-    write_csv(folder / "metrics.csv", scores)
-    write_json(folder / "metrics.json", scores, summary)
-    num_patients = len({record.patient for record in records})
-    console.print(f"{source.kind} data, split {split}: {num_patients} patients")
-    console.print(format_table(summary), markup=False)
+    evaluation.write(folder)
+    num_patients = len({score.patient for score in evaluation.scores})
+    console.print(f"{evaluation.source.kind} data, split {split}: {num_patients} patients")
+    console.print(str(evaluation), markup=False)
     console.print(f"Wrote {shell_path(folder)}/metrics.csv and metrics.json")
 
 

@@ -9,9 +9,6 @@ import typer
 from acdc_seg.cli.settings import option
 
 if TYPE_CHECKING:
-    from acdc_seg.config import Config
-    from acdc_seg.data.record import ProgressCallback
-    from acdc_seg.data.source import Source
     from acdc_seg.inference.predictors import Predictor
 
 Members = Annotated[
@@ -46,39 +43,6 @@ BatchSize = Annotated[
 ]
 BARE = {"--tta": "dihedral"}
 """For `app.run`: the value of an option that is given without one."""
-
-
-def open_split(
-    config: "Config", data: Path | None, split: str, on_progress: "ProgressCallback"
-) -> "Source":
-    """The config's data, or other data read with its settings; its split is not empty.
-
-    Args:
-        config: Settings of a run.
-        data: Data to take the place of the run's own, folds aside.
-        split: train, val or test.
-        on_progress: Called while the data is prepared.
-
-    Raises:
-        ConfigError: An unknown or empty split.
-    """
-    from acdc_seg.config import with_overrides
-    from acdc_seg.data.record import SPLITS
-    from acdc_seg.data.source import open_source
-    from acdc_seg.errors import ConfigError, did_you_mean
-
-    if split not in SPLITS:
-        raise ConfigError(f"--split '{split}' is unknown; {did_you_mean(split, SPLITS)}")
-    if data is not None:
-        changes = {"data.path": str(data.resolve()), "data.num_folds": None, "data.fold": None}
-        config = with_overrides(config, {**changes, "data.validation": True})
-    source = open_source(config.data, prepare_settings=config.prepare, on_progress=on_progress)
-    if not source.split(split):
-        available = ", ".join(name for name in SPLITS if source.split(name))
-        raise ConfigError(
-            f"{source.root}: there are no images in split '{split}'; choose from: {available}"
-        )
-    return source
 
 
 def load_members(

@@ -375,7 +375,7 @@ class TestEvaluate:
     def test_unknown_split(self, refused, trained):
         assert (
             refused("evaluate", trained, "--split", "tets")
-            == "--split 'tets' is unknown; did you mean 'test'?"
+            == "split 'tets' is unknown; did you mean 'test'?"
         )
 
     def test_ensemble_needs_an_output_folder(self, refused, trained):

@@ -223,7 +223,7 @@ def test_other_data_to_choose_on(choose, runs, kept):
     [
         (("--tta", "turns"), "--tta 'turns' is unknown; choose from: none, flips, dihedral"),
         (("--split", "test"), "--split test has no effect without --data; give both or neither"),
-        (("--data", "data", "--split", "vall"), "--split 'vall' is unknown; did you mean 'val'?"),
+        (("--data", "data", "--split", "vall"), "split 'vall' is unknown; did you mean 'val'?"),
     ],
 )
 def test_mistakes_are_answered_with_the_choices(choose, runs, arguments, message):

@@ -19,7 +19,7 @@ from two_processes import learn, normalize_bf16, train_double
 from acdc_seg.config import dump_yaml, with_overrides
 from acdc_seg.data.source import open_source
 from acdc_seg.errors import ConfigError
-from acdc_seg.evaluation import evaluate
+from acdc_seg.evaluation import score_examples
 from acdc_seg.inference.load import load_predictor
 from acdc_seg.inference.stream import read_examples
 from acdc_seg.metrics.scores import summarize
@@ -243,7 +243,7 @@ def test_two_processes_give_the_run_of_one(tiny_config):
 
     source = open_source(config.data, prepare_settings=config.prepare)
     predictor = load_predictor(two.folder, device="cpu", precision="fp32")
-    rows = evaluate(predictor, read_examples(source.split("val"), predictor), batch_size=2)
+    rows = score_examples(predictor, read_examples(source.split("val"), predictor), batch_size=2)
     assert summarize(rows).dice == two.read_json()["best_dice"] == load_checkpoint(two.best).dice
 
 

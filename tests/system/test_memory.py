@@ -11,7 +11,7 @@ import torch
 from acdc_seg.config import ClassesConfig, Config
 from acdc_seg.data.examples import Example
 from acdc_seg.data.record import Record
-from acdc_seg.evaluation import evaluate
+from acdc_seg.evaluation import score_examples
 from acdc_seg.inference.predictors import Predictor
 from acdc_seg.inference.stream import predict_examples, read_examples, to_labels
 from acdc_seg.submission.table import encode_rows
@@ -92,7 +92,7 @@ def test_a_submission_holds_two_batches_of_images_and_two_label_arrays(read):
 def test_an_evaluation_holds_two_batches_of_examples(read):
     images, masks = read
     examples = read_examples(RECORDS, Background())
-    scores = evaluate(Background(), examples, batch_size=BATCH)
+    scores = score_examples(Background(), examples, batch_size=BATCH)
     assert len(scores) == NUM_IMAGES
     assert images.most <= 2 * BATCH
     assert masks.most <= 2 * BATCH

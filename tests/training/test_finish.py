@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from acdc_seg.data.source import open_source
-from acdc_seg.evaluation import evaluate
+from acdc_seg.evaluation import score_examples
 from acdc_seg.inference.load import load_predictor
 from acdc_seg.inference.stream import read_examples
 from acdc_seg.metrics.scores import summarize
@@ -36,7 +36,7 @@ def test_the_files_hold_what_evaluation_gives(run, tiny_config):
     source = open_source(tiny_config.data, prepare_settings=tiny_config.prepare)
     finish_run(run, tiny_config, source, HISTORY)
     predictor = load_predictor(run.folder, precision="fp32")
-    rows = evaluate(predictor, read_examples(source.split("val"), predictor), batch_size=2)
+    rows = score_examples(predictor, read_examples(source.split("val"), predictor), batch_size=2)
     scores = json.loads((run.folder / "metrics.json").read_text())
     assert scores["dice"] == summarize(rows).dice
     assert [row["id"] for row in scores["images"]] == ["patient003_0", "patient003_1"]

@@ -11,7 +11,7 @@ from tiny_runs import assert_same, ending, read_history, train_run
 from acdc_seg.config import load_config, with_overrides
 from acdc_seg.data.source import open_source
 from acdc_seg.errors import ConfigError, DataError, TrainingError
-from acdc_seg.evaluation import evaluate
+from acdc_seg.evaluation import score_examples
 from acdc_seg.inference.load import load_predictor
 from acdc_seg.inference.stream import read_examples
 from acdc_seg.losses import SegmentationLoss
@@ -119,7 +119,7 @@ def test_best_checkpoint_evaluates_to_the_best_dice_of_the_history(tiny_config):
     result, run = train_run(tiny_config, changes={"train.epochs": 4, "optimizer.lr": 0.02})
     source = open_source(tiny_config.data, prepare_settings=tiny_config.prepare)
     predictor = load_predictor(run.folder, device="cpu", precision="fp32")
-    rows = evaluate(predictor, read_examples(source.split("val"), predictor), batch_size=2)
+    rows = score_examples(predictor, read_examples(source.split("val"), predictor), batch_size=2)
     assert summarize(rows).dice == result.dice == load_checkpoint(run.best).dice
     assert load_checkpoint(run.best).epoch == result.epoch
 
