@@ -58,7 +58,7 @@ class SegmentationLoss(nn.Module):
         return self.criterion(logits.to(torch.promote_types(logits.dtype, torch.float32)), target)
 
 
-class PixelLoss(nn.Module):
+class PixelwiseLoss(nn.Module):
     """Options of a loss that is a mean over valid pixels."""
 
     class_weights: torch.Tensor
@@ -78,7 +78,7 @@ class PixelLoss(nn.Module):
         self.gamma = gamma
 
 
-class CrossEntropyLoss(PixelLoss):
+class CrossEntropyLoss(PixelwiseLoss):
     """Cross-entropy; a positive gamma weights pixels by (1 - p)**gamma (focal loss, Lin 2017).
 
     MONAI's FocalLoss is not used: its mean over valid pixels is larger by the number of classes
@@ -99,7 +99,7 @@ class CrossEntropyLoss(PixelLoss):
         return (pixels * valid).sum() / (weights[target] * valid).sum().clamp_min(TINY)
 
 
-class BinaryCrossEntropyLoss(PixelLoss):
+class BinaryCrossEntropyLoss(PixelwiseLoss):
     """Sigmoid cross-entropy of each class against the rest, a weighted mean over the classes."""
 
     def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

@@ -119,13 +119,13 @@ Rng = np.random.Generator
 
 @dataclass(frozen=True)
 class Reader:
-    """A way to read a file: sound examples of it, where in a folder it lies, and the reader."""
+    """A way to read a file: sound examples of it, where in a folder it is, and the reader."""
 
     examples: Callable[[], Sequence[bytes]]
     place: str
     read: Callable[[Path], object]
     mend: Callable[[bytes], bytes] = bytes
-    """Makes checksums right again, so that damage reaches what lies behind them; used for every
+    """Makes checksums right again, so that damage reaches what is behind them; used for every
     other file.
     """
     prepare: Callable[[Path], None] = lambda folder: None
@@ -133,7 +133,7 @@ class Reader:
 
 @dataclass
 class Tally:
-    """What became of a reader's files."""
+    """Counts of what a reader did with its files."""
 
     reader: str
     read: int = 0
@@ -244,7 +244,7 @@ def mend_png(data: bytes) -> bytes:
 
 
 def mend_gzip(data: bytes) -> bytes:
-    """What can be unpacked, packed again."""
+    """Unpacks what can be unpacked, and packs it again."""
     unpacker = zlib.decompressobj(31)
     try:
         return gzip.compress(unpacker.decompress(data, 2**20), compresslevel=1)

@@ -27,7 +27,7 @@ def train_run(config, name="run", *, hooks=None, changes=(), finish=False):
 
 
 def ending(result):
-    """How a training ended, apart from where and when."""
+    """Result of a training without its folder and its times."""
     return result.dice, result.epoch, result.num_epochs, result.stopped
 
 

@@ -125,7 +125,7 @@ def _load(path: Path) -> Checkpoint:
 
 
 def _read(path: Path) -> Any:
-    """What the file holds, once the checksum of each of its parts fits."""
+    """The content of the file, once the checksum of each of its parts fits."""
     try:
         with path.open("rb") as file:
             with zipfile.ZipFile(file) as archive:

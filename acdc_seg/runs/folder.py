@@ -59,7 +59,7 @@ class Run:
         )
 
     def read_json(self) -> dict[str, Any]:
-        """What run.json holds, nothing where there is none.
+        """The content of run.json, empty where there is none.
 
         Raises:
             DataError: The file is damaged.

@@ -1,4 +1,4 @@
-"""What `auto` means for device and precision on this machine."""
+"""Device and precision of this machine, and the meaning of `auto` for both."""
 
 import torch
 

@@ -27,7 +27,7 @@ from acdc_seg.config import TrainConfig
 from acdc_seg.errors import AcdcError, ConfigError, TrainingError
 
 WAIT = timedelta(minutes=30)
-"""How long processes wait for each other; one that dies is noticed at once."""
+"""Longest time that processes wait for each other; one that dies is noticed at once."""
 LOST_PEER = (
     "another process of this training ended, its own message says why; then resume from what was "
     "saved last: acdc-train --resume RUN, under torchrun as before"

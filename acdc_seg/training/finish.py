@@ -1,6 +1,4 @@
-"""What a finished training leaves beside its checkpoints: scores and probabilities of the best
-weights, and the report.
-"""
+"""Scores, probabilities and the report of a finished training, from its best weights."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -108,7 +106,7 @@ def _protocol(config: Config, source: Source) -> dict[str, str]:
 
 
 def _split_rule(config: Config) -> str:
-    """Who validates, in words."""
+    """The rule by which patients validate, in words."""
     if not config.data.validation:
         return "train and val together; nothing validates"
     if config.data.num_folds is None:

@@ -38,7 +38,7 @@ from acdc_seg.training.state import TrainState
 
 @dataclass(frozen=True)
 class Training:
-    """What the loop works with; `model` is the network of `state`, wrapped for its device."""
+    """Parts of a training; `model` is the network of `state`, wrapped for its device."""
 
     config: Config
     accelerator: Accelerator

@@ -103,7 +103,7 @@ def assert_same_training(run, expected, *, atol=2e-4, loss=1e-4, dice=5e-3):
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory):
-    """What each of two processes saw in two_processes.py."""
+    """Results of two_processes.py in each of two processes."""
     folder = tmp_path_factory.mktemp("seen")
     code, _, err = end_of(torchrun(SCRIPT, "parts", folder))
     assert code == 0, err

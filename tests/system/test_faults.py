@@ -1,4 +1,4 @@
-"""What happens to a training whose disk fills up, whose folder loses its permissions or
+"""Trainings whose disk fills up, whose folder loses its permissions or
 vanishes.
 """
 

@@ -8,7 +8,7 @@ from acdc_seg.training.loop import train
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_the_phantom_is_neither_trivial_nor_hopeless(tmp_path):
-    """What `acdc-train --model unet --epochs 20` does, about ten minutes on one core."""
+    """The training of `acdc-train --model unet --epochs 20`, about ten minutes on one core."""
     config = load_config(
         model="unet", overrides=["train.epochs=20", f"runs_dir={tmp_path / 'runs'}"]
     )

@@ -1,4 +1,4 @@
-"""What a process sees of a training that several share. test_distributed.py starts it with
+"""Trainings and parts of trainings that two processes share; test_distributed.py starts it with
 torchrun.
 
 `two_processes.py parts FOLDER` tries the parts of distributed.py, `two_processes.py train FOLDER
@@ -84,7 +84,7 @@ def learn(accelerator):
 
 
 def normalize_bf16(accelerator):
-    """What BatchNorm makes of bf16, as autocast hands it over, and its running statistics."""
+    """BatchNorm of bf16, as autocast gives it, and its running statistics."""
     norm = nn.Sequential(nn.BatchNorm2d(1))
     sync_layers(norm, accelerator)
     images = make_batches()[0][0].bfloat16()

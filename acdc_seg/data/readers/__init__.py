@@ -21,7 +21,7 @@ class Reader(NamedTuple):
     layout: str
     """Folders and files that it needs, for messages; may name settings, as {data.image_dir}."""
     kind: Literal["images", "volumes"]
-    """What a record is: an image file, or a NIfTI volume that is cut into slices first."""
+    """Kind of its records: image files, or NIfTI volumes that are cut into slices first."""
     recognizes: Callable[[Path, DataConfig], bool]
     """Whether a folder has this format; asked in the order of `READERS`."""
     read: Callable[[Path, DataConfig], list[Record]]

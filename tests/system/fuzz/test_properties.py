@@ -1,4 +1,4 @@
-"""What must hold for any input at all; Hypothesis looks for one that breaks it.
+"""Properties of any input at all; Hypothesis looks for one that breaks them.
 
 (Of run-length encodings: tests/test_rle.py.)
 """
@@ -84,7 +84,7 @@ def folder(tmp_path_factory):
 
 
 def ends_in_sense(read, *arguments, **options):
-    """What it gives, or None where it refuses."""
+    """Its result, or None where it refuses."""
     with contextlib.suppress(AcdcError):
         return read(*arguments, **options)
 
