@@ -90,9 +90,14 @@ def write_table(path: Path, rows: Iterable[Iterable[Any]]) -> None:
 
 
 def sha256_file(path: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal digits; raises OSError."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """SHA-256 of a file's content, in hexadecimal digits; raises DataError if it is unreadable."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot read the file ({error.strerror}); check the path and its permissions"
+        ) from None
 
 
 def sha256_bytes(content: bytes) -> str:

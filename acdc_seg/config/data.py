@@ -20,6 +20,9 @@ from acdc_seg.labels import ACDC_LABELS
 PATIENT_RULES = ("auto", "pairs", "each")
 
 
+MAX_CLASSES = 255
+
+
 class ClassesConfig(Section):
     """Names of the classes and their encoding in mask files; the first is the background."""
 
@@ -43,6 +46,11 @@ class ClassesConfig(Section):
             counts = f"{len(self.names)}, {len(self.values)} and {len(self.colors)}"
             raise ValueError(
                 f"names, values and colors must have one entry for each class, got {counts}"
+            )
+        if len(self.names) > MAX_CLASSES:
+            raise ValueError(
+                f"{len(self.names)} classes, at most {MAX_CLASSES} are possible: predictions are "
+                "bytes, and one value is for void pixels"
             )
         if len(self.names) < 2:
             raise ValueError("at least two classes are needed: the background and one more")

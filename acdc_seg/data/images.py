@@ -210,7 +210,8 @@ def _indices_of_colors(path: Path, pixels: np.ndarray, classes: ClassesConfig) -
     is_present[codes] = True
     present = np.flatnonzero(is_present)
     colors = np.stack([present >> 16, present >> 8 & 255, present & 255], axis=1)  # (N, 3)
-    distance = np.abs(colors[:, None] - np.array(classes.colors)).sum(axis=2)  # (N, K)
+    # squared Euclidean distance of every colour that occurs from every class
+    distance = np.square(colors[:, None] - np.array(classes.colors)).sum(axis=2)  # (N, K)
     if classes.mask_encoding == "colors" and distance.min(axis=1).any():
         unknown = tuple(colors[distance.min(axis=1).argmax()].tolist())
         raise DataError(

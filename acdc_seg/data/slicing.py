@@ -29,6 +29,8 @@ COLUMNS = (
     *("spacing_row", "spacing_col", "crop_row", "crop_col"),
 )
 """Columns of records.csv."""
+SLICING_VERSION = 1
+"""Goes up with every change of this file that changes a slice, so that old ones are cut again."""
 STRETCH_PERCENTILES = (1, 99)
 """Grey values that become 0 and 255."""
 TableRow = tuple[str | int, ...]

@@ -1,12 +1,12 @@
 """Opens the data of a run: detects its format, cuts volumes into slices, and splits by patient."""
 
 import fcntl
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from acdc_seg.config import DataConfig, PrepareConfig, to_dict
@@ -14,10 +14,10 @@ from acdc_seg.data.phantom.patients import synthesize
 from acdc_seg.data.readers import READERS
 from acdc_seg.data.readers.paired import read_paired
 from acdc_seg.data.record import SPLITS, ProgressCallback, Record, no_progress
-from acdc_seg.data.slicing import prepare
+from acdc_seg.data.slicing import SLICING_VERSION, prepare
 from acdc_seg.data.splits import assign_splits, check_disjoint, hold_out
 from acdc_seg.errors import DataError
-from acdc_seg.files import sha256_bytes
+from acdc_seg.files import sha256_bytes, sha256_file
 
 PHANTOM_PATIENTS = 25
 
@@ -35,14 +35,21 @@ class Source:
         return [record for record in self.records if record.split == name]
 
     def digest(self) -> str:
-        """SHA-256 over paths and bytes of all files, equal for all folds."""
-        hasher = hashlib.sha256()
+        """SHA-256 over names and bytes of all files, equal for all folds; computed once.
+
+        Raises:
+            DataError: A file cannot be read any more.
+        """
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
         files = [path for record in self.records for path in (record.image, record.mask) if path]
-        for path in sorted(files):
-            name = path.relative_to(self.root).as_posix()
-            hasher.update(f"{name} {path.stat().st_size}\n".encode())
-            hasher.update(path.read_bytes())
-        return hasher.hexdigest()
+        lines = [
+            f"{path.relative_to(self.root).as_posix()} {sha256_file(path)}\n"
+            for path in sorted(files)
+        ]
+        return sha256_bytes("".join(lines).encode())
 
 
 def open_source(
@@ -140,10 +147,12 @@ def _slice_once(
     """The folder of slices cut from these volumes with these settings, made where it is missing."""
     tree = Path(data.path or "").resolve()
     files = [
-        (str(path), path.stat().st_size, path.stat().st_mtime_ns)
+        (path.relative_to(tree).as_posix(), path.stat().st_size, path.stat().st_mtime_ns)
         for path in sorted(tree.rglob("*.*"))
+        if path.exists()  # a link to nowhere is the reader's business, where it is a volume
     ]
-    key = json.dumps([files, to_dict(settings), data.val_fraction, data.split_seed])
+    rule = [SLICING_VERSION, to_dict(settings), data.val_fraction, data.split_seed]
+    key = json.dumps([files, rule])
     out = work_dir / "prepared" / f"{tree.name}-{sha256_bytes(key.encode())[:8]}"
     if not out.is_dir():
         volumes = hold_out(read_volumes(data), val_fraction=data.val_fraction, seed=data.split_seed)

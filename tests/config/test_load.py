@@ -463,3 +463,10 @@ def test_patient_rules_are_checked_before_any_image(rule):
 def test_values_out_of_range_are_refused(section, options):
     with pytest.raises(ValidationError):
         section(**options)
+
+
+def test_more_classes_than_masks_can_hold_are_refused():
+    many = {"names": [f"c{n}" for n in range(256)], "values": [*range(256)]}
+    classes = {**many, "colors": [[n, 0, 0] for n in range(256)]}
+    with pytest.raises(ConfigError, match="256 classes, at most 255"):
+        from_dict({"classes": classes})

@@ -390,3 +390,16 @@ def test_palette_masks_are_colours_where_colours_are_configured(tmp_path):
         [0, 1],
         [2, 3],
     ]
+
+
+def test_the_nearest_color_is_euclidean(tmp_path, write_png):
+    """Not by the sum of differences, which is the same from both classes for the second pixel."""
+    classes = ClassesConfig(
+        names=("a", "b"),
+        values=(0, 1),
+        colors=((0, 0, 0), (10, 3, 3)),
+        mask_encoding="nearest_color",
+    )
+    path = write_png(tmp_path / "m.png", np.array([[[5, 5, 5], [6, 2, 0]]], np.uint8))
+    # squares: (5, 5, 5) is 75 from a, 33 from b; (6, 2, 0) is 40 from a, 26 from b
+    assert read_mask(path, classes).tolist() == [[1, 1]]

@@ -260,3 +260,29 @@ def test_test_images_alone_need_no_folds(paired_folder):
         if path.parts[-3] != "test":
             path.unlink()
     assert len(open_folder(paired_folder, num_folds=5, fold=0).split("test")) == 2
+
+
+def test_a_link_to_nowhere_in_a_tree_is_passed_over(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    synthesize(tmp_path / "tree", num_patients=2, num_test_patients=0)
+    (tmp_path / "tree" / "training" / "notes.txt").symlink_to("gone.txt")
+    assert open_folder(tmp_path / "tree").split("train")
+
+
+def test_slices_are_cut_again_by_another_version_but_not_after_a_move(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    synthesize(tmp_path / "tree", num_patients=2, num_test_patients=0)
+    first = open_folder(tmp_path / "tree").root
+    (tmp_path / "tree").rename(tmp_path / "moved")
+    (tmp_path / "moved" / "tree").mkdir()
+    (tmp_path / "moved" / "training").rename(tmp_path / "moved" / "tree" / "training")
+    assert open_folder(tmp_path / "moved" / "tree").root == first
+    monkeypatch.setattr("acdc_seg.data.source.SLICING_VERSION", 2)
+    assert open_folder(tmp_path / "moved" / "tree").root != first
+
+
+def test_a_file_that_vanishes_is_named_by_the_digest(paired_folder):
+    source = open_folder(paired_folder)
+    source.split("train")[0].image.unlink()
+    with pytest.raises(DataError, match=r"patient001_0\.png: cannot read the file"):
+        source.digest()

@@ -132,7 +132,9 @@ def _list_images(folder: Path, config: DataConfig) -> dict[str, Path]:
         raise DataError(
             f"{folder}: cannot list the folder ({error.strerror}); check its permissions"
         ) from None
-    by_stem = {path.stem: path for path in sorted(paths, key=lambda path: natural_key(path.name))}
+    by_stem = {
+        path.stem: path for path in sorted(sorted(paths), key=lambda path: natural_key(path.name))
+    }
     if len(by_stem) < len(paths):
         raise DataError(f"{folder}: two files differ only in their ending; keep one of each name")
     return by_stem

@@ -1,10 +1,11 @@
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from acdc_seg.config import DataConfig
-from acdc_seg.data.readers.paired import is_paired, patient_of, read_paired
+from acdc_seg.data.readers.paired import find_images, is_paired, patient_of, read_paired
 from acdc_seg.data.record import Record, natural_key
 from acdc_seg.errors import DataError
 
@@ -222,3 +223,17 @@ def test_names_with_braces_are_names(write_png, tmp_path):
     write_png(tmp_path / "image" / "{0.__class__}.png", np.zeros((4, 4), np.uint8))
     write_png(tmp_path / "mask" / "{0.__class__}_mask.png", np.zeros((4, 4), np.uint8))
     assert [record.id for record in read_paired(tmp_path, DATA)] == ["{0.__class__}"]
+
+
+def test_order_does_not_depend_on_the_directory(tmp_path, monkeypatch):
+    """Names of one natural key, as x1 and x01, keep one order whatever the file system lists."""
+    folder = tmp_path / "image"
+    folder.mkdir()
+    for name in ("x1.png", "x01.png", "x001.png"):
+        (folder / name).touch()
+    listed = list(folder.iterdir())
+    orders = []
+    for names in (listed, listed[::-1]):
+        monkeypatch.setattr(Path, "iterdir", lambda self, names=names: iter(names))
+        orders.append(list(find_images(tmp_path, DataConfig())))
+    assert orders[0] == orders[1]
