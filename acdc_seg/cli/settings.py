@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
+from rich.markup import escape
 
 from acdc_seg.cli.app import console
 
@@ -32,15 +33,21 @@ def choices(setting: str) -> str:
 
 
 def load_settings(
-    model: str | None, path: Path | None, flags: Mapping[str, Any], overrides: Sequence[str]
+    model: str | None,
+    path: Path | None,
+    flags: Mapping[str, Any],
+    overrides: Sequence[str],
+    *,
+    with_recipe: bool = True,
 ) -> "Config":
     """The config of a command; with neither network nor file it is that of U-Net's recipe.
 
     Args:
-        model: Network, whose recipe is the start where `path` is None.
-        path: Config file.
+        model: Network; else that of the file, or U-Net.
+        path: Config file, which is laid over the recipe of the network.
         flags: Values of options by dotted setting; None means not given.
         overrides: `section.key=value`, which win over flags.
+        with_recipe: False reads the file alone.
 
     Raises:
         ConfigError: An unknown setting or a value out of range.
@@ -50,7 +57,13 @@ def load_settings(
     if model is None and path is None:
         model = str(dict(map(parse_override, overrides)).get("model.name", DEFAULT_MODEL))
     texts = [f"{key}={json.dumps(value)}" for key, value in flags.items() if value is not None]
-    config = load_config(path, model=model, overrides=[*texts, *overrides])
-    if path is None and find_recipe(config.model.name) is None:
-        console.print(f"{config.model.name} has no recipe: training with the defaults.")
+    texts += overrides
+    alone = load_config(path, model=model, overrides=texts, with_recipe=False)
+    if not with_recipe:
+        return alone
+    config, name = load_config(path, model=model, overrides=texts), alone.model.name
+    if path is None and find_recipe(name) is None:
+        console.print(f"{name} has no recipe: training with the defaults.")
+    if path is not None and config != alone:
+        console.print(f"{escape(str(path))} over the recipe of {name}.")
     return config

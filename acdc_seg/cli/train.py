@@ -67,7 +67,11 @@ Data = Annotated[
 ]
 ConfigFile = Annotated[
     Path | None,
-    option("YAML file of settings; runs/NAME/config.yaml repeats a run.", "What", RECIPE),
+    option(
+        "YAML file of settings, laid over the recipe; runs/NAME/config.yaml repeats a run.",
+        "What",
+        RECIPE,
+    ),
 ]
 Name = Annotated[
     str | None, option("Name of the run folder below runs/.", "What", "the model's, numbered")
@@ -152,7 +156,7 @@ def train(
         overrides += [] if extend_epochs is None else [f"train.epochs={extend_epochs}"]
     elif extend_epochs is not None:
         raise ConfigError("--extend-epochs goes with --resume RUN; a new run takes --epochs")
-    settings = load_settings(model, config, flags, overrides)
+    settings = load_settings(model, config, flags, overrides, with_recipe=resume is None)
     if settings.data.path is None:
         console.print(PHANTOM_NOTICE.format("training"))
     if fold == ALL_FOLDS:

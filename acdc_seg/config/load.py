@@ -31,14 +31,23 @@ def find_recipe(model: str) -> Path | None:
 
 
 def load_config(
-    path: str | Path | None = None, *, model: str | None = None, overrides: Iterable[str] = ()
+    path: str | Path | None = None,
+    *,
+    model: str | None = None,
+    overrides: Iterable[str] = (),
+    with_recipe: bool = True,
 ) -> Config:
-    """The defaults, under a YAML file or the recipe of `model`, under overrides.
+    """The defaults, under the recipe of the network, under a YAML file, under overrides.
+
+    The recipe is that of `model`, else of the `model.name` in the file, else of U-Net. A file that
+    holds every setting, such as config.yaml of a run, so means exactly itself. Without `path` and
+    `model` there is no recipe.
 
     Args:
-        path: YAML file of the settings that differ from the defaults.
-        model: Name of a network; without `path` its shipped recipe is read, where it has one.
+        path: YAML file of some settings or all.
+        model: Name of a network; the options that the file gives another network are dropped.
         overrides: Texts such as `optimizer.lr=3.0e-4`.
+        with_recipe: Leave out the recipe under the file.
 
     Raises:
         ConfigError: A setting is unknown or out of range; all mistakes at once, a line each.
@@ -46,12 +55,32 @@ def load_config(
     changes = dict(parse_override(text) for text in overrides)
     if model is not None:
         _check_model(model)
-        path = find_recipe(model) if path is None else path
         changes = {"model.name": model, **changes}
-    if path is None:
-        return _validate(_merge({}, changes))
-    tree, lines = _read_tree(Path(path))
-    return _validate(_merge(tree, changes), source=str(path), lines=lines, overridden=changes)
+    tree, lines = ({}, {}) if path is None else _read_tree(Path(path))
+    merged = _merge(tree, changes)
+    if with_recipe and (path is not None or model is not None):
+        merged = _over_recipe(merged)
+    return _validate(merged, source=str(path or ""), lines=lines, overridden=changes)
+
+
+def _over_recipe(tree: dict[str, Any]) -> dict[str, Any]:
+    """The settings over those of their network's recipe."""
+    model = tree.get("model", {})
+    name = model.get("name", UNetConfig().name) if isinstance(model, Mapping) else None
+    recipe = find_recipe(name) if name in tuple(MODEL_SECTIONS) else None
+    if recipe is None:
+        return tree
+    below, _ = _read_tree(recipe)
+    for option in UNET_PRESETS.get(str(model.get("preset")), {}):
+        below["model"].pop(option, None)
+    return _overlay(below, tree)
+
+
+def _overlay(below: Any, above: Any) -> Any:
+    """Two trees of settings as one; where both have a value, that of the second."""
+    if not (isinstance(below, Mapping) and isinstance(above, Mapping)):
+        return above
+    return {**below, **{key: _overlay(below.get(key), value) for key, value in above.items()}}
 
 
 def with_overrides(config: Config, changes: Mapping[str, Any]) -> Config:

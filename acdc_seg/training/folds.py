@@ -100,7 +100,7 @@ def fold_table(scores: Sequence[Mapping[str, Any]]) -> str:
 
 def _check_same(run: Run, config: Config, source: Source) -> None:
     """Raises ConfigError where the run has other settings or data."""
-    saved = load_config(run.folder / "config.yaml")
+    saved = load_config(run.folder / "config.yaml", with_recipe=False)
     changes: dict[str, str | None] = {"name": None}
     if config.train.precision == "auto":
         changes["train.precision"] = saved.train.precision

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from acdc_seg.config import load_config
+from acdc_seg.config import dump_yaml, load_config
 from acdc_seg.data import source as sources
 from acdc_seg.runs.checkpoint import load_checkpoint
 
@@ -99,6 +99,19 @@ def test_without_model_or_config_the_recipe_is_taken(command, monkeypatch, argum
     assert given[0].optimizer == recipe.optimizer
     assert given[0].train == recipe.train
     assert given[0].seed == 3
+
+
+def test_a_config_file_of_data_keeps_the_recipe_and_says_so(command, monkeypatch):
+    configs = []
+    monkeypatch.setattr(
+        "acdc_seg.cli.train._train", lambda config, resume, extend: configs.append(config)
+    )
+    Path("cells.yaml").write_text("data: {path: cells}\n")
+    outcome = command("train", "--config", "cells.yaml", "--model", "enet")
+    assert outcome.out.splitlines() == ["cells.yaml over the recipe of enet."]
+    Path("complete.yaml").write_text(dump_yaml(configs[0]))
+    assert command("train", "--config", "complete.yaml").out == ""
+    assert configs[0] == configs[1] == load_config(model="enet", overrides=["data.path=cells"])
 
 
 def test_flags_are_names_of_settings_and_overrides_win(command, monkeypatch):

@@ -237,8 +237,9 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "train:\nmodel:\n"])
-def test_empty_files_and_sections_are_the_defaults(write, text):
-    assert load_config(write(text)) == Config()
+def test_empty_files_and_sections_are_the_recipe(write, text):
+    assert load_config(write(text)) == load_config(model="unet") != Config()
+    assert load_config(write(text), with_recipe=False) == Config()
     assert load_config(write(text), overrides=["train.epochs=3"]).train.epochs == 3
 
 
@@ -306,9 +307,12 @@ def test_changed_copies_are_checked_again():
 
 def test_another_model_drops_the_options_of_the_previous_one(write):
     path = write("model:\n  name: unet\n  depth: 3\n  base_channels: 8\n")
-    assert load_config(path, overrides=["model.name=deeplab_drn"]).model == DeepLabDRNConfig()
-    assert load_config(path, model="deeplab_drn").model == DeepLabDRNConfig()
-    assert load_config(path, model="unet").model == UNetConfig(depth=3, base_channels=8)
+    recipe = load_config(model="deeplab_drn").model
+    assert load_config(path, overrides=["model.name=deeplab_drn"]).model == recipe
+    assert load_config(path, model="deeplab_drn").model == recipe
+    assert load_config(path, model="unet").model == UNetConfig(
+        depth=3, base_channels=8, dropout=0.3
+    )
     assert with_overrides(
         load_config(path), {"model.name": "deeplab_drn", "model.dropout": 0.1}
     ).model == DeepLabDRNConfig(dropout=0.1)
@@ -320,15 +324,15 @@ def test_another_model_drops_the_options_of_the_previous_one(write):
 def test_the_order_of_overrides_does_not_matter(write, overrides):
     assert load_config(
         write("model:\n  name: deeplab_drn\n"), overrides=overrides
-    ).model == UNetConfig(depth=3)
+    ).model == UNetConfig(depth=3, dropout=0.3)
 
 
 def test_presets_are_starting_points(write):
     pets = UNetConfig(base_channels=64, upsample="bilinear_conv1x1", conv_bias=True)
     assert load_config(overrides=["model.preset=pets"]).model == pets
-    assert load_config(write("model:\n  preset: pets\n  depth: 3\n")).model == pets.model_copy(
-        update={"depth": 3}
-    )
+    path = write("model:\n  preset: pets\n  depth: 3\n")
+    assert load_config(path, with_recipe=False).model == pets.model_copy(update={"depth": 3})
+    assert load_config(path).model == pets.model_copy(update={"depth": 3, "dropout": 0.3})
     assert load_config(overrides=["model.depth=3", "model.preset=pets"]).model == pets.model_copy(
         update={"depth": 3}
     )
@@ -340,6 +344,51 @@ def test_presets_are_starting_points(write):
 def test_unknown_presets_are_refused(preset):
     with pytest.raises(ConfigError, match="unknown preset"):
         build_model_section("unet", {"preset": preset})
+
+
+DATA_ALONE = """
+data:
+  path: cells
+classes:
+  names: [background, cell]
+  values: [0, 255]
+  colors: [[0, 0, 0], [255, 255, 255]]
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "model"),
+    [
+        (DATA_ALONE, {}, "unet"),
+        (DATA_ALONE, {"model": "enet"}, "enet"),
+        (DATA_ALONE, {"overrides": ["model.name=segnet"]}, "segnet"),
+        (DATA_ALONE + "model: {name: enet}\n", {}, "enet"),
+        (DATA_ALONE + "model: {name: enet}\n", {"model": "segnet"}, "segnet"),
+    ],
+)
+def test_a_file_is_laid_over_the_recipe_of_its_network(write, text, options, model):
+    config, recipe = load_config(write(text), **options), load_config(model=model)
+    assert (config.data.path, config.classes.names) == ("cells", ("background", "cell"))
+    assert to_dict(config) == {
+        **to_dict(recipe),
+        "data": to_dict(config.data),
+        "classes": to_dict(config.classes),
+    }
+
+
+def test_a_complete_file_means_exactly_itself(write):
+    """Also with options of the network that its recipe has otherwise."""
+    config = load_config(model="unet", overrides=["model.dropout=0", "model.depth=3", "name=x"])
+    defaults = Config()
+    for complete in (config, defaults, with_overrides(defaults, {"model.name": "enet"})):
+        assert load_config(write(dump_yaml(complete))) == complete
+
+
+def test_values_in_place_of_sections_are_refused_over_a_recipe_too(write):
+    assert "line 1: train: got 5; " in message_of(write("train: 5\n"))
+    assert "line 1: model: got 'unet'; " in message_of(write("model: unet\n"))
+    assert "line 1: model: model 'unett' is unknown" in message_of(write("model: {name: unett}\n"))
+    assert "line 1: model: model '../x' is unknown" in message_of(write("model: {name: ../x}\n"))
 
 
 def test_dicts_and_yaml_round_trip():
