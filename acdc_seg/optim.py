@@ -1,7 +1,8 @@
 """Optimizers, learning-rate schedules and averaged weights."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -21,13 +22,37 @@ OPTIMIZERS: dict[str, tuple[Callable[..., optim.Optimizer], dict[str, Any]]] = {
 """Class and fixed arguments of each name; None takes the configured value."""
 
 
-def build_optimizer(parameters: Iterable[nn.Parameter], config: OptimizerConfig) -> optim.Optimizer:
-    """The configured optimizer; SGD without momentum is plain SGD, since Nesterov's needs one."""
+def build_optimizer(network: nn.Module, config: OptimizerConfig) -> optim.Optimizer:
+    """The configured optimizer; SGD without momentum is plain SGD, since Nesterov's needs one.
+
+    Weights of convolutions and linear layers decay. Norms, biases, PReLUs (all below two
+    dimensions) and embeddings of positions do not: they set a scale or a place, not complexity. The
+    learning rate of what is in `network.encoder` is multiplied by `encoder_lr_factor`.
+    """
     optimizer, fixed = OPTIMIZERS[config.name]
     options = {name: config.momentum if value is None else value for name, value in fixed.items()}
     if config.momentum == 0:
         options.pop("nesterov", None)
-    return optimizer(parameters, lr=config.lr, weight_decay=config.weight_decay, **options)
+    groups = [
+        {
+            "params": parameters,
+            "lr": config.lr * (config.encoder_lr_factor if in_encoder else 1),
+            "weight_decay": config.weight_decay if decays else 0.0,
+        }
+        for (in_encoder, decays), parameters in _group_parameters(network).items()
+    ]
+    return optimizer(groups, lr=config.lr, weight_decay=config.weight_decay, **options)
+
+
+def _group_parameters(network: nn.Module) -> dict[tuple[bool, bool], list[nn.Parameter]]:
+    """Parameters by whether they are in the encoder and whether they decay, others than the
+    encoder's first.
+    """
+    groups = defaultdict(list)
+    for name, parameter in network.named_parameters():
+        decays = parameter.ndim >= 2 and "position" not in name
+        groups[name.startswith("encoder."), decays].append(parameter)
+    return dict(sorted(groups.items()))
 
 
 def _half_cosine(progress: float, low: float = 0.0) -> float:

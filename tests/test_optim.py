@@ -7,6 +7,7 @@ import torch
 from torch import nn, optim
 
 from acdc_seg.config import OptimizerConfig, ScheduleConfig
+from acdc_seg.models import create_model
 from acdc_seg.optim import (
     OPTIMIZERS,
     SCHEDULES,
@@ -16,7 +17,14 @@ from acdc_seg.optim import (
     make_ema,
 )
 
-WEIGHTS = [nn.Parameter(torch.ones(2))]
+NETWORK = nn.Linear(2, 2)
+
+
+def one_weight():
+    """A network of one weight that decays, 1."""
+    network = nn.Linear(1, 1, bias=False)
+    nn.init.ones_(network.weight)
+    return network
 
 
 def factors(num_steps, **settings):
@@ -72,7 +80,7 @@ def test_a_single_step_has_a_rate():
 
 
 def test_schedule_sets_the_rate_of_every_step():
-    optimizer = build_optimizer(WEIGHTS, OptimizerConfig(name="sgd", lr=0.5))
+    optimizer = build_optimizer(NETWORK, OptimizerConfig(name="sgd", lr=0.5))
     schedule = build_schedule(
         optimizer, ScheduleConfig(name="poly", warmup_fraction=0, power=1), num_steps=4
     )
@@ -96,7 +104,7 @@ def test_schedule_sets_the_rate_of_every_step():
 )
 def test_optimizers_take_their_options(name, kind, options):
     optimizer = build_optimizer(
-        WEIGHTS, OptimizerConfig(name=name, lr=0.02, weight_decay=0.03, momentum=0.7)
+        NETWORK, OptimizerConfig(name=name, lr=0.02, weight_decay=0.03, momentum=0.7)
     )
     assert type(optimizer) is kind
     assert {key: optimizer.defaults[key] for key in ("lr", "weight_decay", *options)} == {
@@ -107,13 +115,13 @@ def test_optimizers_take_their_options(name, kind, options):
 
 
 def test_sgd_without_momentum_is_plain():
-    weight = nn.Parameter(torch.tensor([1.0]))
+    network = one_weight()
     optimizer = build_optimizer(
-        [weight], OptimizerConfig(name="sgd", lr=0.1, momentum=0, weight_decay=0)
+        network, OptimizerConfig(name="sgd", lr=0.1, momentum=0, weight_decay=0)
     )
-    weight.grad = torch.tensor([2.0])
+    network.weight.grad = torch.tensor([[2.0]])
     optimizer.step()
-    assert weight.item() == pytest.approx(0.8)
+    assert network.weight.item() == pytest.approx(0.8)
 
 
 def test_weight_decay_is_decoupled_in_adamw_alone():
@@ -121,11 +129,60 @@ def test_weight_decay_is_decoupled_in_adamw_alone():
     by the whole lr.
     """
     for name, expected in (("adamw", 1 - 0.1 * 0.5), ("adam", 1 - 0.1)):
-        weight = nn.Parameter(torch.tensor([1.0]))
-        optimizer = build_optimizer([weight], OptimizerConfig(name=name, lr=0.1, weight_decay=0.5))
-        weight.grad = torch.zeros(1)
+        network = one_weight()
+        optimizer = build_optimizer(network, OptimizerConfig(name=name, lr=0.1, weight_decay=0.5))
+        network.weight.grad = torch.zeros(1, 1)
         optimizer.step()
-        assert weight.item() == pytest.approx(expected)
+        assert network.weight.item() == pytest.approx(expected)
+
+
+def decaying(network):
+    """Names of the parameters that a step without gradient makes smaller."""
+    before = {name: value.clone() for name, value in network.named_parameters()}
+    optimizer = build_optimizer(network, OptimizerConfig(lr=0.1, weight_decay=0.5))
+    for parameter in network.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    return {
+        name
+        for name, value in network.named_parameters()
+        if not torch.equal(value, before[name]) and before[name].any()
+    }
+
+
+def test_norms_biases_and_prelus_do_not_decay():
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.PReLU(2), nn.Linear(2, 2))
+    assert decaying(network) == {"0.weight", "3.weight"}
+
+
+@pytest.mark.parametrize("name", ["setr", "swin_unet"])
+def test_embeddings_of_positions_do_not_decay(name):
+    options = {"num_layers": 1, "hidden_size": 48, "num_heads": 2} if name == "setr" else {}
+    network = create_model(name, 1, 2, **options)
+    decays = decaying(network)
+    assert decays
+    assert not [parameter for parameter in decays if "position" in parameter]
+
+
+def test_the_encoder_has_a_learning_rate_of_its_own():
+    """Its factor holds through the schedule, and the first rate is the decoder's."""
+    network = nn.ModuleDict({"encoder": nn.Linear(1, 1), "head": nn.Linear(1, 1)})
+    optimizer = build_optimizer(network, OptimizerConfig(name="sgd", lr=0.5, encoder_lr_factor=0.1))
+    schedule = build_schedule(
+        optimizer, ScheduleConfig(name="poly", warmup_fraction=0, power=1), num_steps=2
+    )
+    rates = {}
+    for step in range(2):
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                rates[step, id(parameter)] = group["lr"]
+        optimizer.step()
+        schedule.step()
+    assert optimizer.param_groups[0]["lr"] == 0.25
+    for part, factor in (("encoder", 0.1), ("head", 1)):
+        for parameter in network[part].parameters():
+            assert rates[0, id(parameter)] == pytest.approx(0.5 * factor)
+            assert rates[1, id(parameter)] == pytest.approx(0.25 * factor)
 
 
 def test_averaged_weights_follow_the_rising_decay():

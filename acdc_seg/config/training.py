@@ -50,7 +50,11 @@ class OptimizerConfig(Section):
     lr: Positive = 0.001
     """Learning rate; the peak where the schedule has one."""
     weight_decay: NotNegative = 0.0001
-    """Weight decay; decoupled in adamw, an L2 term in the others."""
+    """Weight decay, of all but norms, biases and embeddings of positions; decoupled in adamw, an L2
+    term in the others.
+    """
+    encoder_lr_factor: NotNegative = 1.0
+    """Factor of the encoder's learning rate; below 1 keeps pretrained weights closer."""
     momentum: Probability = 0.9
     """Momentum of sgd and rmsprop."""
 
@@ -74,11 +78,13 @@ class TrainConfig(Section):
     batch_size: Count = 16
     """Images in a batch of all processes together; a multiple of their number."""
     grad_accum_steps: Count = 1
-    """Batches whose gradients are averaged for one optimizer step."""
+    """Batches whose gradients are averaged for one optimizer step; at an epoch's end those left."""
     max_grad_norm: Positive | None = 5.0
     """Largest norm of the gradient; null does not clip."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Precision of the network; auto takes bf16 where the device has it natively, else fp32."""
+    """Precision of the network; auto takes bf16 where the device has it natively, fp16 on other
+    CUDA GPUs, else fp32.
+    """
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Device; auto takes a GPU where there is one."""
     num_threads: Annotated[int, Field(ge=1, le=1024)] | None = None

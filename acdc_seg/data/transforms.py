@@ -19,7 +19,7 @@ SHEAR_DEGREES = 16.7
 
 def preprocess(images: torch.Tensor, data: DataConfig) -> torch.Tensor:
     """Images `(B, C, H, W)` in 0..1 as networks see them: resized, normalized, channels_last."""
-    images = normalize(resize(images, data.size), data)
+    images = _normalize(resize(images, data.size), data)
     return images.contiguous(memory_format=torch.channels_last)
 
 
@@ -32,8 +32,7 @@ def resize(
     return F.interpolate(images, size=size, mode=mode)
 
 
-def normalize(images: torch.Tensor, data: DataConfig) -> torch.Tensor:
-    """Brings images `(B, C, H, W)` in 0..1 to the range that networks see."""
+def _normalize(images: torch.Tensor, data: DataConfig) -> torch.Tensor:
     if data.normalize == "none":
         return images
     if data.normalize == "fixed":
@@ -43,10 +42,16 @@ def normalize(images: torch.Tensor, data: DataConfig) -> torch.Tensor:
 
 
 class Augment:
-    """A random transform whose outcome depends on nothing but the key it is called with."""
+    """A random transform whose outcome depends on nothing but the key it is called with.
+
+    `strong` sees every image stretched to 0..1, so that brightness, noise and gamma are relative to
+    the range that the image fills: 12 bits of a 16-bit file, or a dark slice. Its result is brought
+    back to that range, for networks that are given absolute gray values.
+    """
 
     def __init__(self, config: AugmentConfig) -> None:
         transforms = _PIPELINES[config.preset](config)
+        self.stretches = config.preset == "strong" and bool(transforms)
         self.square = A.Compose(transforms)
         self.oblong = A.Compose(_without_quarter_turns(transforms))
 
@@ -57,8 +62,14 @@ class Augment:
         generator = np.random.default_rng(key)
         pipeline = self.square if mask.shape[0] == mask.shape[1] else self.oblong
         pipeline.set_random_state(generator, random.Random(int(generator.integers(2**63))))
+        low, span = np.float32(0), np.float32(1)
+        if self.stretches:
+            low, span = image.min(), np.ptp(image) or span  # a constant image keeps its scale
+            image = (image - low) / span
         result = pipeline(image=image.transpose(1, 2, 0), mask=mask)  # (H, W, C)
         image = result["image"].transpose(2, 0, 1)  # (C, H, W)
+        if self.stretches:
+            image = image * span + low
         return np.ascontiguousarray(image), np.ascontiguousarray(result["mask"])
 
 

@@ -10,6 +10,7 @@ from functools import reduce
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from acdc_seg.config import ClassesConfig, Config
@@ -71,8 +72,11 @@ class ModelPredictor(Predictor):
         return resize(logits, (images.shape[-2], images.shape[-1]))
 
     def predict_batch(self, images: torch.Tensor) -> torch.Tensor:
-        """The softmax of `logits`."""
-        return self.logits(images).softmax(dim=1)
+        """The softmax of `logits`; the sigmoids, divided by their sum, where `bce` trained them."""
+        logits = self.logits(images)
+        if self.config.loss.name == "bce":
+            logits = F.logsigmoid(logits)
+        return logits.softmax(dim=1)
 
     def __repr__(self) -> str:
         return f"ModelPredictor({self.config.model.name}, {self.device}, {self.precision})"

@@ -105,11 +105,15 @@ class RunWriter:
             self._check_folder()
             save_checkpoint(self.run.best, self._checkpoint(network.state_dict(), epoch, dice))
 
-    def save_when_due(self, epoch: int, make_state: Callable[[], dict[str, Any]]) -> None:
-        """Writes last.pt if `train.checkpoint_interval_s` passed since the last time."""
+    def save_when_due(self, make_state: Callable[[], dict[str, Any]]) -> bool:
+        """Writes last.pt if `train.checkpoint_interval_s` passed since the last time; returns
+        whether it did.
+        """
         interval = self.config.train.checkpoint_interval_s
-        if self.active and time.monotonic() - self.saved_at >= interval:
+        is_due = self.active and time.monotonic() - self.saved_at >= interval
+        if is_due:
             self._save_last(make_state())
+        return is_due
 
     def close(self, state: dict[str, Any], *, stopped: bool) -> None:
         """Writes last.pt and how the training ended."""

@@ -31,7 +31,8 @@ def resolve_device(name: str) -> torch.device:
 
 
 def resolve_precision(name: str, device: torch.device) -> str:
-    """fp32, bf16 or fp16; auto takes bf16 where the device computes it natively.
+    """fp32, bf16 or fp16; auto takes bf16 where the device computes it natively, fp16 on other CUDA
+    GPUs (T4, V100, P100), else fp32.
 
     Raises:
         ConfigError: Another name, or fp16 on a CPU.
@@ -42,7 +43,9 @@ def resolve_precision(name: str, device: torch.device) -> str:
         raise ConfigError("train.precision: fp16 needs a GPU; use bf16 or fp32 on the CPU")
     if name != "auto":
         return name
-    return "bf16" if _has_native_bf16(device) else "fp32"
+    if _has_native_bf16(device):
+        return "bf16"
+    return "fp16" if device.type == "cuda" else "fp32"
 
 
 def _has_native_bf16(device: torch.device) -> bool:

@@ -91,7 +91,7 @@ def train(
 
     Raises:
         AcdcError: Unusable data or settings, a checkpoint of another config or of other data, a
-            file that cannot be written, or a loss that is not a number.
+            file that cannot be written, or a loss or gradient that is not finite.
     """
     hooks = hooks or Hooks()
     if source is None:
@@ -103,6 +103,8 @@ def train(
     hooks.on_start(writer.run, training.config)
     with writer.recording(first_epoch=state.epoch), report_lost_peer():
         stopped = _train_epochs(training, hooks)
+        if not training.validation:
+            writer.save_best(state.eval_model, epoch=state.epoch, dice=None)
         writer.close(state.state_dict(), stopped=stopped)
     training.accelerator.wait_for_everyone()
     training.accelerator.end_training()
@@ -128,21 +130,23 @@ def _train_epochs(training: Training, hooks: Hooks) -> bool:
                 loss = training.criterion(
                     gather_batch(accelerator, logits), gather_batch(accelerator, masks.long())
                 )
-                state.add_loss(loss.item())
-                # DistributedDataParallel averages what should be summed, see gather_batch.
-                accelerator.backward(loss * accelerator.num_processes)
-                if accelerator.sync_gradients and config.train.max_grad_norm is not None:
-                    accelerator.clip_grad_norm_(model.parameters(), config.train.max_grad_norm)
+                accelerator.backward(loss * training.loss_scale(state.batch))
+                grad_norm = None
+                if accelerator.sync_gradients:
+                    max_norm = config.train.max_grad_norm or math.inf
+                    grad_norm = accelerator.clip_grad_norm_(model.parameters(), max_norm)
+                state.add_loss(loss, grad_norm)
                 state.optimizer.step()
                 state.optimizer.zero_grad()
             state.batch += 1
             state.seconds = time.monotonic() - started
             hooks.on_batch(epoch + 1, state.batch, len(loader), state.mean_loss)
             if accelerator.sync_gradients:
-                state.step_schedule()
+                if not accelerator.optimizer_step_was_skipped:  # by fp16's scaler
+                    state.step_schedule()
                 if any_rank(accelerator, hooks.should_stop()):
                     return True
-                writer.save_when_due(state.epoch, state.state_dict)
+                writer.save_when_due(state.state_dict)
 
         # Validate the averaged weights, and keep them if they are the best.
         row = on_main_process(accelerator, lambda: _finished_epoch(training))
@@ -151,7 +155,8 @@ def _train_epochs(training: Training, hooks: Hooks) -> bool:
 
         # Log, save, tell.
         writer.add(state.history)
-        writer.save_when_due(state.epoch, state.state_dict)
+        if writer.save_when_due(state.state_dict) and not training.validation:
+            writer.save_best(state.eval_model, epoch=state.epoch, dice=None)
         hooks.on_epoch_end(state.epoch, row.get("dice", math.nan))
     return False
 
@@ -171,7 +176,7 @@ def _finished_epoch(training: Training) -> dict[str, Any]:
     is_last = epoch == config.epochs
     row = {
         "epoch": epoch,
-        "lr": state.schedule.get_last_lr()[0],
+        "lr": state.lr,
         "train_loss": state.mean_loss,
     }
     if training.validation and (is_last or epoch % config.val_interval == 0):

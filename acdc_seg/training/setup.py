@@ -57,6 +57,16 @@ class Training:
         self.state.model.freeze_encoder(_is_frozen(self.config, self.state.epoch))
         self.model.train()
 
+    def loss_scale(self, batch: int) -> float:
+        """Factor of the loss of this batch of an epoch, counted from 0, before its backward pass.
+
+        Accelerate divides by the batches of a full accumulation window, the last of an epoch may
+        have fewer; DistributedDataParallel averages what should be summed, see `gather_batch`.
+        """
+        full = self.config.train.grad_accum_steps
+        window = min(full, len(self.loader) - batch // full * full)
+        return self.accelerator.num_processes * full / window
+
 
 def prepare_training(
     config: Config,
@@ -150,7 +160,7 @@ def _build(
     network = network.to(accelerator.device).to(memory_format=torch.channels_last)  # type: ignore
     decay = config.train.ema_decay
     ema = None if decay is None else make_ema(network, decay)
-    optimizer = build_optimizer(network.parameters(), config.optimizer)
+    optimizer = build_optimizer(network, config.optimizer)
     model, optimizer, prepared = accelerator.prepare(network, optimizer, loader)
     num_steps = config.train.epochs * math.ceil(len(prepared) / config.train.grad_accum_steps)
     schedule = build_schedule(optimizer.optimizer, config.schedule, num_steps=num_steps)

@@ -13,7 +13,7 @@ import torch
 
 from acdc_seg.config import AugmentConfig, DataConfig
 from acdc_seg.data import transforms
-from acdc_seg.data.transforms import Augment, normalize, preprocess, resize
+from acdc_seg.data.transforms import Augment, preprocess, resize
 
 PRESETS = get_args(AugmentConfig.model_fields["preset"].annotation)
 IMAGE_MODE = DataConfig(normalize="per_image")
@@ -55,36 +55,35 @@ def test_a_preprocessed_batch_is_resized_normalized_and_channels_last():
     images = torch.rand(2, 3, 50, 37, generator=torch.Generator().manual_seed(0))
     batch = preprocess(images, DataConfig(channels=3, size=(48, 32)))
     assert batch.is_contiguous(memory_format=torch.channels_last)
-    assert torch.equal(batch, normalize(resize(images, (48, 32)), IMAGE_MODE))
-    assert torch.equal(preprocess(images, IMAGE_MODE), normalize(images, IMAGE_MODE))
+    assert torch.equal(batch, preprocess(resize(images, (48, 32)), IMAGE_MODE))
 
 
 def test_image_normalization_is_per_image_and_forgets_brightness_and_contrast():
     images = torch.rand(3, 3, 20, 30, generator=torch.Generator().manual_seed(0))
-    normalized = normalize(images, IMAGE_MODE)
+    normalized = preprocess(images, IMAGE_MODE)
     torch.testing.assert_close(normalized.mean((1, 2, 3)), torch.zeros(3), atol=1e-6, rtol=0)
     torch.testing.assert_close(normalized.std((1, 2, 3), correction=0), torch.ones(3))
     torch.testing.assert_close(
-        normalize(images * 40 + 7, IMAGE_MODE), normalized, atol=1e-4, rtol=1e-4
+        preprocess(images * 40 + 7, IMAGE_MODE), normalized, atol=1e-4, rtol=1e-4
     )
-    torch.testing.assert_close(normalize(images[1:2], IMAGE_MODE), normalized[1:2])
+    torch.testing.assert_close(preprocess(images[1:2], IMAGE_MODE), normalized[1:2])
 
 
 def test_normalization_by_hand():
     images = torch.tensor([[[[0.0, 0.5, 1.0]]]])
     torch.testing.assert_close(
-        normalize(images, IMAGE_MODE), torch.tensor([[[[-(1.5**0.5), 0, 1.5**0.5]]]])
+        preprocess(images, IMAGE_MODE), torch.tensor([[[[-(1.5**0.5), 0, 1.5**0.5]]]])
     )
     torch.testing.assert_close(
-        normalize(images, DataConfig(normalize="fixed", mean=0.5, std=0.25)),
+        preprocess(images, DataConfig(normalize="fixed", mean=0.5, std=0.25)),
         torch.tensor([[[[-2.0, 0, 2]]]]),
     )
-    assert torch.equal(normalize(images, DataConfig(normalize="none")), images)
+    assert torch.equal(preprocess(images, DataConfig(normalize="none")), images)
 
 
 def test_a_constant_image_becomes_zero():
     assert torch.equal(
-        normalize(torch.full((1, 1, 4, 4), 0.5), IMAGE_MODE), torch.zeros(1, 1, 4, 4)
+        preprocess(torch.full((1, 1, 4, 4), 0.5), IMAGE_MODE), torch.zeros(1, 1, 4, 4)
     )
 
 
@@ -232,16 +231,66 @@ def test_images_that_are_not_square_keep_their_size(preset):
 
 def test_a_bias_field_shades_the_image_smoothly_and_leaves_the_mask(hearts):
     image, mask = np.full((1, 48, 48), 0.5, np.float32), hearts[0][1]
+    image[0, 0, 0], image[0, -1, -1] = 0, 1  # the range it fills
     results = [
         augment("strong", image, mask, (0, 0, index), strength=0, bias_field=0.2)
         for index in range(20)
     ]
-    shaded = [new_image for new_image, _ in results if not np.array_equal(new_image, image)]
+    inside = [new_image[0, 1:-1, 1:-1] for new_image, _ in results]
+    shaded = [pixels for pixels in inside if pixels.std() > 0]
     assert 4 <= len(shaded) <= 16
-    for new_image, new_mask in results:
+    for (_, new_mask), pixels in zip(results, inside, strict=True):
         np.testing.assert_array_equal(new_mask, mask)
-        assert np.abs(np.diff(new_image[0], axis=0)).max() < 0.05
+        assert np.abs(np.diff(pixels, axis=0)).max() < 0.05
     assert np.std(np.log(shaded)) == pytest.approx(0.2, abs=0.08)
+
+
+def disc(low, high):
+    """A noisy disc with gray values in `low` to `high`, and its mask."""
+    noise = np.random.default_rng(0).normal(0, 0.04, (64, 64))
+    mask = (np.hypot(*(np.mgrid[:64, :64] - 32)) < 16).astype(np.uint8)
+    pixels = np.clip(0.25 + 0.5 * mask + noise, 0, 1)
+    pixels = (pixels - pixels.min()) / np.ptp(pixels)
+    return (low + (high - low) * pixels).astype(np.float32)[None], mask
+
+
+def contrast_to_noise(image, mask):
+    inside, outside = image[0][mask == 1], image[0][mask == 0]
+    return (inside.mean() - outside.mean()) / max(outside.std(), 1e-9)
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(0, 4095 / 65535), (0, 1200 / 65535), (0.1, 0.14)], ids=["12 bit", "dark", ""]
+)
+def test_augmentation_does_not_depend_on_the_range_that_an_image_fills(low, high):
+    """12 bits of a 16-bit file, or a dark slice: as if it filled the whole range."""
+    (full, mask), (image, _) = disc(0, 1), disc(low, high)
+    for index in range(100):
+        expected, expected_mask = augment("strong", full, mask, (0, 0, index), bias_field=0.1)
+        new_image, new_mask = augment("strong", image, mask, (0, 0, index), bias_field=0.1)
+        assert np.ptp(new_image) > 0
+        assert new_image.min() >= low - 1e-6
+        assert new_image.max() <= high + 1e-6
+        np.testing.assert_array_equal(new_mask, expected_mask)
+        np.testing.assert_allclose((new_image - low) / (high - low), expected, atol=2e-3)
+        ratio = contrast_to_noise(new_image, new_mask)
+        assert ratio == pytest.approx(contrast_to_noise(expected, expected_mask), rel=0.02)
+
+
+def test_an_image_that_fills_its_range_is_augmented_as_it_is():
+    image, mask = disc(0, 1)
+    strong = Augment(AugmentConfig(preset="strong"))
+    for index in range(20):
+        strong.stretches = True
+        stretched, _ = strong(image, mask, key=(0, 0, index))
+        strong.stretches = False
+        np.testing.assert_array_equal(strong(image, mask, key=(0, 0, index))[0], stretched)
+
+
+def test_a_constant_image_is_augmented():
+    image, mask = np.full((1, 32, 32), 0.3, np.float32), np.zeros((32, 32), np.uint8)
+    for index in range(20):
+        assert np.isfinite(augment("strong", image, mask, (0, 0, index))[0]).all()
 
 
 def parts_of(preset, **settings):

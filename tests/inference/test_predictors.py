@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from acdc_seg.config import ClassesConfig, Config, DataConfig
+from acdc_seg.config import ClassesConfig, Config, DataConfig, LossConfig
 from acdc_seg.errors import ConfigError, DataError
 from acdc_seg.inference.predictors import TTA, Ensemble, ModelPredictor, Predictor, as_batch
 from acdc_seg.models import create_model
@@ -12,11 +12,11 @@ CLASSES = ClassesConfig()
 TWO = ClassesConfig(names=("background", "heart"), values=(0, 1), colors=((0, 0, 0), (255, 0, 0)))
 
 
-def small_predictor(channels=1, seed=0, **settings):
+def small_predictor(channels=1, seed=0, loss="dice_ce", **settings):
     torch.manual_seed(seed)
     network = create_model("unet", channels, 4, depth=2, base_channels=4)
-    data = DataConfig(channels=channels, **settings)
-    return ModelPredictor(network, Config(data=data), device=CPU, precision="fp32")
+    config = Config(data=DataConfig(channels=channels, **settings), loss=LossConfig(name=loss))
+    return ModelPredictor(network, config, device=CPU, precision="fp32")
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +66,24 @@ def test_probabilities_sum_to_one(predictor, image):
     assert (probabilities.shape, probabilities.dtype) == ((4, 48, 40), np.float32)
     assert probabilities.min() >= 0
     np.testing.assert_allclose(probabilities.sum(0), 1, atol=1e-5)
+
+
+def test_what_bce_trained_is_read_with_sigmoids(image, monkeypatch):
+    predictor = small_predictor(loss="bce")
+    logits = torch.tensor([0.02, 0.03, 0.60, 0.55]).logit()[None, :, None, None]
+    monkeypatch.setattr(predictor, "logits", lambda images: logits.clone())
+    expected = [0.02 / 1.2, 0.03 / 1.2, 0.60 / 1.2, 0.55 / 1.2]
+    for by_sigmoids in (predictor, TTA(predictor), Ensemble([predictor, predictor])):
+        assert by_sigmoids(image).ravel().tolist() == pytest.approx(expected, abs=1e-6)
+    logits[:] = -300  # every sigmoid is zero in fp32
+    assert predictor(image).ravel().tolist() == pytest.approx([0.25] * 4)
+
+
+def test_sigmoids_and_softmax_have_the_same_labels(image):
+    probabilities = small_predictor(loss="bce")(image)
+    np.testing.assert_allclose(probabilities.sum(0), 1, atol=1e-5)
+    np.testing.assert_array_equal(probabilities.argmax(0), small_predictor()(image).argmax(0))
+    assert not np.allclose(probabilities, small_predictor()(image), atol=1e-3)
 
 
 def test_equal_images_of_all_types_are_predicted_equally(predictor, image):

@@ -72,7 +72,7 @@ def test_one_that_is_not_active_writes_nothing(stack, run, tiny_config, source):
     writer.add([row(1)])
     writer.draw(1, [], [])
     writer.save_best(NETWORK, epoch=1, dice=0.5)
-    writer.save_when_due(1, state)
+    writer.save_when_due(state)
     writer.close(state(), stopped=False)
     assert list(run.folder.iterdir()) == []
 
@@ -154,11 +154,11 @@ def test_a_few_validation_images_are_drawn_beside_their_truth(
 def test_last_is_written_when_its_time_has_come(clock, writer, run):
     for seconds, written in ((59, False), (60, True), (100, True)):
         clock[0] = 100.0 + seconds
-        writer.save_when_due(seconds, lambda: state(epoch=clock[0]))
+        writer.save_when_due(lambda: state(epoch=clock[0]))
         assert run.last.exists() == written
     assert load_checkpoint(run.last).training["epoch"] == 160
     clock[0] = 100.0 + 120
-    writer.save_when_due(1, lambda: state(epoch=2))
+    writer.save_when_due(lambda: state(epoch=2))
     assert load_checkpoint(run.last).training["epoch"] == 2
 
 

@@ -50,12 +50,16 @@ def test_half_precision_needs_a_gpu():
     assert resolve_precision("fp16", torch.device("cuda")) == "fp16"
 
 
-@pytest.mark.parametrize(("native", "expected"), [(True, "bf16"), (False, "fp32")])
-def test_auto_takes_bf16_where_it_is_native(monkeypatch, native, expected):
+@pytest.mark.parametrize(
+    ("native", "on_cpu", "on_gpu"), [(True, "bf16", "bf16"), (False, "fp32", "fp16")]
+)
+def test_auto_takes_bf16_where_it_is_native_and_else_fp16_on_a_gpu(
+    monkeypatch, native, on_cpu, on_gpu
+):
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: native, raising=False)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: native)
-    assert resolve_precision("auto", CPU) == expected
-    assert resolve_precision("auto", torch.device("cuda")) == expected
+    assert resolve_precision("auto", CPU) == on_cpu
+    assert resolve_precision("auto", torch.device("cuda")) == on_gpu
 
 
 def test_auto_is_fp32_elsewhere():

@@ -6,18 +6,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_runs import assert_same, ending, read_history, train_run
+from accelerate import Accelerator
+from tiny_runs import assert_same, ending, read_history, resume_run, stop_after, train_run
 
 from acdc_seg.config import load_config, with_overrides
 from acdc_seg.data.source import open_source
-from acdc_seg.errors import ConfigError, DataError, TrainingError
+from acdc_seg.errors import CheckpointError, ConfigError, DataError, TrainingError
 from acdc_seg.evaluation import score_examples
 from acdc_seg.inference.load import load_predictor
 from acdc_seg.inference.stream import read_examples
 from acdc_seg.losses import SegmentationLoss
 from acdc_seg.metrics.scores import summarize
-from acdc_seg.runs.checkpoint import load_checkpoint
+from acdc_seg.models.base import SegmentationModel
+from acdc_seg.runs.checkpoint import load_checkpoint, save_checkpoint
+from acdc_seg.runs.writer import RunWriter
 from acdc_seg.training.loop import Hooks, seed_batch, train
+from acdc_seg.training.state import TrainState
 
 COLUMNS = [
     "epoch",
@@ -85,7 +89,7 @@ def test_schedule_steps_once_per_optimizer_step(tiny_config):
     }
     _, run = train_run(tiny_config, changes={**changes, "optimizer.lr": 0.8})
     assert [float(row["lr"]) for row in read_history(run)] == pytest.approx(
-        [0.8 * (1 - 2 / 4), 0.8 * (1 - 3 / 4)]
+        [0.8 * (1 - 1 / 4), 0.8 * (1 - 3 / 4)]
     )
     assert load_checkpoint(run.last).training["schedule"]["last_epoch"] == 4
 
@@ -104,6 +108,138 @@ def test_accumulated_batches_step_like_one_large_batch(tiny_config):
     weights, expected = (load_checkpoint(run.last).weights for run in (small, large))
     for name, value in weights.items():
         torch.testing.assert_close(value, expected[name], atol=1e-4, rtol=1e-3)
+
+
+def test_the_batches_left_at_the_end_of_an_epoch_are_averaged_over_their_number(
+    tiny_config, monkeypatch
+):
+    """Plain SGD on a loss whose gradient is 1 everywhere: all steps are equal."""
+    monkeypatch.setattr(
+        SegmentationModel, "forward", lambda self, images: self.head.bias.view(1, -1, 1, 1)
+    )
+    monkeypatch.setattr(SegmentationLoss, "forward", lambda self, logits, target: logits.sum())
+    changes = {
+        **{"train.epochs": 1, "train.batch_size": 1, "train.grad_accum_steps": 4},
+        **{"optimizer.name": "sgd", "optimizer.momentum": 0, "optimizer.lr": 1},
+        **{"schedule.name": "constant", "schedule.warmup_fraction": 0, "train.ema_decay": None},
+        **{"data.validation": False, "train.max_grad_norm": None, "augment.preset": "none"},
+    }
+    steps = []
+    step = TrainState.step_schedule
+
+    def record(state):
+        steps.append(state.model.head.bias.clone())
+        step(state)
+
+    monkeypatch.setattr(TrainState, "step_schedule", record)
+    train_run(tiny_config, changes=changes)
+    assert len(steps) == 2  # of four batches and of the two that are left
+    torch.testing.assert_close(steps[1] - steps[0], torch.full((4,), -1.0))
+
+
+@pytest.mark.parametrize("max_grad_norm", [5.0, None])
+def test_a_gradient_that_is_not_finite_never_reaches_the_weights(
+    tiny_config, monkeypatch, max_grad_norm
+):
+    """Its loss is finite; last.pt, written after every step, is that of the step before."""
+    batches = []
+
+    class SpoilGradient(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, loss):
+            return loss.clone()
+
+        @staticmethod
+        def backward(ctx, gradient):
+            return gradient * (math.nan if len(batches) == 3 else 1)
+
+    forward = SegmentationLoss.forward
+    monkeypatch.setattr(
+        SegmentationLoss,
+        "forward",
+        lambda self, logits, target: SpoilGradient.apply(forward(self, logits, target)),
+    )
+    changes = {
+        "train.batch_size": 1,
+        "train.checkpoint_interval_s": 0,
+        "train.max_grad_norm": max_grad_norm,
+    }
+    hooks = Hooks(on_batch=lambda *args: batches.append(args))
+    message = r"epoch 1, batch 4: the norm of the gradient is nan; lower optimizer\.lr"
+    with pytest.raises(TrainingError, match=message):
+        train_run(tiny_config, hooks=hooks, changes=changes)
+    last = load_checkpoint(Path(tiny_config.runs_dir) / "run" / "last.pt")
+    assert last.training["batch"] == 3
+    for weights in (last.weights, last.training["ema"]):
+        assert all(value.isfinite().all() for value in weights.values())
+
+
+def test_a_step_that_the_scaler_skips_moves_neither_schedule_nor_average(tiny_config, monkeypatch):
+    """fp16 as a GPU has it: the scaler leaves the weights alone where a gradient overflows."""
+    skips = iter([True, False, True, False])
+    monkeypatch.setattr(Accelerator, "optimizer_step_was_skipped", property(lambda _: next(skips)))
+    _, run = train_run(tiny_config)
+    state = load_checkpoint(run.last).training
+    assert state["schedule"]["last_epoch"] == 2
+    assert state["ema"]["n_averaged"] == 2
+
+
+def test_a_gradient_that_overflows_is_left_to_the_scaler():
+    state = TrainState(None, None, None, None, scaler=object())
+    state.add_loss(torch.tensor(0.5), torch.tensor(math.inf))
+    assert state.loss_sum == 0.5
+    with pytest.raises(TrainingError, match="the loss is inf"):
+        state.add_loss(torch.tensor(math.inf), None)
+
+
+@pytest.mark.parametrize("part", ["lr", "optimizer"])
+def test_the_state_of_another_version_is_refused(tiny_config, part):
+    """One without a value that is kept now, or with other groups of parameters."""
+    _, run = train_run(tiny_config, hooks=stop_after(1))
+    last = load_checkpoint(run.last)
+    state = dict(last.training)
+    if part == "optimizer":
+        state[part] = {**state[part], "param_groups": state[part]["param_groups"][:1]}
+    else:
+        del state[part]
+    save_checkpoint(run.last, replace(last, training=state))
+    with pytest.raises(CheckpointError, match="of another version of acdc-seg; resume with"):
+        resume_run(tiny_config, run)
+
+
+def test_without_validation_the_last_weights_are_kept_once(tiny_config, monkeypatch):
+    """best.pt is written at the end, and beside a last.pt that ends an epoch."""
+    writes = []
+    save_best = RunWriter.save_best
+
+    def count(writer, network, *, epoch, dice):
+        writes.append(epoch)
+        save_best(writer, network, epoch=epoch, dice=dice)
+
+    monkeypatch.setattr(RunWriter, "save_best", count)
+    changes = {"data.validation": False, "train.epochs": 3}
+    result, run = train_run(tiny_config, changes=changes)
+    assert writes == [3]
+    best = load_checkpoint(run.best)
+    assert (best.epoch, best.dice, result.epoch) == (3, None, 3)
+    ema = load_checkpoint(run.last).training["ema"]
+    assert torch.equal(best.weights["head.weight"], ema["module.head.weight"])
+    writes.clear()
+    train_run(tiny_config, "often", changes={**changes, "train.checkpoint_interval_s": 0})
+    assert writes == [1, 2, 3, 3]
+
+
+def test_images_are_resized_to_data_size_before_the_network(tiny_config, monkeypatch):
+    shapes = set()
+    forward = SegmentationModel.forward
+
+    def record(network, images):
+        shapes.add((images.shape[-2:], images.is_contiguous(memory_format=torch.channels_last)))
+        return forward(network, images)
+
+    monkeypatch.setattr(SegmentationModel, "forward", record)
+    train_run(tiny_config, changes={"data.size": [32, 40], "train.epochs": 1})
+    assert shapes == {((32, 40), True)}
 
 
 def test_without_averaging_the_raw_weights_are_kept(tiny_config):
