@@ -42,19 +42,30 @@ def read_examples(
         yield example._replace(record=record)
 
 
-def predict_batches(
-    predict: Callable[[torch.Tensor], torch.Tensor], examples: Iterable[Example], *, batch_size: int
-) -> Iterator[tuple[list[Example], torch.Tensor]]:
-    """Batches of examples, neighbors of one size, with their outputs `(B, K, H, W)`.
+def batch_examples(examples: Iterable[Example], *, batch_size: int) -> Iterator[list[Example]]:
+    """Batches of neighbors of one size; examples are read no further than the batch and one more.
 
     Args:
-        predict: Maps images `(B, C, H, W)` to outputs, for example `ModelPredictor.logits`.
-        examples: Read no further than the batch that is predicted and one example.
+        examples: Each read once.
         batch_size: Most examples in a batch.
     """
     for _, neighbors in groupby(examples, key=lambda example: example.image.shape):
         while batch := list(islice(neighbors, batch_size)):
-            yield batch, predict(torch.stack([example.image for example in batch]))
+            yield batch
+
+
+def predict_batches(
+    predict: Callable[[torch.Tensor], torch.Tensor], examples: Iterable[Example], *, batch_size: int
+) -> Iterator[tuple[list[Example], torch.Tensor]]:
+    """The batches of `batch_examples` with their outputs `(B, K, H, W)`.
+
+    Args:
+        predict: Maps images `(B, C, H, W)` to outputs, for example `ModelPredictor.logits`.
+        examples: Those of `read_examples`, for example.
+        batch_size: Most examples in a batch.
+    """
+    for batch in batch_examples(examples, batch_size=batch_size):
+        yield batch, predict(torch.stack([example.image for example in batch]))
 
 
 def predict_examples(

@@ -80,9 +80,15 @@ class RunWriter:
         self,
         epoch: int,
         examples: Sequence[tuple[Record, torch.Tensor, torch.Tensor]],
-        labels: Sequence[torch.Tensor],
+        predict: Callable[[torch.Tensor], torch.Tensor],
     ) -> None:
-        """Adds a few validation images to TensorBoard, the prediction left and the mask right."""
+        """Adds a few validation images to TensorBoard, the prediction left and the mask right.
+
+        Args:
+            epoch: Epochs that are finished.
+            examples: Records, images `(C, H, W)` and masks `(H, W)`, to choose from.
+            predict: Maps an image to its labels `(H, W)`.
+        """
         if not self.active or self.events is None:
             return
         num_images, colors = self.config.train.num_log_images, self.config.classes.colors
@@ -91,7 +97,7 @@ class RunWriter:
             record, image, mask = examples[index]
             pair = [
                 torch.from_numpy(overlay(image.numpy(), classes.numpy(), colors=colors))
-                for classes in (labels[index], mask)
+                for classes in (predict(image), mask)
             ]
             with self._writing_events():
                 self.events.add_image(

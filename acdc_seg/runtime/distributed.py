@@ -3,6 +3,7 @@
 `train.batch_size` is the batch of all processes. Each computes the logits of its share, the loss is
 that of the whole batch, and BatchNorm normalises over all of it. Dropout is drawn by each process
 for itself, so the curves are those of another seed; without dropout they agree up to rounding.
+Validation deals whole batches to the processes in turn, so its scores are those of one.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator
@@ -99,6 +101,13 @@ def any_rank(accelerator: Accelerator, flag: bool) -> bool:
     if accelerator.num_processes == 1:
         return flag
     return bool(accelerator.reduce(torch.tensor(float(flag), device=accelerator.device), "sum"))
+
+
+def sum_over_ranks(accelerator: Accelerator, table: np.ndarray) -> np.ndarray:
+    """The sum of the tables of all processes, equal in each of them."""
+    if accelerator.num_processes == 1:
+        return table
+    return accelerator.reduce(torch.from_numpy(table).to(accelerator.device), "sum").cpu().numpy()
 
 
 def on_main_process(accelerator: Accelerator, make: Callable[[], T]) -> T:

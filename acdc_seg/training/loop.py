@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,19 +10,19 @@ import numpy as np
 import torch
 
 from acdc_seg.config import Config
+from acdc_seg.data.examples import Example
 from acdc_seg.data.loader import batches, explain_lost_worker
 from acdc_seg.data.source import Source, open_source
 from acdc_seg.data.transforms import preprocess
 from acdc_seg.evaluation import score_example
 from acdc_seg.inference.predictors import ModelPredictor
-from acdc_seg.inference.stream import predict_batches, to_labels
-from acdc_seg.metrics.scores import summarize
+from acdc_seg.inference.stream import batch_examples, to_labels
 from acdc_seg.runs.folder import Run
 from acdc_seg.runtime.distributed import (
     any_rank,
     gather_batch,
-    on_main_process,
     report_lost_peer,
+    sum_over_ranks,
 )
 from acdc_seg.training.setup import Training, prepare_training
 
@@ -149,7 +149,7 @@ def _train_epochs(training: Training, hooks: Hooks) -> bool:
                 writer.save_when_due(state.state_dict)
 
         # Validate the averaged weights, and keep them if they are the best.
-        row = on_main_process(accelerator, lambda: _finished_epoch(training))
+        row = _finished_epoch(training)
         if state.finish_epoch(row, validates=bool(training.validation)):
             writer.save_best(state.eval_model, epoch=state.best_epoch, dice=state.best_dice)
 
@@ -188,29 +188,47 @@ def _finished_epoch(training: Training) -> dict[str, Any]:
 def validate(training: Training, *, epoch: int, draw: bool) -> dict[str, float]:
     """Loss and Dice of the validation images at their files' size, overall and by class.
 
+    Processes take batches in turn, so that each does its share and batches are those of one.
+
     Args:
         training: Its averaged weights are validated.
         epoch: Finished epochs, for the pictures.
         draw: Add a few predictions to TensorBoard.
     """
-    config, examples = training.config, training.validation
+    config, accelerator, examples = training.config, training.accelerator, training.validation
     predictor = ModelPredictor(
         training.state.eval_model,
         config,
-        device=training.accelerator.device,
+        device=accelerator.device,
         precision=config.train.precision,
     )
-    loss_sum, rows, predicted = 0.0, [], []
-    for batch, logits in predict_batches(
-        predictor.logits, examples, batch_size=config.train.batch_size
-    ):
-        target = torch.stack([example.mask for example in batch]).long().to(logits.device)
-        loss_sum += training.criterion(logits, target).item() * len(batch)
-        for example, labels in zip(batch, to_labels(logits), strict=True):
-            rows.append(score_example(labels, example, config.classes))
-            predicted.append(torch.from_numpy(labels))
+    columns = ["val_loss", *(f"dice_{name}" for name in config.classes.names[1:])]
+    table, start = np.zeros((len(examples), len(columns))), 0
+    batches = batch_examples(examples, batch_size=config.train.batch_size)
+    for number, batch in enumerate(batches):
+        if number % accelerator.num_processes == accelerator.process_index:
+            table[start : start + len(batch)] = _score_batch(training, predictor, batch)
+        start += len(batch)
+    table = sum_over_ranks(accelerator, table)
     if draw:
-        training.writer.draw(epoch, examples, predicted)
-    summary = summarize(rows)
-    by_class = {f"dice_{name}": scores["dice_mean"] for name, scores in summary.classes.items()}
-    return {"val_loss": loss_sum / len(examples), "dice": summary.dice, **by_class}
+        training.writer.draw(
+            epoch, examples, lambda image: predictor.logits(image[None])[0].argmax(0).cpu()
+        )
+    means = [float(np.mean(column)) for column in table.T.copy()]
+    by_column = dict(zip(columns, means, strict=True))
+    return {"val_loss": by_column.pop("val_loss"), "dice": float(np.mean(means[1:])), **by_column}
+
+
+def _score_batch(
+    training: Training, predictor: ModelPredictor, batch: Sequence[Example]
+) -> list[list[float]]:
+    """The loss of the batch and the Dice of its classes, for each of its images."""
+    images = torch.stack([example.image for example in batch])
+    # train.batch_size is that of all processes, of which one may not have the memory.
+    share = math.ceil(training.config.train.batch_size / training.accelerator.num_processes)
+    logits = torch.cat([predictor.logits(part) for part in images.split(share)])
+    target = torch.stack([example.mask for example in batch]).long().to(logits.device)
+    loss = training.criterion(logits, target).item()
+    classes = training.config.classes
+    scores = map(score_example, to_labels(logits), batch, [classes] * len(batch))
+    return [[loss, *score.dice.values()] for score in scores]

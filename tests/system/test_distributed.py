@@ -182,6 +182,13 @@ CASES = {
     },
     "branches": {"model.name": "esnet", "train.epochs": 1},
     "thawed_encoder": {**FROZEN, "optimizer.name": "sgd", "train.epochs": 2},
+    "validation": {
+        "data.num_folds": 2,
+        "data.fold": 0,
+        "train.batch_size": 2,
+        "train.epochs": 2,
+        "train.log_images_interval": 2,
+    },
 }
 """Settings of a training each; no dropout, which every process draws for itself."""
 
@@ -210,12 +217,21 @@ def test_two_processes_take_the_steps_of_one_without_dropout(double_configs, cas
     """
     config = double_configs[case]
     two = Run(Path(config.runs_dir) / case)
-    losses = train_double(with_overrides(config, {"runs_dir": str(tmp_path)}), "one")
-    assert len(losses) == 2 * config.train.epochs
-    assert torch.load(two.folder / "losses.pt", weights_only=True) == pytest.approx(
-        losses, abs=1e-9, rel=0
-    )
+    losses, _ = train_double(with_overrides(config, {"runs_dir": str(tmp_path)}), "one")
+    assert len(losses) == config.train.epochs * (1 if case == "validation" else 2)
+    for rank in (0, 1):
+        ours, _ = torch.load(two.folder / f"seen_{rank}.pt", weights_only=True)
+        assert ours == pytest.approx(losses, abs=1e-9, rel=0)
     assert_same_training(two, Run(tmp_path / "one"), atol=1e-9, loss=1e-6, dice=1e-9)
+
+
+def test_each_process_validates_its_share(double_configs):
+    """Two batches of two images in each of two epochs; the first process draws two as well."""
+    run = Run(Path(double_configs["validation"].runs_dir) / "validation")
+    predicted = [
+        torch.load(run.folder / f"seen_{rank}.pt", weights_only=True)[1] for rank in (0, 1)
+    ]
+    assert predicted == [2 * 2 + 4, 2 * 2]
 
 
 def test_two_processes_give_the_run_of_one(tiny_config):

@@ -175,7 +175,7 @@ def test_more_epochs_go_on_with_the_schedule_of_the_longer_training(tiny_config)
     extended = resume_run(tiny_config, run, changes={**changes, "train.epochs": 4}, extend=True)
     assert (result.num_epochs, extended.num_epochs) == (2, 4)
     assert [float(row["lr"]) for row in read_history(run)] == pytest.approx(
-        [0.8 * (1 - part) for part in (4 / 8, 7 / 8, 12 / 16, 15 / 16)]
+        [0.8 * (1 - part) for part in (3 / 8, 7 / 8, 11 / 16, 15 / 16)]
     )
     assert load_config(run.folder / "config.yaml").train.epochs == 4
     assert extended.dice == load_checkpoint(run.best).dice

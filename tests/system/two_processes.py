@@ -15,6 +15,7 @@ from torch import nn
 
 from acdc_seg.config import load_config, with_overrides
 from acdc_seg.errors import DataError
+from acdc_seg.inference.predictors import ModelPredictor
 from acdc_seg.runtime.distributed import (
     any_rank,
     gather_batch,
@@ -106,9 +107,9 @@ def failure_of_first(accelerator):
 
 def train_double(config, name):
     """Trains into runs/NAME in double precision and without dropout; the mean losses after each of
-    its batches.
+    its batches, and how many images this process predicted.
     """
-    losses = []
+    losses, predicted = [], []
     build_model, build_loss = setup.build_model, setup.build_loss
 
     def in_double(module):
@@ -122,10 +123,16 @@ def train_double(config, name):
 
     hooks = Hooks(on_batch=lambda epoch, done, total, mean_loss: losses.append(mean_loss))
     with pytest.MonkeyPatch.context() as patch:
+        logits = ModelPredictor.logits
+        patch.setattr(
+            ModelPredictor,
+            "logits",
+            lambda self, images: predicted.append(len(images)) or logits(self, images),
+        )
         patch.setattr(setup, "build_model", lambda *args: in_double(build_model(*args)))
         patch.setattr(setup, "build_loss", lambda *args, **kw: in_double(build_loss(*args, **kw)))
         train(with_overrides(config, {"name": name}), hooks=hooks)
-    return losses
+    return losses, sum(predicted)
 
 
 def see_parts(folder):
@@ -146,9 +153,9 @@ def see_training(folder, *names):
         patch.setattr(Accelerator, "end_training", lambda self: None)
         for name in names:
             config = load_config(Path(folder) / f"{name}.yaml")
-            losses = train_double(config, name)
-            if PartialState().is_main_process:
-                torch.save(losses, Path(config.runs_dir) / name / "losses.pt")
+            seen = train_double(config, name)
+            rank = PartialState().process_index
+            torch.save(seen, Path(config.runs_dir) / name / f"seen_{rank}.pt")
     torch.distributed.destroy_process_group()
 
 
