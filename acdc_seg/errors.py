@@ -5,6 +5,7 @@ Each message says what was given, what is allowed and what to do.
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 
 
 class AcdcError(Exception):
@@ -38,3 +39,11 @@ def did_you_mean(word: str, allowed: Iterable[str]) -> str:
     options = list(allowed)
     close = get_close_matches(word, options, n=1, cutoff=0.6)
     return f"did you mean '{close[0]}'?" if close else f"choose from: {', '.join(options)}"
+
+
+def path_hint(path: Path) -> str:
+    """Remedy for a path that does not exist: the closest name beside it, or to check the path."""
+    missing = next((part for part in (path, *path.parents) if part.parent.is_dir()), path)
+    names = [other.name for other in missing.parent.iterdir()] if missing.parent.is_dir() else []
+    close = [] if missing.exists() else get_close_matches(missing.name, names, n=1)
+    return f"did you mean {missing.with_name(close[0])}?" if close else "check the path"

@@ -66,5 +66,6 @@ def tiny_settings(data: Path, runs_dir: Path) -> Config:
         "train.device": "cpu",
         "train.precision": "fp32",
         "train.log_images_interval": 0,
+        "train.keep_last": True,
     }
     return load_config(overrides=[f"{key}={value}" for key, value in settings.items()])

@@ -7,6 +7,7 @@ from acdc_seg.errors import (
     DataError,
     TrainingError,
     did_you_mean,
+    path_hint,
 )
 
 
@@ -27,3 +28,18 @@ def test_every_error_is_caught_as_one(kind):
 )
 def test_the_closest_word_or_all_of_them(given, sentence):
     assert did_you_mean(given, iter(["learning_rate", "epochs"])) == sentence
+
+
+@pytest.mark.parametrize(
+    ("path", "hint"),
+    [
+        ("trian", "did you mean {root}/train?"),
+        ("trian/image", "did you mean {root}/train?"),
+        ("train/imgae", "did you mean {root}/train/image?"),
+        ("train/image", "check the path"),
+        ("else", "check the path"),
+    ],
+)
+def test_the_closest_name_beside_a_missing_path(tmp_path, path, hint):
+    (tmp_path / "train" / "image").mkdir(parents=True)
+    assert path_hint(tmp_path / path) == hint.format(root=tmp_path)

@@ -90,6 +90,8 @@ def run(
         with nullcontext() if is_first else _silence():
             app(args=expand_args(sys.argv[1:], greedy=greedy, implied=implied))
     except SystemExit as end:
+        if is_first and _is_interrupt(end):
+            errors.print("Interrupted.")
         if end.code == 2 and not is_first:
             time.sleep(USAGE_ERROR_DELAY_S)
         raise
@@ -101,6 +103,13 @@ def run(
             of_rank = "" if rank == "0" else f" in process {rank}"
             errors.print(f"[bold red]Error{of_rank}:[/] {escape(str(error))}")
         sys.exit(2)
+
+
+def _is_interrupt(error: BaseException | None) -> bool:
+    """Whether a Ctrl-C is behind the end of a command; typer turns it into others."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
 
 
 @contextmanager

@@ -146,23 +146,25 @@ def train(
     flags["data.path"] = str(data.resolve()) if data else None
     flags["data.fold"] = 0 if fold == ALL_FOLDS else _number_or_text(fold)
     overrides = list(overrides or ())
+    folder = None
     if resume is not None:
         if config is not None or fold == ALL_FOLDS:
             raise ConfigError(
                 "--resume continues one run with its own config.yaml; leave out --config and "
                 "--fold all"
             )
-        config = _resumable(resume)
+        folder = _find_run(resume)
+        config = folder / "config.yaml"
         overrides += [] if extend_epochs is None else [f"train.epochs={extend_epochs}"]
     elif extend_epochs is not None:
         raise ConfigError("--extend-epochs goes with --resume RUN; a new run takes --epochs")
-    settings = load_settings(model, config, flags, overrides, with_recipe=resume is None)
+    settings = load_settings(model, config, flags, overrides, with_recipe=folder is None)
     if settings.data.path is None:
         console.print(PHANTOM_NOTICE.format("training"))
     if fold == ALL_FOLDS:
         _train_folds(settings)
     else:
-        _train(settings, resume, extend=extend_epochs is not None)
+        _train(settings, folder, extend=extend_epochs is not None)
 
 
 def _number_or_text(fold: str | None) -> int | str | None:
@@ -170,22 +172,54 @@ def _number_or_text(fold: str | None) -> int | str | None:
     return int(fold) if fold is not None and fold.lstrip("-").isdecimal() else fold
 
 
-def _resumable(folder: Path) -> Path:
-    """config.yaml of a run that can be resumed."""
+def _find_run(path: Path) -> Path:
+    """The run folder at a path, or of this name below runs/."""
+    from acdc_seg.errors import CheckpointError, path_hint
+
+    for folder in (path, Path("runs") / path):
+        if (folder / "config.yaml").is_file():
+            return folder
+    raise CheckpointError(
+        f"{path}: no run to resume (its config.yaml is missing); {path_hint(path)}"
+    )
+
+
+def _has_work(config: "Config", folder: Path, *, extend: bool) -> bool:
+    """Whether there is something to resume; a finished run only says how to extend it.
+
+    Raises:
+        CheckpointError: No last.pt, or a finished run and other settings.
+    """
+    from acdc_seg.config import load_config
     from acdc_seg.errors import CheckpointError
     from acdc_seg.runs.checkpoint import has_checkpoint
+    from acdc_seg.runs.folder import Run
+    from acdc_seg.runs.writer import check_settings
 
-    if not (folder / "config.yaml").is_file() or not has_checkpoint(folder / "last.pt"):
+    run, name = Run(folder), shell_path(folder)
+    complete, resumable = run.is_complete(), has_checkpoint(run.last)
+    if complete and not extend:
+        saved = load_config(folder / "config.yaml", with_recipe=False)
+        check_settings(run, saved, config)
+        console.print(f"[bold]{name}[/] is finished, {saved.train.epochs} epochs; nothing to do.")
+        if resumable:
+            console.print(f"Next: acdc-train --resume {name} --extend-epochs N continues it")
+        return False
+    if complete and not resumable:
         raise CheckpointError(
-            f"{folder}: no run to resume (config.yaml and last.pt are needed); check the path, or "
-            "start a run without --resume"
+            f"{folder}: cannot be extended, for last.pt was removed when it was finished; train "
+            "with train.keep_last=true to keep it"
         )
-    return folder / "config.yaml"
+    if not resumable:
+        raise CheckpointError(f"{folder}: no last.pt to resume from; start a run without --resume")
+    return True
 
 
 def _train(config: "Config", resume: Path | None, *, extend: bool) -> None:
     from acdc_seg.runs.folder import Run
 
+    if resume is not None and not _has_work(config, resume, extend=extend):
+        return
     result = _train_one(
         config,
         _open(config),
@@ -194,7 +228,7 @@ def _train(config: "Config", resume: Path | None, *, extend: bool) -> None:
         resume=resume is not None,
         extend=extend,
     )
-    folder = shell_path(result.run.folder)
+    run, folder = result.run.folder, shell_path(result.run.folder)
     if result.stopped:
         console.print(f"Stopped; nothing is lost. Resume with: acdc-train --resume {folder}")
         raise typer.Exit(130)
@@ -205,7 +239,8 @@ def _train(config: "Config", resume: Path | None, *, extend: bool) -> None:
             f"Best validation Dice [bold]{result.dice:.4f}[/] (foreground mean) in epoch "
             f"{result.epoch}."
         )
-    console.print(f"{done} Wrote {folder}/report.html")
+    written = [name for name in ("metrics.csv", "report.html") if (run / name).is_file()]
+    console.print(f"{done} Wrote {folder}/{written[-1]}" if written else done)
     split = " --split test" if math.isnan(result.dice) else ""
     console.print(
         f"Next: acdc-evaluate {folder}{split}, or acdc-submit --runs {folder} --data DIR --out "

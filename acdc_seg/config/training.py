@@ -97,6 +97,8 @@ class TrainConfig(Section):
     """Epochs between validations; the last epoch is always validated."""
     checkpoint_interval_s: NotNegative = 60.0
     """Seconds between writes of last.pt, at least; 0 writes it after every step."""
+    keep_last: bool = False
+    """Keep last.pt, several times the size of best.pt, of a finished run, to extend it later."""
     log_images_interval: Annotated[int, Field(ge=0)] = 10
     """Epochs between overlay images in TensorBoard; 0 writes none."""
     num_log_images: Count = 4

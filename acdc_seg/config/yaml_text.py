@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 from yaml.constructor import SafeConstructor
 
-from acdc_seg.errors import ConfigError
+from acdc_seg.errors import ConfigError, path_hint
 
 MAX_CHARACTERS = 200_000
 """Length of the longest text that is parsed."""
@@ -32,7 +32,7 @@ def read_yaml(path: Path, *, what: str) -> tuple[Any, Lines]:
             text = file.read(MAX_CHARACTERS + 1)
     except OSError as error:
         raise ConfigError(
-            f"{path}: cannot read this {what} ({error.strerror}); check the path"
+            f"{path}: cannot read this {what} ({error.strerror}); {path_hint(path)}"
         ) from None
     except ValueError as error:
         raise _not_yaml(str(path), error) from None

@@ -16,7 +16,7 @@ from acdc_seg.data.readers.paired import read_paired
 from acdc_seg.data.record import SPLITS, ProgressCallback, Record, no_progress
 from acdc_seg.data.slicing import SLICING_VERSION, prepare
 from acdc_seg.data.splits import assign_splits, check_disjoint, hold_out
-from acdc_seg.errors import DataError
+from acdc_seg.errors import DataError, path_hint
 from acdc_seg.files import sha256_bytes, sha256_file
 
 PHANTOM_PATIENTS = 25
@@ -109,7 +109,7 @@ def detect_format(data: DataConfig, *, kinds: Sequence[str] = ("images", "volume
         f"{reader.title} ({reader.layout.format(data=data)})" for reader in readers.values()
     )
     if not path.is_dir():
-        raise DataError(f"{path}: no such folder; expected {layouts}")
+        raise DataError(f"{path}: no such folder, expected {layouts}; {path_hint(path)}")
     if data.format != "auto":
         return data.format
     for name, reader in readers.items():

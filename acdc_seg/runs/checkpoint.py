@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from acdc_seg.config import Config, from_dict, to_dict
-from acdc_seg.errors import AcdcWarning, CheckpointError, ConfigError
+from acdc_seg.errors import AcdcWarning, CheckpointError, ConfigError, path_hint
 from acdc_seg.files import replacing
 
 FORMAT = 3
@@ -135,7 +135,7 @@ def _read(path: Path) -> Any:
                 return torch.load(file, map_location="cpu", weights_only=True)  # noqa: TID251
     except OSError as error:
         raise _DamagedError(
-            f"{path}: cannot read the checkpoint ({error.strerror}); check the path"
+            f"{path}: cannot read the checkpoint ({error.strerror}); {path_hint(path)}"
         ) from None
     except Exception:  # a damaged stream can end in any of them
         raise _DamagedError(

@@ -35,9 +35,18 @@ class Run:
         return self.folder / "last.pt"
 
     def is_complete(self) -> bool:
-        """Whether the training finished and its scores are written."""
+        """Whether the training finished and its scores, or where nothing validates its report, are
+        written.
+        """
         finished = self.read_json().get("status") == "finished"
-        return finished and (self.folder / "metrics.json").is_file()
+        return finished and any(
+            (self.folder / name).is_file() for name in ("metrics.json", "report.html")
+        )
+
+    def remove_training_state(self) -> None:
+        """Removes the checkpoints that only resuming needs, so that best.pt remains."""
+        for name in ("last.pt", "last.previous.pt", "best.previous.pt"):
+            (self.folder / name).unlink(missing_ok=True)
 
     def write_config(self, config: Config) -> None:
         """config.yaml: the whole config, with which `acdc-train --config` repeats the run."""

@@ -24,6 +24,7 @@ FREE_SETTINGS = (
     "data.num_workers",
     "runs_dir",
     "train.checkpoint_interval_s",
+    "train.keep_last",
 )
 """Settings that may differ on resuming: they change places and speed, not the result."""
 
@@ -144,7 +145,7 @@ class RunWriter:
                 f"{self.run.folder}: no last.pt to resume from; start again without --resume"
             )
         checkpoint = load_checkpoint(self.run.last)
-        self._check_config(checkpoint.config, extend=extend)
+        check_settings(self.run, checkpoint.config, self.config, extend=extend)
         if self.run.read_json().get("data_sha256", "") not in ("", self.source.digest()):
             raise CheckpointError(
                 f"{self.run.folder}: the images at {self.source.root} are not those it was "
@@ -161,30 +162,6 @@ class RunWriter:
             best = load_checkpoint(self.run.best)
             state |= {"best_dice": best.dice, "best_epoch": best.epoch}
         return state
-
-    def _check_config(self, saved: Config, *, extend: bool) -> None:
-        """Raises CheckpointError where the run was trained with other settings."""
-        changed = differences(saved, self.config)
-        for key in FREE_SETTINGS:
-            changed.pop(key, None)
-        old, new = changed.pop("train.epochs", (0, 0)) if extend else (0, 0)
-        if new < old:
-            raise CheckpointError(
-                f"{self.run.folder}: cannot be extended from {old} to {new} epochs; give more"
-            )
-        if changed:
-            lines = [f"  {key}: {old} in the run, {new} now" for key, (old, new) in changed.items()]
-            only_epochs = changed.keys() == {"train.epochs"}
-            remedy = "; for more epochs give --extend-epochs" if only_epochs else ""
-            raise CheckpointError(
-                "\n".join(
-                    [
-                        f"{self.run.last}: exists with different settings:",
-                        *lines,
-                        f"resume with the run's own settings, or start a new run{remedy}",
-                    ]
-                )
-            )
 
     def _start(self, first_epoch: int) -> None:
         self.started = time.monotonic()
@@ -207,6 +184,7 @@ class RunWriter:
             val_patients=sorted(patients["val"]),
             seed=self.config.seed,
             precision=self.config.train.precision,
+            num_threads=torch.get_num_threads(),
             **environment(),
         )
         with self._writing_events():
@@ -254,6 +232,41 @@ class RunWriter:
                 f"{self.run.folder}: the run folder was removed while its training ran; start "
                 "the run again"
             )
+
+
+def check_settings(run: Run, saved: Config, config: Config, *, extend: bool = False) -> None:
+    """Checks that a run may be resumed with these settings.
+
+    Args:
+        run: The run.
+        saved: Its settings so far.
+        config: Settings to resume with.
+        extend: `train.epochs` may be more.
+
+    Raises:
+        CheckpointError: They differ in what changes the result.
+    """
+    changed = differences(saved, config)
+    for key in FREE_SETTINGS:
+        changed.pop(key, None)
+    old, new = changed.pop("train.epochs", (0, 0)) if extend else (0, 0)
+    if new < old:
+        raise CheckpointError(
+            f"{run.folder}: cannot be extended from {old} to {new} epochs; give more"
+        )
+    if changed:
+        lines = [f"  {key}: {old} in the run, {new} now" for key, (old, new) in changed.items()]
+        only_epochs = changed.keys() == {"train.epochs"}
+        remedy = "; for more epochs give --extend-epochs" if only_epochs else ""
+        raise CheckpointError(
+            "\n".join(
+                [
+                    f"{run.folder}: exists with different settings:",
+                    *lines,
+                    f"resume with the run's own settings, or start a new run{remedy}",
+                ]
+            )
+        )
 
 
 def _tag(name: str) -> str:

@@ -1,14 +1,17 @@
 """Scores, probabilities and the report of a finished training, from its best weights."""
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from acdc_seg.config import Config, to_dict
-from acdc_seg.data.examples import Example, FileExamples
+from acdc_seg.data.examples import FileExamples
 from acdc_seg.data.source import Source
+from acdc_seg.errors import AcdcWarning
 from acdc_seg.evaluation import score_example
 from acdc_seg.inference.load import load_predictor
 from acdc_seg.inference.predictors import Predictor
@@ -28,22 +31,42 @@ KEPT_BYTES = 200_000_000
 def finish_run(
     run: Run, config: Config, source: Source, history: Sequence[Mapping[str, Any]]
 ) -> None:
-    """Writes report.html and, where images validate, metrics.csv, metrics.json and the
-    probabilities that best.pt gives them.
+    """Scores the validation images with best.pt, writes the report, and removes what only resuming
+    needs unless `train.keep_last`.
 
-    Images are read as they are needed, a batch at a time.
+    Writes metrics.csv, metrics.json and the probabilities where images validate. Images are read
+    as they are needed, a batch at a time. A report that fails costs a warning, not the run.
     """
-    records, scores, figures = source.split("val"), None, {}
+    records, scores = source.split("val"), None
+    draw: Callable[[], dict[str, Figure]] = dict
     if records:
         examples = FileExamples(records, data=config.data, classes=config.classes)
         predictor = load_predictor(
             run.best, device=config.train.device, precision=config.train.precision
         )
         scores = _score(run, config, predictor, examples)
-        chosen = {case: examples[index] for case, index in pick_cases(scores["images"]).items()}
-        figures = {
-            "Best, median and worst validation image": _draw_cases(config, predictor, chosen)
-        }
+        draw = partial(_draw_cases, config, predictor, examples, scores["images"])
+    try:
+        _report(run, config, source, history, scores, draw())
+    except Exception as error:
+        warnings.warn(
+            f"{run.folder}: trained and scored, but report.html cannot be written "
+            f"({type(error).__name__}: {error})",
+            AcdcWarning,
+            stacklevel=2,
+        )
+    if not config.train.keep_last:
+        run.remove_training_state()
+
+
+def _report(
+    run: Run,
+    config: Config,
+    source: Source,
+    history: Sequence[Mapping[str, Any]],
+    scores: Mapping[str, Any] | None,
+    figures: Mapping[str, Figure],
+) -> None:
     write_report(
         run.folder / "report.html",
         title=f"{run.folder.name}: {config.model.name} on {source.kind} data",
@@ -117,14 +140,22 @@ def _split_rule(config: Config) -> str:
     )
 
 
-def _draw_cases(config: Config, predictor: Predictor, cases: Mapping[str, Example]) -> Figure:
-    examples = list(cases.values())
-    predictions = predict_examples(predictor, examples, batch_size=1)
-    return prediction_grid(
-        [example.image.numpy() for example in examples],
+def _draw_cases(
+    config: Config,
+    predictor: Predictor,
+    examples: FileExamples,
+    images: Sequence[Mapping[str, Any]],
+) -> dict[str, Figure]:
+    """The best, the median and the worst image, each with its prediction and its mask."""
+    cases = {case: examples[index] for case, index in pick_cases(images).items()}
+    chosen = list(cases.values())
+    predictions = predict_examples(predictor, chosen, batch_size=1)
+    figure = prediction_grid(
+        [example.image.numpy() for example in chosen],
         [to_labels(probabilities) for _, probabilities in predictions],
-        [example.mask.numpy() for example in examples],
+        [example.mask.numpy() for example in chosen],
         colors=config.classes.colors,
         names=config.classes.names,
         titles=[f"{case}\n{example.record.id}" for case, example in cases.items()],
     )
+    return {"Best, median and worst validation image": figure}

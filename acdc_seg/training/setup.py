@@ -84,8 +84,11 @@ def prepare_training(
     device = resolve_device(config.train.device)
     precision = resolve_precision(config.train.precision, device)
     name, config = config.name, with_overrides(config, {"train.precision": precision, "name": None})
-    if config.train.num_threads is not None:
-        torch.set_num_threads(config.train.num_threads)
+    num_threads = config.train.num_threads
+    if num_threads is None and resume and run is not None:  # for the same last digits
+        num_threads = run.read_json().get("num_threads")
+    if num_threads is not None:
+        torch.set_num_threads(num_threads)
     set_seed(config.seed)
     accelerator = make_accelerator(
         config.train,
@@ -104,6 +107,8 @@ def prepare_training(
     )
     if resume:
         state.load_state_dict(writer.read_last(extend=extend))
+        batches = f" and {state.batch} batches" if state.batch else ""
+        on_notice(f"Resuming after epoch {state.epoch}{batches} of {config.train.epochs}.")
     criterion = build_loss(
         config.loss,
         num_classes=len(config.classes.names),

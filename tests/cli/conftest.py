@@ -83,10 +83,11 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def trained(shelf: Path, paired_folder: Path, tmp_path: Path, command: Command) -> Path:
-    """runs/unet: a copy of a run of two epochs, trained once on the eight hearts."""
+    """runs/unet: a copy of a run of two epochs, trained once on the eight hearts, with last.pt."""
     if not (shelf / "runs" / "unet").is_dir():
         hearts = shutil.copytree(paired_folder, shelf / "hearts", dirs_exist_ok=True)
-        assert command("train", "--data", hearts, *TINY, f"runs_dir={shelf / 'runs'}").code == 0
+        kept = ("train.keep_last=true", f"runs_dir={shelf / 'runs'}")
+        assert command("train", "--data", hearts, *TINY, *kept).code == 0
     return shutil.copytree(shelf / "runs" / "unet", tmp_path / "runs" / "unet")
 
 

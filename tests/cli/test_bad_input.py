@@ -14,6 +14,7 @@ import torch
 
 from acdc_seg.config import with_overrides
 from acdc_seg.runs.checkpoint import load_checkpoint, save_checkpoint
+from acdc_seg.runs.folder import Run
 
 IMAGE = "train/image/patient001_0.png"
 MASK = "train/mask/patient001_0_mask.png"
@@ -76,8 +77,8 @@ class TestTrainingData:
 
     def test_missing_folder(self, train):
         assert re.match(
-            r"\S+/nowhere: no such folder; expected paired folders \(image/ and mask/.*\) "
-            r"or ACDC tree \(patient001/Info.cfg .*\)$",
+            r"\S+/nowhere: no such folder, expected paired folders \(image/ and mask/.*\) "
+            r"or ACDC tree \(patient001/Info.cfg .*\); check the path$",
             train("--data", "nowhere"),
         )
 
@@ -235,13 +236,40 @@ def test_options_that_do_not_parse(usage_error, name, arguments, message):
     assert message in usage_error(name, *arguments)
 
 
+def stop(run: Path) -> None:
+    """Makes a finished run one that was stopped."""
+    Run(run).update_json(status="stopped")
+
+
 class TestResume:
     def test_without_a_checkpoint(self, refused, trained):
         (trained / "last.pt").unlink()
-        for folder in (trained, "nowhere"):
-            assert refused("train", "--resume", folder).startswith(
-                f"{folder}: no run to resume (config.yaml and last.pt are needed)"
-            )
+        stop(trained)
+        assert (
+            refused("train", "--resume", trained)
+            == f"{trained}: no last.pt to resume from; start a run without --resume"
+        )
+
+    @pytest.mark.parametrize(
+        ("path", "hint"),
+        [
+            ("nowhere", "check the path"),
+            ("runs/nuet", "did you mean runs/unet?"),
+            ("rnus/unet", "did you mean runs?"),
+        ],
+    )
+    def test_a_path_that_is_no_run(self, refused, trained, path, hint):
+        assert (
+            refused("train", "--resume", path)
+            == f"{path}: no run to resume (its config.yaml is missing); {hint}"
+        )
+
+    def test_extending_a_run_whose_training_state_was_removed(self, refused, trained):
+        Run(trained).remove_training_state()
+        assert refused("train", "--resume", trained, "--extend-epochs", 3) == (
+            f"{trained}: cannot be extended, for last.pt was removed when it was finished; train "
+            "with train.keep_last=true to keep it"
+        )
 
     @pytest.mark.parametrize(
         ("option", "difference"),
@@ -252,8 +280,11 @@ class TestResume:
         ],
     )
     def test_with_other_settings(self, refused, trained, option, difference):
-        message = refused("train", "--resume", trained, *option)
-        assert message.startswith(f"{trained}/last.pt: exists with different settings:\n")
+        for removed in (False, True):  # also where there is nothing left to resume from
+            if removed:
+                Run(trained).remove_training_state()
+            message = refused("train", "--resume", trained, *option)
+            assert message.startswith(f"{trained}: exists with different settings:\n")
         assert f"\n  {difference}\n" in message
 
     @pytest.mark.parametrize(
@@ -275,6 +306,7 @@ class TestResume:
         )
 
     def test_checkpoint_of_other_classes(self, refused, trained):
+        stop(trained)
         config = trained / "config.yaml"
         config.write_text(config.read_text().replace("- lv\n", "- left\n"))
         message = refused("train", "--resume", trained)
@@ -285,6 +317,7 @@ class TestResume:
 
     def test_damaged_checkpoint(self, refused, trained):
         (trained / "last.pt").write_bytes(b"no checkpoint")
+        stop(trained)
         assert refused("train", "--resume", trained).startswith(
             f"{trained}/last.pt: not a checkpoint, or a damaged one"
         )
@@ -533,7 +566,7 @@ class TestSubmit:
 class TestData:
     def test_prepare_needs_an_acdc_tree(self, refused, paired_folder):
         assert refused("data", "prepare", "gone").startswith(
-            "gone: no such folder; expected ACDC tree (patient001/Info.cfg"
+            "gone: no such folder, expected ACDC tree (patient001/Info.cfg"
         )
         assert refused("data", "prepare", paired_folder).startswith(
             f"{paired_folder}: not recognized as ACDC tree (patient001/Info.cfg"

@@ -13,6 +13,7 @@ import pytest
 from acdc_seg.config import dump_yaml, load_config
 from acdc_seg.data import source as sources
 from acdc_seg.runs.checkpoint import load_checkpoint
+from acdc_seg.runs.folder import Run
 
 RUN_FILES = {
     "config.yaml",
@@ -21,7 +22,6 @@ RUN_FILES = {
     "metrics.csv",
     "metrics.json",
     "best.pt",
-    "last.pt",
     "report.html",
 }
 
@@ -44,6 +44,7 @@ def test_run_folder_and_what_is_said(command, paired_folder, tiny):
     assert (outcome.code, outcome.err) == (0, "")
     files = {path.name for path in Path("runs/unet").iterdir()}
     assert files >= RUN_FILES
+    assert {name for name in files if name.endswith(".pt")} == {"best.pt"}
     assert any(name.startswith("events.out.tfevents") for name in files)
     first, *epochs, best, following = outcome.out.splitlines()
     assert first == "runs/unet: unet on paired (4 train, 2 val images, fp32)"
@@ -209,6 +210,9 @@ def test_ctrl_c_stops_with_a_checkpoint_and_resuming_ends_like_the_undisturbed_r
     assert program == "acdc-train"
     resumed = command("train", *resume)
     assert resumed.code == 0
+    finished = f"after epoch {checkpoint.training['epoch']}"
+    assert resumed.out.startswith(f"Resuming {finished}")
+    assert resumed.out.splitlines()[0].endswith(" of 12.")
     assert (run / "report.html").is_file()
     assert read_json(run)["status"] == "finished"
 
@@ -237,7 +241,49 @@ def test_a_finished_run_is_extended(command, trained, paired_folder):
     assert load_checkpoint(trained / "last.pt").epoch == 3
 
 
+def test_a_finished_run_is_not_scored_again(command, trained):
+    before = {path: path.stat().st_mtime_ns for path in trained.iterdir()}
+    outcome = command("train", "--resume", "unet")  # its name alone
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.splitlines() == [
+        "runs/unet is finished, 2 epochs; nothing to do.",
+        "Next: acdc-train --resume runs/unet --extend-epochs N continues it",
+    ]
+    assert {path: path.stat().st_mtime_ns for path in trained.iterdir()} == before
+    Run(trained).remove_training_state()
+    assert command("train", "--resume", trained).out.splitlines() == [
+        f"{trained} is finished, 2 epochs; nothing to do."
+    ]
+
+
+def test_a_report_that_fails_costs_a_warning(command, tiny, paired_folder, monkeypatch):
+    def fail(*args, **options):
+        raise TypeError("boxplot() got an unexpected keyword")
+
+    monkeypatch.setattr("acdc_seg.training.finish.prediction_grid", fail)
+    outcome = command("train", "--data", paired_folder, *tiny)
+    assert outcome.code == 0
+    assert outcome.err == (
+        "Warning: runs/unet: trained and scored, but report.html cannot be written "
+        "(TypeError: boxplot() got an unexpected keyword)\n"
+    )
+    assert "Wrote runs/unet/metrics.csv\n" in outcome.out
+    assert read_json(Path("runs/unet"))["status"] == "finished"
+    assert json.loads(Path("runs/unet/metrics.json").read_text())["dice"] > 0
+    assert not Path("runs/unet/last.pt").exists()
+
+
+def test_an_interrupt_before_the_first_step_is_one_line(command, paired_folder, monkeypatch):
+    def interrupt(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("acdc_seg.data.source.open_source", interrupt)
+    outcome = command("train", "--data", paired_folder)
+    assert (outcome.code, outcome.out, outcome.err) == (130, "", "Interrupted.\n")
+
+
 def test_a_damaged_checkpoint_gives_way_with_a_warning(command, trained):
+    Run(trained).update_json(status="stopped")
     (trained / "last.pt").rename(trained / "last.previous.pt")
     (trained / "last.pt").write_bytes(b"PK")
     outcome = command("train", "--resume", trained)

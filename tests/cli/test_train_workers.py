@@ -36,7 +36,8 @@ def after_epoch(monkeypatch):
 
 @pytest.mark.timeout(300)
 def test_neither_workers_nor_the_place_of_images_change_the_result(command, paired_folder, tiny):
-    arguments = ("train", "--data", paired_folder, *tiny, "augment.repeats=2", "model.dropout=0.2")
+    settings = ("augment.repeats=2", "model.dropout=0.2", "train.keep_last=true")
+    arguments = ("train", "--data", paired_folder, *tiny, *settings)
     ways = {
         "plain": (0, "memory"),
         "one": (1, "disk"),
@@ -80,10 +81,12 @@ def outcome_of(command, name, folder):
 def test_images_that_do_not_fit_into_memory_are_told_and_change_nothing(
     command, paired_folder, tiny, monkeypatch
 ):
-    assert command("train", "--data", paired_folder, *tiny, "--name", "fits").code == 0
+    settings = (*tiny, "train.keep_last=true")
+    assert command("train", "--data", paired_folder, *settings, "--name", "fits").code == 0
     monkeypatch.setattr(cache, "available_memory", lambda: 100_000)
     outcome = command(
-        "train", "--data", paired_folder, *tiny, "--name", "tight", "train.log_images_interval=1"
+        "train",
+        *("--data", paired_folder, *settings, "--name", "tight", "train.log_images_interval=1"),
     )
     assert (outcome.code, outcome.err) == (0, "")
     assert (

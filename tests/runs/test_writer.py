@@ -200,7 +200,7 @@ def test_the_last_state_is_read_back(stack, writer, run, tiny_config, source):
     other = RunWriter(run, with_overrides(tiny_config, {"seed": 5}), source, active=True)
     with pytest.raises(
         CheckpointError,
-        match=r"last\.pt: exists with different settings[^\n]*\n  seed: 0 in the run, 5 "
+        match=r"/run: exists with different settings[^\n]*\n  seed: 0 in the run, 5 "
         r"now\nresume with",
     ):
         other.read_last()

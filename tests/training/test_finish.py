@@ -3,7 +3,9 @@ import json
 import pytest
 import torch
 
+from acdc_seg.config import with_overrides
 from acdc_seg.data.source import open_source
+from acdc_seg.errors import CheckpointError
 from acdc_seg.evaluation import score_examples
 from acdc_seg.inference.load import load_predictor
 from acdc_seg.inference.stream import read_examples
@@ -30,6 +32,30 @@ def run(tiny_config):
     )
     made.update_json(status="finished")
     return made
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_what_only_resuming_needs_is_removed_unless_it_is_kept(run, tiny_config, keeps):
+    for name in ("last.pt", "last.previous.pt", "best.previous.pt"):
+        (run.folder / name).touch()
+    config = with_overrides(tiny_config, {"train.keep_last": keeps})
+    source = open_source(config.data, prepare_settings=config.prepare)
+    finish_run(run, config, source, HISTORY)
+    left = {path.name for path in run.folder.glob("*.pt")}
+    removed = {"last.pt", "last.previous.pt", "best.previous.pt"}
+    assert left == ({"best.pt", *removed} if keeps else {"best.pt"})
+    assert run.is_complete()
+
+
+def test_nothing_is_removed_where_scoring_fails(run, tiny_config):
+    (run.folder / "last.pt").touch()
+    run.best.write_bytes(b"damaged")
+    config = with_overrides(tiny_config, {"train.keep_last": False})
+    source = open_source(config.data, prepare_settings=config.prepare)
+    with pytest.raises(CheckpointError):
+        finish_run(run, config, source, HISTORY)
+    assert run.last.exists()
+    assert not run.is_complete()
 
 
 def test_the_files_hold_what_evaluation_gives(run, tiny_config):

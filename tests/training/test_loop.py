@@ -303,6 +303,18 @@ def test_the_number_of_threads_is_a_setting(tiny_config):
         torch.set_num_threads(before)
 
 
+def test_a_resumed_run_takes_the_threads_it_began_with(tiny_config):
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(before + 1)
+        _, run = train_run(tiny_config, hooks=stop_after(1))
+        torch.set_num_threads(before)
+        resume_run(tiny_config, run)
+        assert run.read_json()["num_threads"] == torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_progress_is_reported(tiny_config):
     batches, epochs = [], []
     hooks = Hooks(

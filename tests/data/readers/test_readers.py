@@ -22,7 +22,7 @@ def test_a_folder_is_read_by_the_format_that_recognizes_it(tmp_path, paired_fold
 
 
 def test_what_no_reader_recognizes_is_refused_with_all_layouts(tmp_path, paired_folder):
-    with pytest.raises(DataError, match="gone: no such folder; expected paired"):
+    with pytest.raises(DataError, match="gone: no such folder, expected paired"):
         detect_format(DataConfig(path=str(tmp_path / "gone")))
     with pytest.raises(DataError, match=r"not recognized as ACDC tree \(patient001/Info.cfg"):
         detect_format(DataConfig(path=str(paired_folder)), kinds=("volumes",))
