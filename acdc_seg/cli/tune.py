@@ -1,6 +1,6 @@
 """acdc-tune"""
 
-import math
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -145,8 +145,9 @@ def _make_spec(
 
 def _run(spec: "StudySpec") -> None:
     from acdc_seg.data.source import open_source
-    from acdc_seg.errors import TrainingError
-    from acdc_seg.tuning.results import write_results
+    from acdc_seg.errors import AcdcError, TrainingError
+    from acdc_seg.tuning.results import common_reasons, write_results
+    from acdc_seg.tuning.storage import open_study
     from acdc_seg.tuning.workers import tune as run_study
 
     if spec.config.data.path is None:
@@ -160,8 +161,13 @@ def _run(spec: "StudySpec") -> None:
     )
     bar, stop = StudyProgressBar(spec), StopOnSignal("the workers")
     stop.listen()
-    with bar.progress:
-        study = run_study(spec, on_progress=bar.show, should_stop=lambda: stop.requested)
+    try:
+        with bar.progress:
+            study = run_study(spec, on_progress=bar.show, should_stop=lambda: stop.requested)
+    except TrainingError:
+        with suppress(AcdcError, OSError):  # what broke may be the disk
+            write_results(open_study(spec.with_resolved_device()), spec)
+        raise
     best = write_results(study, spec)
     if stop.requested:
         console.print(
@@ -171,7 +177,7 @@ def _run(spec: "StudySpec") -> None:
         raise typer.Exit(130)
     if best is None:
         raise TrainingError(
-            f"none of {spec.num_trials} trials was completed; the reasons are in "
+            f"none of {spec.num_trials} trials was completed: {common_reasons(study)}; all are in "
             f"{spec.folder}/trials.csv"
         )
     console.print(
@@ -186,14 +192,18 @@ class StudyProgressBar:
     """
 
     def __init__(self, spec: "StudySpec") -> None:
-        self.best = -math.inf
         self.progress = make_progress(console)
         self.task = self.progress.add_task("trials", total=spec.num_trials)
 
     def show(self, progress: "StudyProgress") -> None:
         """Prints the trials that ended and updates the bar."""
+        previous = progress.previous_best
         for trial in progress.new:
-            self._print(trial, progress)
+            is_best = trial.state.name == "COMPLETE" and (
+                previous is None or trial.values[0] > previous
+            )
+            self._print(trial, progress, is_best=is_best)
+            previous = trial.values[0] if is_best else previous
         best = "none yet" if progress.best is None else f"{progress.best:.4f}"
         self.progress.update(
             self.task,
@@ -201,14 +211,12 @@ class StudyProgressBar:
             description=f"best Dice {best}{_time_left(progress.seconds_left)}",
         )
 
-    def _print(self, trial: "FrozenTrial", progress: "StudyProgress") -> None:
+    def _print(self, trial: "FrozenTrial", progress: "StudyProgress", *, is_best: bool) -> None:
         from acdc_seg.tuning.results import describe_result, describe_settings
 
         result = describe_result(trial)
         if trial.state.name == "COMPLETE":
-            mark = " *" if trial.values[0] > self.best else ""
-            self.best = max(self.best, trial.values[0])
-            result = f"Dice {trial.values[0]:.4f}{mark}"
+            result = f"Dice {trial.values[0]:.4f}{' *' if is_best else ''}"
         settings = describe_settings(trial)
         done = f"{progress.num_finished}/{progress.num_trials}{_time_left(progress.seconds_left)}"
         console.print(escape(f"trial {trial.number:>3}  {result}  {settings}  ({done})"))

@@ -10,23 +10,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from optuna.exceptions import TrialPruned, UpdateFinishedTrialError
+from accelerate.utils.memory import should_reduce_batch_size
+from optuna.exceptions import OptunaError, TrialPruned, UpdateFinishedTrialError
 from optuna.study import Study
 from optuna.trial import Trial, TrialState
 
 from acdc_seg.config import Config, DataConfig, PrepareConfig, with_overrides
 from acdc_seg.data.source import Source, open_source
-from acdc_seg.errors import AcdcError
+from acdc_seg.errors import AcdcError, ConfigError, DataError, TrainingError
 from acdc_seg.models import build_model
 from acdc_seg.training.loop import Hooks, train
 from acdc_seg.tuning.queue import release, send_heartbeat
 from acdc_seg.tuning.samplers import NUM_STEPS
 from acdc_seg.tuning.spec import StudySpec
 
-TRIAL_ERRORS = (AcdcError, MemoryError, RuntimeError, ValueError)
-"""Errors that drawn settings can cause: refused settings, NaN, no memory left, shapes that do not
-fit.
-"""
+DATA_SECTIONS = ("data.", "prepare.", "classes.")
+"""Settings that decide whether the data fits; a trial that draws them can cause a DataError."""
 
 
 class PrunedRun(TrialPruned):
@@ -42,8 +41,8 @@ class TrialStopped(Exception):
 def run_trial(
     study: Study, trial: Trial, spec: StudySpec, *, should_stop: Callable[[], bool]
 ) -> None:
-    """Runs a trial to its end and tells the study: its values, pruned, failed with a reason, or
-    stopped and queued again.
+    """Runs a trial to its end and tells the study: its values, pruned, failed by its own settings,
+    or stopped and queued again.
 
     Args:
         study: The study that the trial is of.
@@ -52,20 +51,25 @@ def run_trial(
         should_stop: Asked after every batch.
 
     Raises:
-        Exception: Anything that settings cannot cause; the trial is then requeued like that of a
-            killed worker.
+        Exception: Anything that settings cannot cause: a GPU error, a full disk, lost data, a bug.
+            The trial is queued again, and the worker should end.
     """
-    _free_gpu_memory()
     # UpdateFinishedTrialError: the trial was taken for dead and requeued
     with send_heartbeat(trial), suppress(UpdateFinishedTrialError):
         try:
+            _free_gpu_memory()
             values = _Objective(trial, spec, should_stop).run()
         except TrialPruned:
             study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
         except TrialStopped:
             release(study, trial, requeue=True)
-        except TRIAL_ERRORS as error:
-            trial.set_user_attr("reason", _reason(error))
+        except Exception as error:
+            if not _is_own_fault(error, trial):
+                with suppress(OptunaError, OSError):  # what broke may be the storage or its disk
+                    trial.set_user_attr("fault", describe_error(error))
+                    release(study, trial, requeue=True)
+                raise
+            trial.set_user_attr("reason", describe_error(error))
             study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
         else:
             study.tell(trial, values, skip_if_finished=True)
@@ -82,10 +86,10 @@ class _Objective:
         self.scores: list[float] = []  # best Dice of each fold that is done
         self.best = math.nan  # best Dice of the fold under way
         self.step, self.reported = 0, math.nan
+        self.num_images = 0  # that the folds so far validate on
 
     def run(self) -> list[float]:
         """Trains all folds and returns the values of the goals."""
-        self.trial.set_user_attr("threads", torch.get_num_threads())
         started = time.monotonic()
         drawn = self.spec.space.suggest(self.trial)
         config = with_overrides(self.spec.config, {**drawn, "name": None})
@@ -113,9 +117,13 @@ class _Objective:
             self.best = float(np.fmax(self.best, dice))  # nan counts for nothing
             self._report((fold + epoch / config.train.epochs) / self.num_folds)
 
+        source = _open(config.data, config.prepare)
         hooks = Hooks(on_epoch_end=on_epoch_end, should_stop=self.should_stop)
-        if train(config, _open(config.data, config.prepare), hooks=hooks).stopped:
+        if train(config, source, hooks=hooks).stopped:
             raise TrialStopped
+        self.num_images += len(source.split("val"))
+        self.trial.set_user_attr("num_images", self.num_images)
+        self.trial.set_user_attr("threads", torch.get_num_threads())  # that training has set
 
     def _report(self, done: float) -> None:
         """Reports the mean so far at the step of `NUM_STEPS` that is reached, and the one before at
@@ -132,7 +140,8 @@ class _Objective:
         scores = [*self.scores, self.best]
         self.step, self.reported = reached, sum(scores) / len(scores)
         self.trial.report(self.reported, reached)
-        if reached < NUM_STEPS and self.trial.should_prune():
+        is_recipe = "recipe" in self.trial.user_attrs  # all others are compared with it
+        if reached < NUM_STEPS and not is_recipe and self.trial.should_prune():
             raise PrunedRun
 
 
@@ -147,9 +156,23 @@ def _num_parameters(config: Config) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def _reason(error: BaseException) -> str:
+def _is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or should_reduce_batch_size(
+        error
+    )
+
+
+def _is_own_fault(error: Exception, trial: Trial) -> bool:
+    """Whether a trial's settings caused an error, which would meet them again."""
+    if isinstance(error, DataError):
+        return any(key.startswith(DATA_SECTIONS) for key in trial.params)
+    return isinstance(error, TrainingError | ConfigError) or _is_out_of_memory(error)
+
+
+def describe_error(error: Exception) -> str:
+    """An error in one line."""
     text = " ".join(str(error).split())[:500]
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "out of memory" in text:
+    if _is_out_of_memory(error):
         return f"out of memory: {text}".rstrip(": ")
     return text if isinstance(error, AcdcError) else f"{type(error).__name__}: {text}"
 

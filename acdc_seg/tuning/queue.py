@@ -101,6 +101,8 @@ def _requeue(study: Study, trial: Trial | FrozenTrial, *, retries: int) -> None:
     params = {**trial.user_attrs.get("queued", {}), **trial.params}
     if params:
         attrs = {"queued": params, "retry_of": trial.number, "retries": retries}
+        if "recipe" in trial.user_attrs:
+            attrs["recipe"] = True
         study.enqueue_trial(params, user_attrs=attrs)
 
 

@@ -22,6 +22,7 @@ from acdc_seg.tuning.trials import is_finished, ranked
 
 NUM_LISTED = 10
 NUM_CONTOURED = 3
+NUM_REASONS = 3
 SLICES_PER_ROW = 3
 
 
@@ -49,8 +50,17 @@ def describe_result(trial: FrozenTrial) -> str:
     """The result of a trial in words, without its score."""
     if trial.state != TrialState.FAIL:
         return trial.state.name.lower()
-    reason = trial.user_attrs.get("reason", "its worker was killed")
-    return f"failed: {reason}" if is_finished(trial) else "stopped, to be run again"
+    if is_finished(trial):
+        return f"failed: {trial.user_attrs.get('reason', 'its worker was killed')}"
+    fault = trial.user_attrs.get("fault")
+    return f"stopped by an error, to be run again: {fault}" if fault else "stopped, to be run again"
+
+
+def common_reasons(study: Study) -> str:
+    """The most frequent reasons of failed trials, each with its count; pruned ones are counted."""
+    trials = [trial for trial in study.get_trials(deepcopy=False) if is_finished(trial)]
+    counts = Counter(map(describe_result, trials)).most_common(NUM_REASONS)
+    return ", ".join(f"{count} {result}" for result, count in counts)
 
 
 def _write_best(best: FrozenTrial, spec: StudySpec) -> None:

@@ -173,8 +173,9 @@ def find_space(name: str) -> Path:
         return shipped[name]
     if Path(name).is_file():
         return Path(name)
+    begun = next((stem for stem in shipped if stem.startswith(name)), name)  # opt: optimizer
     raise ConfigError(
-        f"--space {name}: no such file, and no space of that name; {did_you_mean(name, shipped)}"
+        f"--space {name}: no such file, and no space of that name; {did_you_mean(begun, shipped)}"
     )
 
 

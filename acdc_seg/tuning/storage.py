@@ -1,7 +1,9 @@
 """Storage of a study: a journal file in its folder, or a database."""
 
+import json
 import warnings
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.exceptions import DuplicatedStudyError
@@ -14,6 +16,8 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from acdc_seg.errors import ConfigError, DataError
 from acdc_seg.tuning.samplers import PRUNERS
 from acdc_seg.tuning.spec import StudySpec
+
+MISSING = object()
 
 
 def open_study(spec: StudySpec) -> Study:
@@ -46,12 +50,29 @@ def _check_settings(study: Study, spec: StudySpec) -> None:
             )
         study.set_user_attr("settings", settings)
         return
-    different = [key for key, value in settings.items() if value != stored.get(key)]
+    old, new = _flat(stored), _flat(settings)
+    different = [
+        f"{key.removeprefix('config.')}: {_shown(old, key)} in the study, {_shown(new, key)} here"
+        for key in {**old, **new}
+        if old.get(key, MISSING) != new.get(key, MISSING)
+    ]
     if different:
         raise ConfigError(
-            f"study '{spec.name}' exists with a different {', '.join(different)}; repeat its "
-            "options to resume it, or choose another --name"
+            f"study '{spec.name}' exists with different settings; repeat its options to resume it, "
+            "or choose another --name\n" + "\n".join(different)
         )
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Dotted keys of nested settings."""
+    if not isinstance(value, dict) or not value:
+        return {prefix.removesuffix("."): value}
+    parts = [_flat(part, f"{prefix}{key}.") for key, part in value.items()]
+    return {key: part for flat in parts for key, part in flat.items()}
+
+
+def _shown(settings: dict[str, Any], key: str) -> str:
+    return json.dumps(settings[key]) if key in settings else "nothing"
 
 
 def open_storage(url: str | None, folder: Path) -> BaseStorage:

@@ -5,11 +5,15 @@ process that started them.
 import multiprocessing
 import os
 import signal
+import sys
 import time
+import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
+from multiprocessing.queues import SimpleQueue
 
 import torch
 from optuna.study import Study
@@ -17,7 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from acdc_seg.data.source import open_source
 from acdc_seg.errors import TrainingError
-from acdc_seg.tuning.objective import run_trial
+from acdc_seg.tuning.objective import describe_error, run_trial
 from acdc_seg.tuning.queue import TrialQueue
 from acdc_seg.tuning.spec import StudySpec
 from acdc_seg.tuning.storage import open_study
@@ -25,18 +29,23 @@ from acdc_seg.tuning.trials import is_finished, keep_best_checkpoints
 
 POLL_SECONDS = 0.5
 MAX_RESTARTS = 10
-"""Killed workers that one call replaces."""
+"""Workers, killed or ended by an error, that one call replaces."""
+MAX_FAILURES = 5
+"""Failures in a row that end a study: of trials by their settings, and of workers."""
+STOP_SECONDS = 20
+"""Time that workers get to stop in good order."""
 
 
 @dataclass(frozen=True)
 class StudyProgress:
-    """State of a study: its finished trials, those new since the last call, the best Dice, and the
-    seconds that remain, if known.
+    """State of a study: its finished trials, those new since the last call, the best Dice before
+    these and with them, and the seconds that remain, if known.
     """
 
     num_finished: int
     num_trials: int
     new: tuple[FrozenTrial, ...]
+    previous_best: float | None
     best: float | None
     seconds_left: float | None
 
@@ -56,8 +65,8 @@ def tune(
         should_stop: Asked several times a second; running trials are then stopped and queued again.
 
     Raises:
-        AcdcError: The study exists with different settings, its data cannot be read, or its workers
-            fail.
+        AcdcError: The study exists with different settings, its data cannot be read, or trials or
+            workers keep failing.
     """
     spec = spec.with_resolved_device()
     study = open_study(spec)
@@ -67,9 +76,15 @@ def tune(
         while workers.are_running(restart=not should_stop()):
             if should_stop():
                 workers.terminate()
-            on_progress(observer.progress())
+            progress = observer.progress()
+            on_progress(progress)
+            workers.count_failures(progress.new)
             time.sleep(POLL_SECONDS)
         on_progress(observer.progress())
+    except TrainingError:
+        workers.terminate()
+        workers.join(STOP_SECONDS)
+        raise
     finally:
         workers.kill()
     return study
@@ -87,51 +102,80 @@ def work(
 
 
 class _Workers:
-    """The worker processes of one call; one that is killed is replaced."""
+    """The worker processes of one call; one that is killed or ends with an error is replaced."""
 
     def __init__(self, spec: StudySpec) -> None:
-        self.spec, self.num_restarts = spec, 0
+        self.spec, self.num_restarts, self.num_failures = spec, 0, 0
         self.context = multiprocessing.get_context("spawn")
+        self.errors: SimpleQueue[str] = self.context.SimpleQueue()
         self.processes: dict[int, BaseProcess] = {
             index: self._start(index) for index in range(spec.num_workers)
         }
 
     def _start(self, index: int) -> BaseProcess:
         process = self.context.Process(
-            target=_work_in_process, args=(self.spec, index, os.getpid())
+            target=_work_in_process, args=(self.spec, index, os.getpid(), self.errors)
         )
         process.start()
         return process
 
     def are_running(self, *, restart: bool) -> bool:
-        """Whether any worker still runs; `restart` replaces those that were killed.
+        """Whether any worker still runs; `restart` replaces those that did not end by themselves.
 
         Raises:
-            TrainingError: A worker ended with an error of its own, or too many were killed.
+            TrainingError: Too many of them.
         """
         for index, process in list(self.processes.items()):
             if process.exitcode is None:
                 continue
             del self.processes[index]
+            if process.exitcode == 0 or not restart:
+                continue
+            reason = "killed, perhaps for lack of memory; fewer --workers need less"
             if process.exitcode > 0:
+                reason = f"exit code {process.exitcode}"
+                if not self.errors.empty():
+                    reason = self.errors.get()
+                self._count_failure(reason)
+            self.num_restarts += 1
+            if self.num_restarts > MAX_RESTARTS:
                 raise TrainingError(
-                    f"a worker ended with exit code {process.exitcode}; its message is above. The "
-                    "same command resumes the study"
+                    f"{self.num_restarts} workers did not survive, the last: {reason}. The same "
+                    "command resumes the study"
                 )
-            if process.exitcode < 0 and restart:
-                self.num_restarts += 1
-                if self.num_restarts > MAX_RESTARTS:
-                    raise TrainingError(
-                        f"{self.num_restarts} workers were killed, perhaps for lack of memory; "
-                        "resume with fewer --workers"
-                    )
-                self.processes[index] = self._start(index)
+            self.processes[index] = self._start(index)
         return bool(self.processes)
+
+    def count_failures(self, ended: Sequence[FrozenTrial]) -> None:
+        """Counts the failures in a row among trials that ended.
+
+        Raises:
+            TrainingError: There are too many.
+        """
+        for trial in ended:
+            if trial.state != TrialState.FAIL:
+                self.num_failures = 0
+            else:
+                self._count_failure(trial.user_attrs.get("reason", "its worker was killed"))
+
+    def _count_failure(self, reason: str) -> None:
+        self.num_failures += 1
+        if self.num_failures >= MAX_FAILURES:
+            raise TrainingError(
+                f"{self.num_failures} failures in a row, the last: {reason}. Finished trials are "
+                "kept; the same command resumes the study"
+            )
 
     def terminate(self) -> None:
         """Asks the workers to stop in good order."""
         for process in self.processes.values():
             process.terminate()
+
+    def join(self, seconds: float) -> None:
+        """Waits for the workers to end, so long at most."""
+        end = time.monotonic() + seconds
+        for process in self.processes.values():
+            process.join(max(0, end - time.monotonic()))
 
     def kill(self) -> None:
         """Ends all workers at once."""
@@ -145,8 +189,9 @@ class _Observer:
 
     def __init__(self, study: Study, num_trials: int) -> None:
         self.study, self.num_trials, self.started = study, num_trials, time.monotonic()
-        self.known = {trial.number for trial in self._finished()}
-        self.num_before = len(self.known)
+        before = self._finished()
+        self.known, self.best = {trial.number for trial in before}, _best_dice(before)
+        self.num_before = len(before)
 
     def _finished(self) -> list[FrozenTrial]:
         return [trial for trial in self.study.get_trials(deepcopy=False) if is_finished(trial)]
@@ -160,14 +205,19 @@ class _Observer:
         seconds_left = None
         if num_here:
             seconds_left = (time.monotonic() - self.started) / num_here * max(num_left, 0)
-        complete = [trial.values[0] for trial in finished if trial.state == TrialState.COMPLETE]
-        best = max(complete, default=None)
-        return StudyProgress(len(finished), self.num_trials, new, best, seconds_left)
+        previous, self.best = self.best, _best_dice(finished)
+        return StudyProgress(len(finished), self.num_trials, new, previous, self.best, seconds_left)
 
 
-def _work_in_process(spec: StudySpec, index: int, parent: int) -> None:
+def _best_dice(trials: Sequence[FrozenTrial]) -> float | None:
+    complete = [trial.values[0] for trial in trials if trial.state == TrialState.COMPLETE]
+    return max(complete, default=None)
+
+
+def _work_in_process(spec: StudySpec, index: int, parent: int, errors: "SimpleQueue[str]") -> None:
     """Entry point of a worker process: takes its share of threads or its GPU; a signal, or the end
-    of the parent, stops its trial in good order.
+    of the parent, stops its trial in good order. An error goes to `errors`, its traceback to
+    errors.log.
     """
     signals: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -176,7 +226,13 @@ def _work_in_process(spec: StudySpec, index: int, parent: int) -> None:
     if spec.config.train.device == "cuda":
         _choose_gpu(index)
     torch.set_num_threads(max(1, torch.get_num_threads() // spec.num_workers))
-    work(spec, worker=index, should_stop=lambda: bool(signals) or os.getppid() != parent)
+    try:
+        work(spec, worker=index, should_stop=lambda: bool(signals) or os.getppid() != parent)
+    except Exception as error:
+        errors.put(describe_error(error))
+        with suppress(OSError), (spec.folder / "errors.log").open("a", encoding="utf-8") as log:
+            log.write(f"{traceback.format_exc()}\n")
+        sys.exit(1)
 
 
 def _choose_gpu(index: int) -> None:

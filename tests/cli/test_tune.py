@@ -1,14 +1,21 @@
 import csv
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
+from optuna.trial import create_trial
 
 from acdc_seg.cli import tune
 from acdc_seg.config import load_config
+from acdc_seg.tuning.workers import StudyProgress
 
 SPACE = "optimizer.lr: {low: 1.0e-3, high: 1.0e-1, log: true}\nloss.name: [dice_ce, dice]\n"
+TINY = (
+    *("--device", "cpu", "train.precision=fp32", "train.batch_size=2", "train.epochs=1"),
+    *("model.depth=2", "model.base_channels=4"),
+)
 
 
 @pytest.fixture
@@ -32,17 +39,8 @@ def acdc_tune(monkeypatch, capsys, paired_folder):
 @pytest.mark.timeout(250)
 def test_a_study_says_what_it_does_and_leaves_its_files(acdc_tune):
     Path("space.yaml").write_text(SPACE)
-    tiny = (
-        "--device",
-        "cpu",
-        "train.precision=fp32",
-        "train.batch_size=2",
-        "train.epochs=1",
-        "model.depth=2",
-        "model.base_channels=4",
-    )
     code, out, err = acdc_tune(
-        "--space", "space.yaml", "--trials", 2, "--name", "mine", "--pruner", "none", *tiny
+        "--space", "space.yaml", "--trials", 2, "--name", "mine", "--pruner", "none", *TINY
     )
     assert (code, err) == (0, "")
     first, *trials, wrote, following = out.splitlines()
@@ -74,13 +72,14 @@ def test_a_study_says_what_it_does_and_leaves_its_files(acdc_tune):
         "mine",
         "--pruner",
         "none",
-        *tiny,
+        *TINY,
         "seed=3",
     )
     assert code == 2
     assert err.startswith(
-        "Error: study 'mine' exists with a different config; repeat its options to resume it"
+        "Error: study 'mine' exists with different settings; repeat its options to resume it"
     )
+    assert "seed: 0 in the study, 3 here" in err
 
 
 @pytest.mark.parametrize(
@@ -89,6 +88,10 @@ def test_a_study_says_what_it_does_and_leaves_its_files(acdc_tune):
         (
             ["--space", "lsos"],
             "--space lsos: no such file, and no space of that name; did you mean 'loss'?",
+        ),
+        (
+            ["--space", "opt"],
+            "--space opt: no such file, and no space of that name; did you mean 'optimizer'?",
         ),
         (["--model", "unett"], "model 'unett' is unknown: did you mean 'unet'?"),
         (["--sampler", "tpee"], "--sampler 'tpee' is unknown; did you mean 'tpe'?"),
@@ -116,3 +119,33 @@ def test_bad_options(acdc_tune, arguments, message):
     assert err.startswith(f"Error: {message}")
     assert "Traceback" not in err
     assert not Path("studies").exists()
+
+
+def test_a_star_marks_only_what_beats_all_trials_of_the_study(make_progress, capsys):
+    bar = tune.StudyProgressBar(SimpleNamespace(num_trials=9))
+    for previous, scores, stars in (
+        (None, [0.5, 0.4, 0.6], 2),
+        (0.83, [0.56], 0),
+        (0.83, [0.9], 1),
+    ):
+        bar.show(make_progress(previous, scores))
+        assert capsys.readouterr().out.count(" *") == stars
+
+
+@pytest.fixture
+def make_progress():
+    def make(previous, scores):
+        new = tuple(create_trial(value=score) for score in scores)
+        return StudyProgress(len(scores), 9, new, previous, max(scores), None)
+
+    return make
+
+
+@pytest.mark.timeout(120)
+def test_a_study_without_a_complete_trial_names_the_commonest_reasons(acdc_tune):
+    Path("space.yaml").write_text("data.size: [[8, 8], [9, 9], [8, 9]]\n")
+    arguments = ("--space", "space.yaml", "--sampler", "grid", "--name", "small", *TINY)
+    code, _, err = acdc_tune(*arguments)
+    assert code == 2
+    assert err.startswith("Error: none of 3 trials was completed: 1 failed: ")
+    assert "images of 8x8 are too small" in err

@@ -4,11 +4,13 @@ import json
 import math
 
 import pytest
+import torch
 from optuna.trial import TrialState
 
-from acdc_seg.errors import DataError, TrainingError
+from acdc_seg.errors import ConfigError, DataError, TrainingError
 from acdc_seg.losses import SegmentationLoss
-from acdc_seg.tuning.results import write_results
+from acdc_seg.tuning.results import describe_result, write_results
+from acdc_seg.tuning.storage import open_study
 from acdc_seg.tuning.trials import is_finished, num_finished, ranked
 
 GRID = (
@@ -29,13 +31,16 @@ def test_grid_runs_every_point_once(make_spec, run_study, fake_train):
     ("error", "reason"),
     [
         (TrainingError("the loss is nan"), "the loss is nan"),
+        (ConfigError("these exclude each other"), "these exclude each other"),
         (
-            RuntimeError("CUDA out of memory. Tried to allocate"),
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"),
             "out of memory: CUDA out of memory. Tried to allocate",
         ),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+            "out of memory: DefaultCPUAllocator: can't allocate memory",
+        ),
         (MemoryError(), "out of memory"),
-        (DataError("images too small"), "images too small"),
-        (RuntimeError("shapes differ"), "RuntimeError: shapes differ"),
     ],
 )
 def test_a_failed_trial_is_recorded_with_its_reason_and_the_study_continues(
@@ -52,6 +57,51 @@ def test_a_failed_trial_is_recorded_with_its_reason_and_the_study_continues(
     failed = [trial for trial in study.trials if trial.state == TrialState.FAIL]
     assert [trial.user_attrs["reason"] for trial in failed] == [reason] * 2
     assert {trial.params["loss.name"] for trial in failed} == {"dice"}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("CUDA error: an illegal memory access was encountered"),
+        OSError(28, "No space left on device"),
+        DataError("hearts: no such folder"),
+        ValueError("a bug"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_that_settings_cannot_cause_ends_the_worker_and_the_trial_is_queued_again(
+    make_spec, run_study, fake_train, error
+):
+    scores = iter([[0.5], error, [0.6], [0.7]])
+
+    def score(config):
+        result = next(scores)
+        if isinstance(result, Exception):
+            raise result
+        return result * config.train.epochs
+
+    fake_train(score)
+    spec = make_spec(num_trials=3, pruner="none")
+    with pytest.raises(type(error), match=str(error.args[-1])):
+        run_study(spec)
+    study = open_study(spec)
+    assert num_finished(study) == 1
+    assert "reason" not in study.trials[1].user_attrs
+    assert str(error.args[-1]) in describe_result(study.trials[1])
+    assert study.trials[2].state == TrialState.WAITING
+    study = run_study(spec)
+    assert num_finished(study) == 3
+    assert study.trials[2].params == study.trials[1].params
+    assert [trial.value for trial in study.trials if is_finished(trial)] == [0.5, 0.6, 0.7]
+
+
+def test_data_that_does_not_fit_is_a_trials_own_fault_where_it_draws_settings_of_the_data(
+    make_spec, run_study
+):
+    spec = make_spec(space="data.size: [[8, 8], [48, 48]]", num_trials=2, sampler="grid")
+    study = run_study(spec)
+    assert [trial.state for trial in study.trials] == [TrialState.FAIL, TrialState.COMPLETE]
+    assert "images of 8x8 are too small" in study.trials[0].user_attrs["reason"]
 
 
 def test_a_loss_that_is_not_finite_is_a_failed_trial(make_spec, run_study, monkeypatch):

@@ -41,6 +41,19 @@ def test_one_worker_repeats_a_study_and_best_yaml_its_score(make_spec, run_study
     assert len(list((spec.folder / "tensorboard").glob("trial-*"))) == len(ranked(study))
 
 
+def test_best_yaml_records_the_threads_that_the_trials_had(
+    make_spec, run_study, tiny_config, tmp_path
+):
+    config = with_overrides(tiny_config, {"train.num_threads": 2})
+    spec = make_spec(num_trials=1, config=config)
+    study = run_study(spec)
+    torch.set_num_threads(1)
+    best = load_config(write_results(study, spec))
+    assert best.train.num_threads == 2
+    best = with_overrides(best, {"runs_dir": str(tmp_path / "runs")})
+    assert train(best).dice == study.best_value
+
+
 def test_best_yaml_of_a_study_over_folds_names_the_folds(make_spec, run_study, tmp_path):
     spec = make_spec(num_trials=1, num_folds=2)
     study = run_study(spec)

@@ -1,14 +1,24 @@
 import pytest
 
+from acdc_seg.config import with_overrides
 from acdc_seg.errors import ConfigError
 from acdc_seg.tuning.storage import open_study
 from acdc_seg.tuning.trials import num_finished
 
 
-def test_a_study_that_exists_with_other_options_is_refused(make_spec):
+def test_a_study_that_exists_with_other_options_is_refused_naming_them(make_spec, tiny_config):
     open_study(make_spec())
-    with pytest.raises(ConfigError, match="study 's' exists with a different sampler, seed"):
-        open_study(make_spec(sampler="random", seed=1))
+    config = with_overrides(tiny_config, {"train.epochs": 9, "train.ema_decay": None})
+    with pytest.raises(ConfigError, match="study 's' exists with different settings; ") as error:
+        open_study(make_spec(sampler="random", seed=1, config=config))
+    assert set(str(error.value).splitlines()[1:]) == {
+        "train.epochs: 2 in the study, 9 here",
+        f"train.ema_decay: {tiny_config.train.ema_decay} in the study, null here",
+        'sampler: "tpe" in the study, "random" here',
+        "seed: 0 in the study, 1 here",
+    }
+    with pytest.raises(ConfigError, match=r"space\.loss\.name\.choices: \[.* in the study, \["):
+        open_study(make_spec(space="loss.name: [dice]"))
 
 
 def test_runs_of_a_study_that_is_gone_are_not_mixed_with_a_new_one(

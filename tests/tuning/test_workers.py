@@ -1,5 +1,6 @@
 """Whole studies in processes of their own, and what becomes of those that are killed."""
 
+import multiprocessing
 import os
 import signal
 import time
@@ -9,8 +10,10 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from acdc_seg.errors import TrainingError
+from acdc_seg.tuning import workers
+from acdc_seg.tuning.storage import open_study
 from acdc_seg.tuning.trials import is_finished, num_finished
-from acdc_seg.tuning.workers import _choose_gpu
 
 
 def check_twelve(study):
@@ -81,11 +84,64 @@ def test_ctrl_c_stops_in_good_order_and_queues_what_ran(start_command, tmp_path)
     assert "stopped, to be run again" in (tmp_path / "studies" / "s" / "trials.csv").read_text()
 
 
+@pytest.fixture
+def run_in_workers(monkeypatch):
+    """Runs a study in forked processes, which inherit what a test replaced."""
+    fork = multiprocessing.get_context("fork")
+    monkeypatch.setattr(workers.multiprocessing, "get_context", lambda kind: fork)
+    monkeypatch.setattr(workers, "POLL_SECONDS", 0.02)
+    return workers.tune
+
+
+def test_a_fault_of_the_machine_ends_the_study_quickly_and_costs_no_trial(
+    make_spec, fake_train, run_in_workers
+):
+    def score(config):
+        if len(list((spec.folder / "runs").iterdir())) > 3 and not repaired:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        return [0.5] * config.train.epochs
+
+    repaired = False
+    fake_train(score)
+    spec = make_spec(num_trials=8, pruner="none")
+    with pytest.raises(TrainingError, match="5 failures in a row, the last: RuntimeError: CUDA er"):
+        run_in_workers(spec)
+    study = open_study(spec)
+    states = Counter(trial.state for trial in study.trials if is_finished(trial))
+    assert states == {TrialState.COMPLETE: 3}
+    assert (spec.folder / "errors.log").read_text().count("RuntimeError: CUDA error") == 5
+    repaired = True
+    study = run_in_workers(spec)
+    states = Counter(trial.state for trial in study.trials if is_finished(trial))
+    assert states == {TrialState.COMPLETE: 8}
+
+
+def test_trials_that_keep_failing_end_the_study(make_spec, fake_train, run_in_workers):
+    def score(config):
+        raise TrainingError("the loss is nan")
+
+    fake_train(score)
+    with pytest.raises(TrainingError, match="failures in a row, the last: the loss is nan"):
+        run_in_workers(make_spec(num_trials=200))
+
+
+def test_a_worker_that_ends_with_an_error_is_replaced(make_spec, fake_train, run_in_workers):
+    def score(config):
+        if config.name == "trial-0002":
+            raise OSError("Input/output error")
+        return [0.5] * config.train.epochs
+
+    fake_train(score)
+    study = run_in_workers(make_spec(num_trials=5, pruner="none"))
+    assert num_finished(study) == 5
+    assert study.trials[3].user_attrs["retry_of"] == 2
+
+
 def test_visible_gpus_are_dealt_out_in_turn(monkeypatch):
     dealt = []
     for index in range(3):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
-        _choose_gpu(index)
+        workers._choose_gpu(index)
         dealt.append(os.environ["CUDA_VISIBLE_DEVICES"])
     assert dealt == ["4", "7", "4"]
 
