@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import IO, Any
@@ -98,6 +99,20 @@ def sha256_file(path: Path) -> str:
         raise DataError(
             f"{path}: cannot read the file ({error.strerror}); check the path and its permissions"
         ) from None
+
+
+def cached_sha256(path: Path) -> str:
+    """`sha256_file`, computed once while size and time of the file stay."""
+    try:
+        state = path.stat()
+    except OSError:
+        return sha256_file(path)  # whose error names the file
+    return _sha256_of_state(path, state.st_size, state.st_mtime_ns)
+
+
+@cache
+def _sha256_of_state(path: Path, size: int, modified_ns: int) -> str:
+    return sha256_file(path)
 
 
 def sha256_bytes(content: bytes) -> str:

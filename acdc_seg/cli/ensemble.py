@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from acdc_seg.cli.app import Debug, Version, console, errors, make_app, run, shell_path
-from acdc_seg.cli.options import BatchSize, Device
+from acdc_seg.cli.options import BatchSize, Device, split_words
 from acdc_seg.cli.progress import progress_bar
 from acdc_seg.cli.settings import option
 from acdc_seg.errors import ConfigError, did_you_mean
@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 app = make_app()
 
 Runs = Annotated[
-    list[Path],
+    list[str],
     typer.Argument(
-        metavar="RUN",
-        help="Run folders; the fold runs of one recipe enter together.",
+        metavar="RUN... [SECTION.KEY=VALUE...]",
+        help="Run folders; the fold runs of one recipe enter together. Settings of data and "
+        "classes say how --data is read.",
         show_default=False,
     ),
 ]
@@ -31,7 +32,12 @@ Data = Annotated[
     option("Data to choose on.", "What", "the validation images that most runs share"),
 ]
 Split = Annotated[
-    str | None, option("Split of --data to choose on: train, val or test.", "What", "val")
+    str | None,
+    option(
+        "Split of --data to choose on: train, val or test.",
+        "What",
+        "val, or all images of data that is not divided",
+    ),
 ]
 AllowLeaked = Annotated[
     bool,
@@ -100,22 +106,27 @@ def ensemble(
     from acdc_seg.ensembling.results import write_ensemble
     from acdc_seg.ensembling.search import TTA_CHOICES, SearchSettings, search_ensemble
     from acdc_seg.evaluation import open_split
+    from acdc_seg.inference.load import with_reading
 
+    paths, overrides = split_words(runs)
     for name in tta or ():
         if name not in TTA_CHOICES:
             raise ConfigError(f"--tta '{name}' is unknown; {did_you_mean(name, TTA_CHOICES)}")
     if split is not None and data is None:
         raise ConfigError(f"--split {split} has no effect without --data; give both or neither")
+    if overrides and data is None:
+        raise ConfigError(f"{overrides[0]} has no effect without --data; leave it out")
     settings = SearchSettings(tuple(tta or TTA_CHOICES), rounds, largest, allow_leaked, seed)
     with progress_bar() as report:
-        candidates = open_candidates(runs, on_progress=report)
-        records = None
+        candidates = open_candidates(paths, on_progress=report)
+        config, records = candidates[0].runs[0].config, None
         if data is not None:
-            config, split = candidates[0].runs[0].config, split or "val"
-            records = open_split(config, data, split, report).split(split)
+            config = with_reading(config, overrides)
+            records = open_split(config, data, split, report).records
         result = search_ensemble(
             candidates,
             records=records,
+            classes=config.classes,
             settings=settings,
             device=device,
             batch_size=batch_size,
@@ -128,9 +139,9 @@ def ensemble(
     _show(result)
     place = shell_path(folder)
     console.print(f"Wrote {place}/ensemble.yaml and ensemble.json")
-    console.print(
-        f"Next: acdc-evaluate {place} --split test, or acdc-submit --runs {place} --data DIR"
-    )
+    first = candidates[0].runs[0]
+    evaluation = f"acdc-evaluate {place} --split test, or " if first.has_test_masks else ""
+    console.print(f"Next: {evaluation}acdc-submit --runs {place} --data DIR")
 
 
 def _new_folder() -> Path:

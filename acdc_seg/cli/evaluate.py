@@ -1,7 +1,9 @@
 """acdc-evaluate"""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from acdc_seg.cli.app import Debug, Version, console, make_app, run, shell_path
 from acdc_seg.cli.options import (
@@ -12,19 +14,35 @@ from acdc_seg.cli.options import (
     Precision,
     Tta,
     Weights,
-    load_members,
+    parse_weights,
+    split_words,
 )
 from acdc_seg.cli.progress import progress_bar
 from acdc_seg.cli.settings import option
+
+if TYPE_CHECKING:
+    from acdc_seg.evaluation import Evaluation
 
 app = make_app()
 
 Data = Annotated[
     Path | None, option("ACDC tree or paired folders.", "What", "the first run's data")
 ]
-Split = Annotated[str, option("train, val or test.", "What")]
+Split = Annotated[
+    str | None,
+    option("train, val or test.", "What", "val, or all images of data that is not divided"),
+]
+AllowSeen = Annotated[
+    bool,
+    typer.Option(
+        "--allow-seen",
+        help="Score images that a run was trained on; metrics.json says so.",
+        rich_help_panel="What",
+    ),
+]
 Out = Annotated[
-    Path | None, option("Folder of metrics.csv and metrics.json.", "Output", "RUN/SPLIT")
+    Path | None,
+    option("Folder of metrics.csv and metrics.json.", "Output", "RUN/SPLIT[-DATA][-TTA]"),
 ]
 
 
@@ -32,7 +50,8 @@ Out = Annotated[
 def evaluate(
     runs: Members,
     data: Data = None,
-    split: Split = "val",
+    split: Split = None,
+    allow_seen: AllowSeen = False,
     tta: Tta = None,
     weights: Weights = None,
     out: Out = None,
@@ -45,22 +64,73 @@ def evaluate(
     """Score a run, or the soft vote of several, against true masks: Dice and IoU for every class
     and image.
     """
-    from acdc_seg.errors import ConfigError
-    from acdc_seg.evaluation import evaluate as evaluate_split
+    paths, overrides = split_words(runs)
+    _check_paths(paths, out)
 
-    if len(runs) > 1 and out is None:
-        raise ConfigError("give --out FOLDER for the scores of an ensemble")
-    predictor = load_members(runs, tta=tta, weights=weights, device=device, precision=precision)
+    from acdc_seg.evaluation import evaluate as evaluate_split
+    from acdc_seg.inference.load import load_members
+
+    predictor = load_members(
+        paths,
+        overrides=overrides,
+        tta=tta,
+        weights=parse_weights(weights),
+        device=device,
+        precision=precision,
+    )
     with progress_bar() as report:
         evaluation = evaluate_split(
-            predictor, data, split=split, batch_size=batch_size, on_progress=report
+            predictor,
+            data,
+            split=split,
+            allow_seen=allow_seen,
+            batch_size=batch_size,
+            on_progress=report,
         )
-    folder = out or (runs[0] if runs[0].is_dir() else runs[0].parent) / split
+    folder = out or _default_folder(paths[0], evaluation.images.name, data, tta)
     evaluation.write(folder)
-    num_patients = len({score.patient for score in evaluation.scores})
-    console.print(f"{evaluation.source.kind} data, split {split}: {num_patients} patients")
+    _print_header(paths, evaluation, tta)
     console.print(str(evaluation), markup=False)
     console.print(f"Wrote {shell_path(folder)}/metrics.csv and metrics.json")
+
+
+def _check_paths(paths: list[Path], out: Path | None) -> None:
+    from acdc_seg.errors import ConfigError
+
+    if not paths:
+        raise ConfigError("give a run folder, a checkpoint or an ensemble before the settings")
+    if len(paths) > 1 and out is None:
+        names = " ".join(shell_path(path) for path in paths)
+        raise ConfigError(
+            f"several runs are averaged: give --out FOLDER for the scores of their soft vote; to "
+            f"compare them, evaluate each alone: for run in {names}; do acdc-evaluate $run; done"
+        )
+
+
+def _default_folder(path: Path, split: str, data: Path | None, tta: str | None) -> Path:
+    """Data and augmentations other than the run's own have folders of their own."""
+    words = [split, data.resolve().name if data else "", tta or ""]
+    return (path if path.is_dir() else path.parent) / "-".join(filter(None, words))
+
+
+def _print_header(paths: list[Path], evaluation: "Evaluation", tta: str | None) -> None:
+    from acdc_seg.runs.folder import Run
+
+    for path in paths:
+        status = Run(path).read_json().get("status", "finished") if path.is_dir() else "finished"
+        if status != "finished":
+            console.print(
+                f"{shell_path(path)} is unfinished ({status}): these are its best weights so far; "
+                f"resume with acdc-train --resume {shell_path(path)}"
+            )
+    images, protocol = evaluation.images, evaluation.protocol
+    num_patients = len({score.patient for score in evaluation.scores})
+    console.print(
+        f"{', '.join(map(str, paths))} on {images.source.kind} data {protocol['data']}, split "
+        f"{images.name}, TTA {tta or 'none'}: {len(images.records)} images of {num_patients} "
+        "patients",
+        markup=False,
+    )
 
 
 def main() -> None:

@@ -1,21 +1,20 @@
 """Options that several commands share: those that choose a predictor and its data."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from acdc_seg.cli.settings import option
 
-if TYPE_CHECKING:
-    from acdc_seg.inference.predictors import Predictor
-
 Members = Annotated[
-    list[Path],
+    list[str],
     typer.Argument(
-        metavar="RUN",
-        help="Run folders, checkpoints or an ensemble.yaml; several are averaged.",
+        metavar="RUN... [SECTION.KEY=VALUE...]",
+        help="Run folders, checkpoints or an ensemble.yaml; several are averaged. Settings of data "
+        "and classes say how files are read, for example classes.values=\\[0,255].",
         show_default=False,
     ),
 ]
@@ -45,42 +44,24 @@ BARE = {"--tta": "dihedral"}
 """For `app.run`: the value of an option that is given without one."""
 
 
-def load_members(
-    runs: Sequence[Path],
-    *,
-    tta: str | None,
-    weights: Sequence[str] | None,
-    device: str,
-    precision: str,
-) -> "Predictor":
-    """The predictor that the options describe; its config is that of the first run.
+def split_words(words: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """Paths, and the `section.key=value` among them."""
+    paths, overrides = [], []
+    for word in words:
+        if re.match(r"[a-z_]+(\.[a-z_]+)*=", word) and not Path(word).exists():
+            overrides.append(word)
+        else:
+            paths.append(Path(word))
+    return paths, overrides
 
-    Args:
-        runs: Run folders, checkpoints or an ensemble.yaml.
-        tta: Views to average over.
-        weights: Numbers, in one text or several.
-        device: As for `load_predictor`.
-        precision: As for `load_predictor`.
 
-    Raises:
-        AcdcError: A run that cannot be loaded, runs of different classes, or weights that do not
-            fit.
-    """
+def parse_weights(weights: Sequence[str] | None) -> list[float] | None:
+    """Numbers, in one text or several; raises ConfigError for other words."""
     from acdc_seg.errors import ConfigError
-    from acdc_seg.inference.load import load_predictor
-    from acdc_seg.inference.predictors import TTA, Ensemble, Predictor
 
     try:
-        numbers = [float(part) for part in ",".join(weights).split(",")] if weights else None
+        return [float(part) for part in ",".join(weights).split(",")] if weights else None
     except ValueError:
         raise ConfigError(
             f"--weights {' '.join(weights or ())}: write a number for each run, for example 2 1 1"
         ) from None
-    members = [load_predictor(path, device=device, precision=precision) for path in runs]
-    try:
-        predictor: Predictor = (
-            Ensemble(members, weights=numbers) if len(members) > 1 or numbers else members[0]
-        )
-    except ConfigError as error:
-        raise ConfigError(f"{', '.join(map(str, runs))}: {error}") from None
-    return TTA(predictor, views=tta) if tta else predictor

@@ -14,7 +14,7 @@ from acdc_seg.cli.options import (
     Precision,
     Tta,
     Weights,
-    load_members,
+    parse_weights,
 )
 from acdc_seg.cli.progress import progress_bar
 from acdc_seg.cli.settings import option
@@ -75,6 +75,7 @@ def submit(
 ) -> None:
     """Write a Kaggle submission, or check one."""
     from acdc_seg.errors import ConfigError
+    from acdc_seg.inference.load import load_members
     from acdc_seg.submission.pipeline import encode_masks, write_submission
 
     _check_options(context)
@@ -86,7 +87,9 @@ def submit(
     elif data is None or not runs:
         raise ConfigError("--runs needs --data DIR, the folder of the images to predict")
     else:
-        predictor = load_members(runs, tta=tta, weights=weights, device=device, precision=precision)
+        predictor = load_members(
+            runs, tta=tta, weights=parse_weights(weights), device=device, precision=precision
+        )
         with progress_bar() as report:
             rows = write_submission(
                 predictor,

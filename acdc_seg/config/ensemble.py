@@ -20,6 +20,8 @@ class EnsembleMember(Section):
     """Weight of its probabilities; only ratios count."""
     tta: Literal["none", "flips", "dihedral"] = "none"
     """Views of the image that its probabilities are averaged over."""
+    sha256: str | None = None
+    """SHA-256 of its checkpoint when it was chosen; another file is refused."""
 
 
 class EnsembleFile(Section):
@@ -54,4 +56,6 @@ def read_ensemble(path: Path) -> EnsembleFile:
 
 def ensemble_yaml(ensemble: EnsembleFile) -> str:
     """The text that `read_ensemble` reads back."""
-    return yaml.safe_dump(ensemble.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(
+        ensemble.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True
+    )

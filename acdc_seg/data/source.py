@@ -24,11 +24,15 @@ PHANTOM_PATIENTS = 25
 
 @dataclass(frozen=True)
 class Source:
-    """Records with images below `root`; `kind` is phantom or a name in `READERS`."""
+    """Records with images below `root`; `kind` is phantom or a name in `READERS`.
+
+    `own_splits` are those that its folders or records.csv tell; others are drawn from train.
+    """
 
     kind: str
     root: Path
     records: tuple[Record, ...]
+    own_splits: tuple[str, ...] = SPLITS
 
     def split(self, name: str) -> list[Record]:
         """Records of train, val or test."""
@@ -72,6 +76,7 @@ def open_source(
         ConfigError: More folds than patients.
     """
     kind = "phantom" if data.path is None else detect_format(data)
+    volumes: DataConfig | None = None
     if data.path is not None and READERS[kind].kind == "images":
         root = Path(data.path)
         records = READERS[kind].read(root, data)
@@ -85,7 +90,9 @@ def open_source(
                 volumes = data.model_copy(update={"path": str(phantom), "format": "acdc"})
             root = _slice_once(volumes, prepare_settings, work_dir, on_progress)
         records = read_paired(root, data)
-    source = Source(kind, root, tuple(assign_splits(records, data)))
+    divided = read_volumes(volumes) if volumes else records
+    own_splits = tuple(sorted({record.split for record in divided} - {""}))
+    source = Source(kind, root, tuple(assign_splits(records, data)), own_splits)
     try:
         check_disjoint({name: [record.patient for record in source.split(name)] for name in SPLITS})
     except DataError as error:

@@ -6,9 +6,9 @@ that were not trained on it.
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from itertools import count
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from acdc_seg.config import Config, to_dict
 from acdc_seg.data.record import ProgressCallback, Record
 from acdc_seg.data.source import open_source
 from acdc_seg.errors import ConfigError, DataError
-from acdc_seg.files import sha256_file
+from acdc_seg.files import cached_sha256
 from acdc_seg.inference.load import find_checkpoint, load_predictor
 from acdc_seg.inference.predictors import check_classes
 from acdc_seg.inference.stored import (
@@ -29,37 +29,27 @@ from acdc_seg.inference.stored import (
 )
 from acdc_seg.runs.checkpoint import load_checkpoint
 from acdc_seg.runs.folder import Run
+from acdc_seg.runs.trained_on import TrainedOn, find_seen
 
 
 @dataclass(frozen=True, eq=False)
 class MemberRun:
-    """One trained run with the images that it was trained and validated on."""
+    """One trained run, what trained it, and the images that it was validated on."""
 
     folder: Path
     config: Config
-    root: Path
-    train: tuple[Record, ...]
+    trained_on: tuple[TrainedOn, ...]
     val: tuple[Record, ...]
+    has_test_masks: bool
 
     @cached_property
     def validated(self) -> dict[str, Record]:
         """Validation records by the SHA-256 of their image files."""
-        return {_digest(record.image): record for record in self.val}
+        return {cached_sha256(record.image): record for record in self.val}
 
-    @cached_property
-    def _train_images(self) -> frozenset[str]:
-        return frozenset(_digest(record.image) for record in self.train)
-
-    @cached_property
-    def _train_patients(self) -> frozenset[str]:
-        return frozenset(record.patient for record in self.train)
-
-    def trained_on(self, record: Record) -> bool:
-        """Whether training used this image, under whatever name, or another one of its patient."""
-        is_own = record.image.resolve().is_relative_to(self.root)  # patients of other data differ
-        return (is_own and record.patient in self._train_patients) or (
-            _digest(record.image) in self._train_images
-        )
+    def seen(self, records: Sequence[Record]) -> list[Record]:
+        """Records that training used, pretraining included: their image or one of their patient."""
+        return find_seen(records, self.trained_on)
 
 
 @dataclass(frozen=True)
@@ -73,13 +63,18 @@ class Candidate:
         """Validation records of all runs by the SHA-256 of their image files."""
         return {digest: record for run in self.runs for digest, record in run.validated.items()}
 
-    def leaked(self, records: Iterable[Record]) -> list[Record]:
+    def leaked(self, records: Sequence[Record]) -> list[Record]:
         """Records that every run was trained on, so that none can predict them out of fold."""
-        return [record for record in records if all(run.trained_on(record) for run in self.runs)]
+        seen = [set(run.seen(records)) for run in self.runs]
+        return [record for record in records if all(record in each for each in seen)]
 
-    def out_of_fold_runs(self, record: Record) -> list[MemberRun]:
-        """The runs that were not trained on an image; all where all were."""
-        return [run for run in self.runs if not run.trained_on(record)] or list(self.runs)
+    def out_of_fold_runs(self, records: Sequence[Record]) -> list[list[MemberRun]]:
+        """Of each image the runs that were not trained on it; all where all were."""
+        seen = {run: set(run.seen(records)) for run in self.runs}
+        return [
+            [run for run in self.runs if record not in seen[run]] or list(self.runs)
+            for record in records
+        ]
 
 
 def open_candidates(
@@ -153,8 +148,8 @@ def predict_candidate(
         on_progress: Called with a description, images done and their number.
     """
     arrays: list[list[np.ndarray]] = [[] for _ in records]
-    out_of_fold = [candidate.out_of_fold_runs(record) for record in records]
-    digests = [_digest(record.image) for record in records]
+    out_of_fold = candidate.out_of_fold_runs(records)
+    digests = [cached_sha256(record.image) for record in records]
     for run in candidate.runs:
         own: dict[int, Record] = {}
         foreign: dict[int, Record] = {}
@@ -209,7 +204,8 @@ def _open_run(path: Path, on_progress: ProgressCallback) -> MemberRun:
             f"{path}: a file; give the run's folder, whose data and folds determine which images "
             "it may be chosen on"
         )
-    config = load_checkpoint(find_checkpoint(path)).config
+    checkpoint = load_checkpoint(find_checkpoint(path))
+    config = checkpoint.config
     source = open_source(config.data, prepare_settings=config.prepare, on_progress=on_progress)
     val = source.split("val")
     recorded = Run(path).read_json().get("val_patients")
@@ -218,7 +214,9 @@ def _open_run(path: Path, on_progress: ProgressCallback) -> MemberRun:
             f"{path}: {source.root} does not validate on the patients that the run was validated "
             "on; restore the data, or train the run again"
         )
-    return MemberRun(path, config, source.root.resolve(), tuple(source.split("train")), tuple(val))
+    test = source.split("test")
+    has_test_masks = bool(test) and all(record.mask for record in test)
+    return MemberRun(path, config, checkpoint.trained_on, tuple(val), has_test_masks)
 
 
 def _group_key(run: MemberRun, groups: dict[str, list[MemberRun]]) -> str:
@@ -238,13 +236,3 @@ def _group_key(run: MemberRun, groups: dict[str, list[MemberRun]]) -> str:
 def _common_name(runs: Sequence[MemberRun]) -> str:
     name = runs[0].folder.resolve().name
     return name if len(runs) == 1 else re.sub(r"[-_. ]*\d+$", "", name) or name
-
-
-def _digest(path: Path) -> str:
-    stat = path.stat()
-    return _digest_of_state(path, stat.st_size, stat.st_mtime_ns)
-
-
-@cache
-def _digest_of_state(path: Path, size: int, modified: int) -> str:
-    return sha256_file(path)

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from acdc_seg.config.ensemble import EnsembleFile, EnsembleMember, ensemble_yaml
+from acdc_seg.ensembling.candidates import MemberRun
 from acdc_seg.ensembling.search import NUM_FOLDS, NUM_RESAMPLES, Leak, SearchResult, Variant
-from acdc_seg.files import sha256_file, write_text
+from acdc_seg.files import cached_sha256, write_text
+from acdc_seg.inference.load import find_checkpoint
 from acdc_seg.metrics import EMPTY_POLICY
-from acdc_seg.runs.folder import Run
 
 
 def write_ensemble(folder: Path, result: SearchResult) -> None:
@@ -19,7 +20,7 @@ def write_ensemble(folder: Path, result: SearchResult) -> None:
     for variant in result.variants:
         weight = variant.count / len(variant.candidate.runs)
         for run in variant.candidate.runs if variant.count else ():
-            member = {"path": _relative(run.folder, folder), "weight": weight, "tta": variant.tta}
+            member = {**_describe_run(run, folder), "weight": weight, "tta": variant.tta}
             members.append(EnsembleMember.model_validate(member))
     classes = result.variants[0].candidate.runs[0].config.classes.names
     ensemble = EnsembleFile(
@@ -57,10 +58,7 @@ def _report(folder: Path, result: SearchResult) -> dict[str, Any]:
 
 
 def _describe_variant(variant: Variant, leak: Leak | None, folder: Path) -> dict[str, Any]:
-    runs = [
-        {"path": _relative(run.folder, folder), "sha256": sha256_file(Run(run.folder).best)}
-        for run in variant.candidate.runs
-    ]
+    runs = [_describe_run(run, folder) for run in variant.candidate.runs]
     return {
         "name": variant.candidate.name,
         "tta": variant.tta,
@@ -68,6 +66,13 @@ def _describe_variant(variant: Variant, leak: Leak | None, folder: Path) -> dict
         "count": variant.count,
         "num_leaked_images": len(leak.images) if leak else 0,
         "runs": runs,
+    }
+
+
+def _describe_run(run: MemberRun, folder: Path) -> dict[str, str]:
+    return {
+        "path": _relative(run.folder, folder),
+        "sha256": cached_sha256(find_checkpoint(run.folder)),
     }
 
 

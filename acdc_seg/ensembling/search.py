@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 
+from acdc_seg.config import ClassesConfig
 from acdc_seg.data.examples import Example, read_example
 from acdc_seg.data.record import ProgressCallback, Record
 from acdc_seg.data.splits import fold_patients
@@ -96,6 +97,7 @@ def search_ensemble(
     candidates: Sequence[Candidate],
     *,
     records: Sequence[Record] | None = None,
+    classes: ClassesConfig | None = None,
     settings: SearchSettings | None = None,
     device: str = "auto",
     batch_size: int = 16,
@@ -107,6 +109,7 @@ def search_ensemble(
         candidates: Those of `open_candidates`.
         records: Images to choose on, with masks; by default those that most candidates validated
             on.
+        classes: Of their masks; by default those of the first run.
         settings: By default those of `SearchSettings`.
         device: auto, cpu, cuda or mps.
         batch_size: Most images that are predicted at a time.
@@ -130,8 +133,8 @@ def search_ensemble(
         predict_candidate, device=device, batch_size=batch_size, on_progress=on_progress
     )
     probabilities = [predict(candidate, records, tta=tta) for candidate, tta in entries]
-    classes = candidates[0].runs[0].config.classes
-    pool = CandidatePool(probabilities, _read_examples(records, candidates[0]), classes)
+    classes = classes or candidates[0].runs[0].config.classes
+    pool = CandidatePool(probabilities, _read_examples(records, candidates[0], classes), classes)
     images = np.ones(len(records), bool)
     selection = greedy(pool, images=images, rounds=settings.rounds, largest=settings.largest)
     best = best_single(pool, images=images, largest=settings.largest)
@@ -171,12 +174,14 @@ def _check_leakage(
     return entered, tuple(leaks)
 
 
-def _read_examples(records: Sequence[Record], candidate: Candidate) -> list[Example]:
+def _read_examples(
+    records: Sequence[Record], candidate: Candidate, classes: ClassesConfig
+) -> list[Example]:
     for record in records:
         if record.mask is None:
             raise DataError(f"{record.image}: has no mask; choose on a split with masks")
-    config = candidate.runs[0].config
-    return [read_example(record, data=config.data, classes=config.classes) for record in records]
+    data = candidate.runs[0].config.data
+    return [read_example(record, data=data, classes=classes) for record in records]
 
 
 def estimate(

@@ -1,14 +1,20 @@
 """Loading a predictor from a run folder, a checkpoint or an ensemble.yaml."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from acdc_seg.config import Config, parse_override, with_overrides
 from acdc_seg.config.ensemble import read_ensemble
 from acdc_seg.errors import CheckpointError, ConfigError
+from acdc_seg.files import cached_sha256
 from acdc_seg.inference.postprocess import KeepLargest
-from acdc_seg.inference.predictors import TTA, Ensemble, ModelPredictor, Predictor
+from acdc_seg.inference.predictors import TTA, Ensemble, ModelPredictor, Origin, Predictor
 from acdc_seg.models import build_model
-from acdc_seg.runs.checkpoint import has_checkpoint, load_checkpoint
+from acdc_seg.runs.checkpoint import has_checkpoint, load_checkpoint, previous_of
 from acdc_seg.runtime.device import resolve_device, resolve_precision
+
+NETWORK_SETTINGS = ("data.channels", "data.size", "data.normalize", "data.mean", "data.std")
+"""Settings of the data that a trained network depends on."""
 
 
 def load_predictor(path: str | Path, *, device: str = "auto", precision: str = "auto") -> Predictor:
@@ -22,12 +28,92 @@ def load_predictor(path: str | Path, *, device: str = "auto", precision: str = "
         CheckpointError: No checkpoint there, or weights that do not fit their own config.
         ConfigError: An invalid ensemble.yaml, or one whose members have other classes.
     """
-    path = Path(path)
-    if (path / "ensemble.yaml").is_file() and not has_checkpoint(path / "best.pt"):
-        path /= "ensemble.yaml"
+    path = _ensemble_file(Path(path))
     if path.suffix in (".yaml", ".yml"):
         return _load_ensemble(path, device, precision)
     return _load_model(find_checkpoint(path), device, precision)
+
+
+def load_members(
+    paths: Sequence[str | Path],
+    *,
+    overrides: Sequence[str] = (),
+    tta: str | None = None,
+    weights: Sequence[float] | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+) -> Predictor:
+    """One predictor of several runs: their soft vote, then test-time augmentation, and largest
+    regions last.
+
+    Its `config` says how the data of the first run is read, and `origins` what trained the members.
+
+    Args:
+        paths: Run folders, checkpoints or ensembles.
+        overrides: `data.key=value` and `classes.key=value`, see `with_reading`.
+        tta: Views to average over, flips or dihedral.
+        weights: A number for each path.
+        device: auto, cpu, cuda or mps.
+        precision: As for `load_predictor`.
+
+    Raises:
+        AcdcError: A run that cannot be loaded, runs of different classes, weights that do not fit,
+            or an override of the network's own settings.
+    """
+    members = [load_predictor(path, device=device, precision=precision) for path in paths]
+    names = [name for each in members if isinstance(each, KeepLargest) for name in each.names]
+    members = [each.predictor if isinstance(each, KeepLargest) else each for each in members]
+    try:
+        predictor = (
+            Ensemble(members, weights=weights) if len(members) > 1 or weights else members[0]
+        )
+    except ConfigError as error:
+        raise ConfigError(f"{', '.join(map(str, paths))}: {error}") from None
+    predictor = TTA(predictor, views=tta) if tta else predictor
+    predictor = KeepLargest(predictor, list(dict.fromkeys(names))) if names else predictor
+    if overrides:
+        predictor.config = with_reading(predictor.config, overrides)
+        predictor.classes = predictor.config.classes
+    return predictor
+
+
+def read_settings(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """The config of a run, or of an ensemble's first member, without its network."""
+    path = _ensemble_file(Path(path))
+    if path.suffix in (".yaml", ".yml"):
+        path = path.parent / read_ensemble(path).members[0].path
+    return with_reading(load_checkpoint(find_checkpoint(path)).config, overrides)
+
+
+def with_reading(config: Config, overrides: Sequence[str]) -> Config:
+    """A config with other settings of how data and masks are read.
+
+    Raises:
+        ConfigError: A setting that belongs to the trained network, or another number of classes.
+    """
+    changes = dict(map(parse_override, overrides))
+    for key in changes:
+        if not key.startswith(("data.", "classes.")) or key in NETWORK_SETTINGS:
+            raise ConfigError(
+                f"{key}: belongs to the trained network; settings of data.* and classes.* that say "
+                "how files are read can be changed"
+            )
+        if key == "data.path":
+            raise ConfigError("data.path: give --data DIR, which sets folds aside as well")
+    changed = with_overrides(config, changes)
+    num_classes = len(config.classes.names)
+    if len(changed.classes.names) != num_classes:
+        raise ConfigError(
+            f"classes.names: {len(changed.classes.names)} classes, the network predicts "
+            f"{num_classes}: {', '.join(config.classes.names)}"
+        )
+    return changed
+
+
+def _ensemble_file(path: Path) -> Path:
+    """The ensemble.yaml in a folder that holds one and no run; else the path."""
+    is_ensemble = (path / "ensemble.yaml").is_file() and not has_checkpoint(path / "best.pt")
+    return path / "ensemble.yaml" if is_ensemble else path
 
 
 def find_checkpoint(path: Path) -> Path:
@@ -54,9 +140,12 @@ def _load_model(path: Path, device: str, precision: str) -> ModelPredictor:
             f"{path}: weights do not fit their config: {str(error).splitlines()[-1].strip()}"
         ) from None
     target = resolve_device(device)
-    return ModelPredictor(
+    predictor = ModelPredictor(
         model, config, device=target, precision=resolve_precision(precision, target)
     )
+    file = path if path.is_file() else previous_of(path)
+    predictor.origins = (Origin(path.resolve(), cached_sha256(file), checkpoint.trained_on),)
+    return predictor
 
 
 def _load_ensemble(path: Path, device: str, precision: str) -> Predictor:
@@ -65,6 +154,11 @@ def _load_ensemble(path: Path, device: str, precision: str) -> Predictor:
     for member in ensemble.members:
         source = find_checkpoint(path.parent / member.path)
         model = _load_model(source, device, precision)
+        if member.sha256 not in (None, model.origins[0].sha256):
+            raise ConfigError(
+                f"{path}: {source} has changed since the ensemble was chosen; choose it again with "
+                "acdc-ensemble, restore the file, or remove this member's sha256 to accept it"
+            )
         if model.classes.names != ensemble.classes:
             raise ConfigError(
                 f"{path}: the ensemble is of {', '.join(ensemble.classes)}, its member {source} of "

@@ -1,6 +1,7 @@
 """Post-processing of probabilities: only the largest region of a class."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -31,7 +32,7 @@ class KeepLargest(Predictor):
             )
         self.predictor, self.names = predictor, tuple(names)
         self.config, self.classes = predictor.config, predictor.classes
-        self.channels = predictor.channels
+        self.channels, self.origins = predictor.channels, predictor.origins
 
     def predict_batch(self, images: torch.Tensor) -> torch.Tensor:
         """Probabilities `(B, K, H, W)`, every image processed by itself."""
@@ -39,6 +40,10 @@ class KeepLargest(Predictor):
         indices = [self.classes.names.index(name) for name in self.names]
         kept = [keep_largest(array, indices) for array in probabilities.cpu().numpy()]
         return torch.from_numpy(np.stack(kept)).to(probabilities.device)  # (B, K, H, W)
+
+    def describe(self) -> dict[str, Any]:
+        """The predictor's, with the classes."""
+        return {**self.predictor.describe(), "keep_largest": list(self.names)}
 
     def __repr__(self) -> str:
         return f"KeepLargest({self.predictor}, {', '.join(self.names)})"

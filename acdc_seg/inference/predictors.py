@@ -6,7 +6,10 @@ A model, an average of models, and post-processing of either all look the same t
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import reduce
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +19,19 @@ from torch import nn
 from acdc_seg.config import ClassesConfig, Config
 from acdc_seg.data.transforms import preprocess, resize
 from acdc_seg.errors import ConfigError, DataError
+from acdc_seg.runs.trained_on import TrainedOn
 from acdc_seg.runtime.device import DTYPES
+
+LUMA = (0.299, 0.587, 0.114)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The checkpoint file that a model was loaded from, its SHA-256, and what trained it."""
+
+    path: Path
+    sha256: str
+    trained_on: tuple[TrainedOn, ...]
 
 
 class Predictor(ABC):
@@ -26,11 +41,13 @@ class Predictor(ABC):
         config: Settings that the model was trained with; of an ensemble, those of its first member.
         classes: The classes of the probabilities, in order.
         channels: Channels to read image files with: 1 gray, 3 RGB.
+        origins: The checkpoints of all models in it.
     """
 
     config: Config
     classes: ClassesConfig
     channels: int
+    origins: tuple[Origin, ...] = ()
 
     @abstractmethod
     def predict_batch(self, images: torch.Tensor) -> torch.Tensor:
@@ -45,6 +62,12 @@ class Predictor(ABC):
             DataError: Another shape or type, NaN or infinity, or a color image for a gray model.
         """
         return self.predict_batch(as_batch(image))[0].cpu().numpy()
+
+    def describe(self) -> dict[str, Any]:
+        """Its part of the protocol in metrics.json: members, test-time augmentation, largest
+        regions.
+        """
+        return {"members": [], "tta": "none", "keep_largest": []}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(self.classes.names)})"
@@ -78,6 +101,20 @@ class ModelPredictor(Predictor):
             logits = F.logsigmoid(logits)
         return logits.softmax(dim=1)
 
+    def describe(self) -> dict[str, Any]:
+        """Its checkpoint and precision."""
+        members = [
+            {
+                "path": str(origin.path),
+                "sha256": origin.sha256,
+                "weight": 1.0,
+                "tta": "none",
+                "precision": self.precision,
+            }
+            for origin in self.origins
+        ]
+        return {**super().describe(), "members": members}
+
     def __repr__(self) -> str:
         return f"ModelPredictor({self.config.model.name}, {self.device}, {self.precision})"
 
@@ -110,14 +147,26 @@ class Ensemble(Predictor):
         self.members = list(members)
         self.weights = _normalized([1.0] * len(members) if weights is None else weights, members)
         self.config, self.classes = members[0].config, members[0].classes
-        self.channels = min(member.channels for member in members)
+        self.channels = max(member.channels for member in members)
+        self.origins = tuple(origin for member in members for origin in member.origins)
 
     def predict_batch(self, images: torch.Tensor) -> torch.Tensor:
-        """The weighted mean over the members."""
-        total = self.members[0].predict_batch(images) * self.weights[0]
-        for member, weight in zip(self.members[1:], self.weights[1:], strict=True):
-            total += member.predict_batch(images).to(total.device) * weight
-        return total
+        """The weighted mean over the members; a gray member takes the luma of RGB images."""
+        parts = (
+            member.predict_batch(_to_gray(images) if member.channels == 1 else images) * weight
+            for member, weight in zip(self.members, self.weights, strict=True)
+        )
+        return reduce(lambda total, part: total + part.to(total.device), parts)
+
+    def describe(self) -> dict[str, Any]:
+        """The checkpoints of all members, with their weights."""
+        members = []
+        for member, weight in zip(self.members, self.weights, strict=True):
+            part = member.describe()
+            for model in part["members"]:
+                tta = model["tta"] if part["tta"] == "none" else part["tta"]
+                members.append({**model, "weight": model["weight"] * weight, "tta": tta})
+        return {**super().describe(), "members": members}
 
     def __repr__(self) -> str:
         weights = ", ".join(f"{weight:.3g}" for weight in self.weights)
@@ -140,7 +189,7 @@ class TTA(Predictor):
             )
         self.predictor, self.views = predictor, views
         self.config, self.classes = predictor.config, predictor.classes
-        self.channels = predictor.channels
+        self.channels, self.origins = predictor.channels, predictor.origins
 
     def predict_batch(self, images: torch.Tensor) -> torch.Tensor:
         """The mean over the views."""
@@ -152,6 +201,10 @@ class TTA(Predictor):
         probabilities = self.predictor.predict_batch(view)
         probabilities = torch.rot90(probabilities, -quarter_turns, (-2, -1))
         return probabilities.flip(-1) if flip else probabilities
+
+    def describe(self) -> dict[str, Any]:
+        """The predictor's, with the views."""
+        return {**self.predictor.describe(), "tta": self.views}
 
     def __repr__(self) -> str:
         return f"TTA({self.predictor}, views={self.views!r})"
@@ -172,6 +225,14 @@ def check_classes(classes: ClassesConfig, expected: ClassesConfig) -> None:
             f"{', '.join(expected.names)}; "
             "an ensemble needs members of the same classes in the same order"
         )
+
+
+def _to_gray(images: torch.Tensor) -> torch.Tensor:
+    """Luma (ITU-R BT.601) `(B, 1, H, W)` of RGB images `(B, 3, H, W)`; gray ones stay."""
+    if images.shape[1] != 3:
+        return images
+    luma = (images * torch.tensor(LUMA, device=images.device)[:, None, None]).sum(1, keepdim=True)
+    return luma if images.is_floating_point() else luma.round().to(images.dtype)
 
 
 def as_batch(image: np.ndarray) -> torch.Tensor:

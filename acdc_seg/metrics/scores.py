@@ -3,14 +3,14 @@
 metrics.csv has a row per image: `id`, `patient`, `phase`, then `<metric>_<class>` for every metric
 and foreground class, then `truth_size_<class>` and `prediction_size_<class>` in pixels.
 
-metrics.json holds `empty_policy`, `metrics` (their labels), `n`, the mean of each over images
-and foreground classes (`dice`, `iou`), `classes` (of each `n`, `<metric>_mean`, `<metric>_std`,
-`num_empty_truth` and `num_empty_prediction`) and `images`, the rows of metrics.csv with a dict by
-class in place of the columns.
+metrics.json holds `protocol` (see `evaluation.make_protocol`), `empty_policy`, `metrics` (their
+labels), `n`, the mean of each over images and foreground classes (`dice`, `iou`), `classes` (of
+each `n`, `<metric>_mean`, `<metric>_std`, `num_empty_truth` and `num_empty_prediction`) and
+`images`, the rows of metrics.csv with a dict by class in place of the columns.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -141,9 +141,15 @@ def scores_to_dict(scores: Sequence[ImageScore], summary: Summary) -> dict[str, 
     }
 
 
-def write_json(path: Path, scores: Sequence[ImageScore], summary: Summary) -> None:
-    """Writes metrics.json; raises DataError where that fails."""
-    content = scores_to_dict(scores, summary)
+def write_json(
+    path: Path,
+    scores: Sequence[ImageScore],
+    summary: Summary,
+    *,
+    protocol: Mapping[str, Any] | None = None,
+) -> None:
+    """Writes metrics.json, with how the scores came about; raises DataError where that fails."""
+    content = {"protocol": protocol or {}, **scores_to_dict(scores, summary)}
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 

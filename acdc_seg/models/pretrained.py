@@ -65,7 +65,7 @@ PUBLIC_WEIGHTS: dict[str, PublicWeights] = {
 }
 
 
-def load_pretrained(encoder: nn.Module, source: str) -> None:
+def load_pretrained(encoder: nn.Module, source: str) -> list[dict[str, Any]]:
     """Gives an encoder trained weights; nothing changes if they do not fit.
 
     A first layer for grey images takes the sum of the colour weights, which equals repeating the
@@ -78,6 +78,9 @@ def load_pretrained(encoder: nn.Module, source: str) -> None:
             Anything else is the path of a file: a state dict of the architecture, as such or below
             `state_dict` or `model`, or a checkpoint of a whole network of this package, whose
             encoder is taken.
+
+    Returns:
+        The field `trained_on` of a checkpoint of this package, else nothing.
 
     Raises:
         CheckpointError: The file cannot be downloaded or read, or is of another architecture.
@@ -96,9 +99,10 @@ def load_pretrained(encoder: nn.Module, source: str) -> None:
         path = download(public)
     classifier = public.classifier if public else ()
     state = encoder.state_dict()
+    published, trained_on = _read(path)
     weights = {
         name: value
-        for name, value in _read(path).items()
+        for name, value in published.items()
         if name in state or not name.startswith(classifier)
     }
     _fit_stem(weights, state)
@@ -108,6 +112,7 @@ def load_pretrained(encoder: nn.Module, source: str) -> None:
             f"{architecture}"
         )
     encoder.load_state_dict(state | weights)
+    return trained_on
 
 
 def download(public: PublicWeights) -> Path:
@@ -159,8 +164,8 @@ def _socket_timeout(seconds: float) -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
-def _read(path: Path) -> dict[str, torch.Tensor]:
-    """The weights in a file, by their names in the encoder."""
+def _read(path: Path) -> tuple[dict[str, torch.Tensor], list[dict[str, Any]]]:
+    """The weights in a file, by their names in the encoder, and what they were trained on."""
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251
     except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
@@ -173,6 +178,7 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
             f"{path}: not a file of weights, or a damaged one; give a state dict that torch.save "
             "wrote"
         ) from None
+    trained_on = content.get("trained_on", []) if isinstance(content, dict) else []
     for wrapping in WRAPPINGS:
         if isinstance(content, dict) and isinstance(content.get(wrapping), dict):
             content = content[wrapping]
@@ -188,7 +194,7 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
         for name, value in weights.items()
         if name.startswith(prefix)
     }
-    return encoder_weights or weights
+    return encoder_weights or weights, trained_on
 
 
 def _is_state_dict(content: Any) -> bool:

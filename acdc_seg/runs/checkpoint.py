@@ -16,8 +16,9 @@ import torch
 from acdc_seg.config import Config, from_dict, to_dict
 from acdc_seg.errors import AcdcWarning, CheckpointError, ConfigError, path_hint
 from acdc_seg.files import replacing
+from acdc_seg.runs.trained_on import TrainedOn
 
-FORMAT = 3
+FORMAT = 4
 FIELDS = ("weights", "epoch", "dice", "data", "training")
 
 
@@ -30,7 +31,7 @@ class Checkpoint:
     """Weights and what is needed to use them.
 
     `dice` is None where nothing validated; `training` is the state to resume from, in `last.pt`
-    only.
+    only; `trained_on` counts the images of pretrained weights too.
     """
 
     config: Config
@@ -39,6 +40,7 @@ class Checkpoint:
     dice: float | None
     data: str
     training: Mapping[str, Any] | None = None
+    trained_on: tuple[TrainedOn, ...] = ()
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -56,6 +58,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "classes": dict(zip(classes.names, classes.values, strict=True)),
         **{name: getattr(checkpoint, name) for name in FIELDS},
         "weights": dict(checkpoint.weights),
+        "trained_on": [part.to_dict() for part in checkpoint.trained_on],
     }
     try:
         with replacing(path, previous=previous_of(path)) as file:
@@ -121,7 +124,15 @@ def _load(path: Path) -> Checkpoint:
         config = from_dict(content["config"], source=str(path))
     except ConfigError as error:
         raise CheckpointError(f"{path}: its config does not fit this version:\n{error}") from None
-    return Checkpoint(config=config, **{name: content[name] for name in FIELDS})
+    try:
+        trained_on = tuple(map(TrainedOn.from_dict, content["trained_on"]))
+    except (KeyError, TypeError):
+        raise CheckpointError(
+            f"{path}: does not say which images it was trained on; copy it again from its source"
+        ) from None
+    return Checkpoint(
+        config=config, trained_on=trained_on, **{name: content[name] for name in FIELDS}
+    )
 
 
 def _read(path: Path) -> Any:

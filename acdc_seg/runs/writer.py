@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from acdc_seg.errors import AcdcError, CheckpointError, DataError
 from acdc_seg.report.figures import overlay
 from acdc_seg.runs.checkpoint import Checkpoint, has_checkpoint, load_checkpoint, save_checkpoint
 from acdc_seg.runs.folder import Run, environment
+from acdc_seg.runs.trained_on import TrainedOn, training_images, union
 
 FREE_SETTINGS = (
     "data.path",
@@ -37,6 +39,7 @@ class RunWriter:
     def __init__(self, run: Run, config: Config, source: Source, *, active: bool) -> None:
         self.run, self.config, self.source, self.active = run, config, source, active
         self.saved_at = time.monotonic()
+        self.pretrained_on: tuple[TrainedOn, ...] = ()
         self.best: dict[str, Any] = {}
         self.events: SummaryWriter | None = None
 
@@ -156,6 +159,7 @@ class RunWriter:
                 f"{self.run.last}: holds weights alone, no training state; start again without "
                 "--resume"
             )
+        self.pretrained_on = checkpoint.trained_on
         state = dict(checkpoint.training)
         if extend and has_checkpoint(self.run.best):
             # best.pt may be of a later epoch than last.pt, one that the longer schedule changes
@@ -211,7 +215,13 @@ class RunWriter:
         dice: float | None,
         training: Mapping[str, Any] | None = None,
     ) -> Checkpoint:
-        return Checkpoint(self.config, weights, epoch, dice, self.source.kind, training)
+        return Checkpoint(
+            self.config, weights, epoch, dice, self.source.kind, training, self._trained_on
+        )
+
+    @cached_property
+    def _trained_on(self) -> tuple[TrainedOn, ...]:
+        return union(*self.pretrained_on, training_images(self.source, self.config.data))
 
     @contextmanager
     def _writing_events(self) -> Iterator[None]:

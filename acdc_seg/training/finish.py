@@ -12,7 +12,7 @@ from acdc_seg.config import Config, to_dict
 from acdc_seg.data.examples import FileExamples
 from acdc_seg.data.source import Source
 from acdc_seg.errors import AcdcWarning
-from acdc_seg.evaluation import score_example
+from acdc_seg.evaluation import SplitImages, make_protocol, score_example
 from acdc_seg.inference.load import load_predictor
 from acdc_seg.inference.predictors import Predictor
 from acdc_seg.inference.stored import storing
@@ -44,7 +44,9 @@ def finish_run(
         predictor = load_predictor(
             run.best, device=config.train.device, precision=config.train.precision
         )
-        scores = _score(run, config, predictor, examples)
+        images = SplitImages(source, config, "val", records)
+        protocol = make_protocol(predictor, images, allow_seen=True)
+        scores = _score(run, config, predictor, examples, protocol)
         draw = partial(_draw_cases, config, predictor, examples, scores["images"])
     try:
         _report(run, config, source, history, scores, draw())
@@ -72,7 +74,7 @@ def _report(
         title=f"{run.folder.name}: {config.model.name} on {source.kind} data",
         config=to_dict(config),
         run=run.read_json(),
-        protocol=_protocol(config, source),
+        protocol=_protocol(config, source, scores),
         history=history,
         scores=scores,
         figures=figures,
@@ -80,7 +82,11 @@ def _report(
 
 
 def _score(
-    run: Run, config: Config, predictor: Predictor, examples: FileExamples
+    run: Run,
+    config: Config,
+    predictor: Predictor,
+    examples: FileExamples,
+    protocol: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Writes metrics.csv and metrics.json, and gives the content of the latter.
 
@@ -101,11 +107,11 @@ def _score(
     ]
     summary = summarize(rows)
     write_csv(run.folder / "metrics.csv", rows)
-    write_json(run.folder / "metrics.json", rows, summary)
-    return scores_to_dict(rows, summary)
+    write_json(run.folder / "metrics.json", rows, summary, protocol=protocol)
+    return {"protocol": protocol, **scores_to_dict(rows, summary)}
 
 
-def _protocol(config: Config, source: Source) -> dict[str, str]:
+def _protocol(config: Config, source: Source, scores: Mapping[str, Any] | None) -> dict[str, str]:
     described = {}
     for split in ("train", "val"):
         records = source.split(split)
@@ -114,6 +120,10 @@ def _protocol(config: Config, source: Source) -> dict[str, str]:
             if records
             else "none"
         )
+    num_seen = scores["protocol"]["num_seen_images"] if scores else 0
+    leakage = {
+        "Data leakage": f"pretrained on {num_seen} of the validation images or their patients"
+    }
     return {
         "Data": "synthetic phantom; its scores say nothing about real hearts"
         if source.kind == "phantom"
@@ -125,6 +135,7 @@ def _protocol(config: Config, source: Source) -> dict[str, str]:
         if source.split("val")
         else "the last epoch",
         "Seed": str(config.seed),
+        **(leakage if num_seen else {}),
     }
 
 

@@ -24,6 +24,7 @@ from acdc_seg.models.base import MIN_SIZE
 from acdc_seg.models.pretrained import load_pretrained
 from acdc_seg.optim import build_optimizer, build_schedule, make_ema
 from acdc_seg.runs.folder import Run, create_run
+from acdc_seg.runs.trained_on import TrainedOn, data_name, find_seen
 from acdc_seg.runs.writer import RunWriter
 from acdc_seg.runtime.device import resolve_device, resolve_precision
 from acdc_seg.runtime.distributed import (
@@ -100,11 +101,24 @@ def prepare_training(
     sampler = loader.sampler
     assert isinstance(sampler, EpochSampler)
     check_batch_divides(config.train.batch_size, len(sampler), accelerator.num_processes)
-    state, model, loader = _build(config, loader, accelerator, pretrained=not resume)
+    state, model, loader, pretrained_on = _build(config, loader, accelerator, pretrained=not resume)
+    seen = find_seen(
+        source.split("val"),
+        pretrained_on,
+        siblings=source.records,
+        data=data_name(source, config.data),
+    )
+    if seen:
+        on_notice(
+            f"Data leakage: the weights of model.pretrained were trained on {len(seen)} of the "
+            f"{len(source.split('val'))} validation images, or on their patients; the validation "
+            "Dice will be too high. Start from a run that was not trained on them."
+        )
     make_run = partial(create_run, config, name=name) if run is None else lambda: run
     writer = RunWriter(
         on_main_process(accelerator, make_run), config, source, active=accelerator.is_main_process
     )
+    writer.pretrained_on = pretrained_on
     if resume:
         state.load_state_dict(writer.read_last(extend=extend))
         batches = f" and {state.batch} batches" if state.batch else ""
@@ -156,11 +170,14 @@ def _load_data(
 
 def _build(
     config: Config, loader: DataLoader[Any], accelerator: Accelerator, *, pretrained: bool
-) -> tuple[TrainState, nn.Module, Any]:
-    """The network with fresh or published weights, and what moves it, on the device."""
+) -> tuple[TrainState, nn.Module, Any, tuple[TrainedOn, ...]]:
+    """The network with fresh or pretrained weights and what moves it, on the device, and what the
+    pretrained weights were trained on.
+    """
+    trained_on: list[dict[str, Any]] = []
     network = build_model(config.model, config.data.channels, len(config.classes.names))
     if isinstance(config.model, EncoderConfig) and config.model.pretrained and pretrained:
-        load_pretrained(network.encoder, config.model.pretrained)
+        trained_on = load_pretrained(network.encoder, config.model.pretrained)
     sync_layers(network, accelerator)
     network = network.to(accelerator.device).to(memory_format=torch.channels_last)  # type: ignore
     decay = config.train.ema_decay
@@ -169,7 +186,8 @@ def _build(
     model, optimizer, prepared = accelerator.prepare(network, optimizer, loader)
     num_steps = config.train.epochs * math.ceil(len(prepared) / config.train.grad_accum_steps)
     schedule = build_schedule(optimizer.optimizer, config.schedule, num_steps=num_steps)
-    return TrainState(network, ema, optimizer, schedule, accelerator.scaler), model, prepared
+    state = TrainState(network, ema, optimizer, schedule, accelerator.scaler)
+    return state, model, prepared, tuple(map(TrainedOn.from_dict, trained_on))
 
 
 def _is_frozen(config: Config, epoch: int) -> bool:

@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,8 +9,11 @@ import pytest
 
 from acdc_seg.config import with_overrides
 from acdc_seg.data.images import read_image, read_mask
+from acdc_seg.data.source import open_source
+from acdc_seg.files import sha256_file
 from acdc_seg.inference.load import load_predictor
 from acdc_seg.runs.checkpoint import load_checkpoint, save_checkpoint
+from acdc_seg.runs.trained_on import training_images
 
 
 def read_scores(folder: Path) -> dict:
@@ -24,11 +28,17 @@ def test_scores_of_the_validation_images_are_those_of_the_training(command, trai
     before = {path.name: path.read_bytes() for path in trained.iterdir() if path.is_file()}
     outcome = command("evaluate", trained)
     assert (outcome.code, outcome.err) == (0, "")
-    assert outcome.out.startswith("paired data, split val: 1 patients\n")
+    data = read_scores(trained)["protocol"]["data"]
+    assert outcome.out.startswith(
+        f"{trained} on paired data {data}, split val, TTA none: 2 images of 1 patients\n"
+    )
     assert outcome.out.endswith(f"Wrote {trained}/val/metrics.csv and metrics.json\n")
     assert "A class that is empty in truth and prediction scores 1" in outcome.out
-    for name in ("metrics.csv", "metrics.json"):
-        assert (trained / "val" / name).read_bytes() == before[name]
+    assert (trained / "val" / "metrics.csv").read_bytes() == before["metrics.csv"]
+    ours, at_the_end = read_scores(trained / "val"), read_scores(trained)
+    assert ours["protocol"]["members"][0].pop("path") == f"{trained}/best.pt"
+    del at_the_end["protocol"]["members"][0]["path"]  # it was copied since
+    assert ours == at_the_end
     assert {path.name: path.read_bytes() for path in trained.iterdir() if path.is_file()} == before
 
 
@@ -76,7 +86,8 @@ def test_the_folds_of_a_run_are_not_those_of_other_data(command, tiny, paired_fo
     )
     assert command("evaluate", "runs/fold").code == 0
     own = {image["id"] for image in read_scores(Path("runs/fold/val"))["images"]}
-    assert command("evaluate", "runs/fold", "--data", paired_folder, "--out", "other").code == 0
+    other = ("evaluate", "runs/fold", "--data", paired_folder, "--allow-seen", "--out", "other")
+    assert command(*other).code == 0
     assert (
         {image["id"] for image in read_scores(Path("other"))["images"]}
         == {"patient003_0", "patient003_1"}
@@ -95,10 +106,12 @@ def test_augmentation_changes_the_scores_and_batch_size_does_not(command, traine
 
 def test_other_data_and_a_checkpoint_file(command, trained, paired_folder):
     (trained / "last.pt").rename("moved.pt")
-    outcome = command("evaluate", "moved.pt", "--data", paired_folder, "--split", "train")
+    outcome = command("evaluate", "moved.pt", "--data", paired_folder, "--split", "test")
     assert outcome.code == 0
-    assert outcome.out.startswith("paired data, split train: 2 patients\n")
-    assert read_scores(Path("train"))["n"] == 4
+    assert outcome.out.startswith(
+        f"moved.pt on paired data {paired_folder}, split test, TTA none: 2 images of 1 patients\n"
+    )
+    assert read_scores(Path("test-hearts"))["n"] == 2
 
 
 @pytest.mark.parametrize(
@@ -127,5 +140,102 @@ def test_empty_split_names_the_others(command, trained, hearts, write_png):
     outcome = command("evaluate", trained, "--data", "few", "--split", "test")
     assert outcome.code == 2
     assert outcome.err.endswith(
-        "few: there are no images in split 'test'; choose from: train, val\n"
+        "few: not divided into splits; leave --split out to take all 4 images\n"
     )
+    shutil.move("few", "tree/train")
+    outcome = command("evaluate", trained, "--data", "tree")
+    assert (outcome.code, outcome.err) == (
+        2,
+        "Error: tree: there are no images in split 'val'; choose from: train\n",
+    )
+
+
+def test_images_that_trained_a_run_are_refused_unless_allowed(command, trained):
+    outcome = command("evaluate", trained, "--split", "train")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err == (
+        f"Error: data leakage: {trained}/best.pt was trained on 4 of the 4 images to score, or on "
+        "their patients (first patient001_0); give a --split or --data that it was not trained on, "
+        "or --allow-seen, which the scores then say\n"
+    )
+    assert not (trained / "train").exists()
+    outcome = command("evaluate", trained, "--split", "train", "--allow-seen")
+    assert outcome.code == 0
+    assert "Data leakage: trained on 4 of these images or on their patients" in outcome.out
+    protocol = read_scores(trained / "train")["protocol"]
+    assert (protocol["allow_seen"], protocol["num_seen_images"]) == (True, 4)
+
+
+def test_an_ensemble_is_refused_images_that_one_member_was_trained_on(
+    command, trained, paired_folder
+):
+    (paired_folder / "val").rename(paired_folder / "held-out")
+    (paired_folder / "train").rename(paired_folder / "val")
+    (paired_folder / "held-out").rename(paired_folder / "train")
+    config = with_overrides(load_checkpoint(trained / "best.pt").config, {"data.path": "hearts"})
+    source = open_source(config.data, prepare_settings=config.prepare)
+    other = shutil.copytree(trained, Path("runs/other"))
+    checkpoint = load_checkpoint(trained / "best.pt")
+    trained_on = (training_images(source, config.data),)
+    save_checkpoint(other / "best.pt", replace(checkpoint, trained_on=trained_on))
+    outcome = command("evaluate", trained, other, "--out", "both")
+    assert outcome.code == 2
+    assert f"{other.resolve()}/best.pt was trained on 2 of the 2 images to score" in outcome.err
+    assert command("evaluate", trained, other, "--split", "test", "--out", "both").code == 0
+
+
+def test_scores_of_another_protocol_are_never_replaced(command, trained):
+    assert command("evaluate", trained, "--tta", "flips").code == 0
+    protocol = read_scores(trained / "val-flips")["protocol"]
+    assert (protocol["split"], protocol["tta"], protocol["keep_largest"]) == ("val", "flips", [])
+    assert protocol["members"] == [
+        {
+            "path": f"{trained}/best.pt",
+            "sha256": sha256_file(trained / "best.pt"),
+            "weight": 1.0,
+            "tta": "none",
+            "precision": "fp32",
+        }
+    ]
+    assert len(protocol["data_sha256"]) == 64
+    assert protocol["versions"]["acdc_seg"]
+    before = (trained / "val-flips" / "metrics.json").read_bytes()
+    outcome = command("evaluate", trained, "--out", trained / "val-flips")
+    assert outcome.code == 2
+    assert (
+        "metrics.json: holds scores of another evaluation (tta); give --out FOLDER" in outcome.err
+    )
+    assert (trained / "val-flips" / "metrics.json").read_bytes() == before
+    assert command("evaluate", trained, "--tta", "flips").code == 0
+
+
+def test_data_without_splits_is_scored_whole(command, trained, paired_folder):
+    for name in ("train", "val"):
+        (paired_folder / name).rename(paired_folder / f"old-{name}")
+    outcome = command("evaluate", trained, "--data", paired_folder / "old-val")
+    assert outcome.code == 0
+    assert ", split all, TTA none: 2 images of 1 patients\n" in outcome.out
+    assert read_scores(trained / "all-old-val")["n"] == 2
+    outcome = command("evaluate", trained, "--data", paired_folder / "old-train")
+    assert (outcome.code, "was trained on 4 of the 4 images to score" in outcome.err) == (2, True)
+
+
+def test_an_unfinished_run_is_said_to_be_one(command, trained):
+    run = json.loads((trained / "run.json").read_text())
+    (trained / "run.json").write_text(json.dumps({**run, "status": "stopped"}))
+    outcome = command("evaluate", trained)
+    assert outcome.code == 0
+    assert outcome.out.startswith(f"{trained} is unfinished (stopped)")
+
+
+def test_several_runs_without_out_are_answered_before_anything_is_loaded(command):
+    outcome = command("evaluate", "runs/a", "runs/b")
+    assert outcome.code == 2
+    assert "give --out FOLDER for the scores of their soft vote; to compare them" in outcome.err
+
+
+def test_settings_of_the_network_cannot_be_changed(command, trained):
+    outcome = command("evaluate", trained, "data.size=[32,32]")
+    assert (outcome.code, outcome.err[:41]) == (2, "Error: data.size: belongs to the trained ")
+    outcome = command("evaluate", trained, "classes.names=[bg,heart]", "classes.values=[0,1]")
+    assert outcome.code == 2

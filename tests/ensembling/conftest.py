@@ -1,14 +1,16 @@
 """Runs that were never trained: a tiny network's random weights, saved as a training saves them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 import torch
 
 from acdc_seg.config import Config, with_overrides
+from acdc_seg.data.source import open_source
 from acdc_seg.models import build_model
 from acdc_seg.runs.checkpoint import Checkpoint, save_checkpoint
+from acdc_seg.runs.trained_on import TrainedOn, training_images
 
 SaveRun = Callable[..., Path]
 
@@ -29,7 +31,9 @@ def save_run(tmp_path: Path, tiny_config: Config, shared_folder: Path) -> SaveRu
     otherwise.
     """
 
-    def save(name: str, *, seed: int = 0, **changes: object) -> Path:
+    def save(
+        name: str, *, seed: int = 0, pretrained_on: Sequence[TrainedOn] = (), **changes: object
+    ) -> Path:
         config = with_overrides(
             tiny_config, {"data.path": str(shared_folder), "data.val_fraction": 0.5, **changes}
         )
@@ -37,7 +41,15 @@ def save_run(tmp_path: Path, tiny_config: Config, shared_folder: Path) -> SaveRu
         weights = build_model(
             config.model, config.data.channels, len(config.classes.names)
         ).state_dict()
-        checkpoint = Checkpoint(config=config, weights=weights, epoch=1, dice=0.5, data="paired")
+        source = open_source(config.data, prepare_settings=config.prepare)
+        checkpoint = Checkpoint(
+            config=config,
+            weights=weights,
+            epoch=1,
+            dice=0.5,
+            data="paired",
+            trained_on=(training_images(source, config.data), *pretrained_on),
+        )
         save_checkpoint(tmp_path / "runs" / name / "best.pt", checkpoint)
         return tmp_path / "runs" / name
 

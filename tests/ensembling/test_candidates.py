@@ -7,16 +7,23 @@ import pytest
 
 from acdc_seg.data.images import read_image
 from acdc_seg.data.record import Record
+from acdc_seg.data.source import open_source
 from acdc_seg.ensembling.candidates import common_validation, open_candidates, predict_candidate
 from acdc_seg.errors import CheckpointError, ConfigError, DataError
 from acdc_seg.inference.load import load_predictor
 from acdc_seg.inference.predictors import TTA
+from acdc_seg.runs.checkpoint import load_checkpoint
 
 FOLDS = {"data.num_folds": 2}
 
 
 def quiet(what, done, total):
     pass
+
+
+def training_records(candidate):
+    config = candidate.runs[0].config
+    return open_source(config.data, prepare_settings=config.prepare).split("train")
 
 
 def ids(records):
@@ -34,7 +41,9 @@ def test_a_run_is_a_candidate(save_run):
     assert len(records) == 4
     assert ids(records) == ids(first.runs[0].val) == ids(second.runs[0].val)
     assert first.leaked(records) == []
-    assert ids(first.leaked(first.runs[0].train)) == ids(first.runs[0].train)
+    trained = training_records(first)
+    assert len(trained) == 4
+    assert first.leaked(trained) == trained
 
 
 def test_fold_runs_of_one_recipe_are_one_candidate(save_run):
@@ -53,10 +62,10 @@ def test_fold_runs_of_one_recipe_are_one_candidate(save_run):
     ]
     candidate = candidates[0]
     assert len(candidate.validated()) == 8
-    for record in candidate.validated().values():
-        (run,) = candidate.out_of_fold_runs(record)
+    records = list(candidate.validated().values())
+    for record, (run,) in zip(records, candidate.out_of_fold_runs(records), strict=True):
         assert record.patient in patients(run.val)
-    assert candidate.leaked(candidate.validated().values()) == []
+    assert candidate.leaked(records) == []
 
 
 def test_candidates_are_compared_on_the_images_that_all_of_them_held_out(save_run):
@@ -91,24 +100,46 @@ def test_training_images_are_recognised_under_other_names(save_run, shared_folde
     (single,) = open_candidates([save_run("single")])
     held_out = single.runs[0].val
     copy = tmp_path / "copy"
-    for number, record in enumerate([held_out[0], *single.runs[0].train]):
+    for number, record in enumerate([held_out[0], *training_records(single)]):
         for kind, path, end in (("image", record.image, ""), ("mask", record.mask, "_mask")):
             target = copy / ("train" if number == 0 else "val") / kind / f"scan{number}{end}.png"
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, target)
     (trap,) = open_candidates([save_run("trap", **{"data.path": str(copy)})])
-    assert ids(trap.leaked(held_out)) == [held_out[0].id]
+    other_slice = next(
+        record for record in held_out[1:] if record.patient == held_out[0].patient
+    )  # named otherwise in the copy, yet of a patient that was trained on
+    assert ids(trap.leaked(held_out)) == [held_out[0].id, other_slice.id]
+
+
+def test_images_that_pretrained_a_run_count_as_leaked(save_run):
+    (honest,) = open_candidates([save_run("honest")])
+    other_fold = save_run("other", **FOLDS, **{"data.fold": 0})
+    held_out = open_candidates([other_fold])[0].runs[0].val
+    assert honest.leaked(held_out) != list(held_out)
+    everything = load_checkpoint(save_run("all", **{"data.validation": False}) / "best.pt")
+    folds = [
+        save_run(
+            f"tuned-fold{fold}",
+            pretrained_on=everything.trained_on,
+            **FOLDS,
+            **{"data.fold": fold},
+        )
+        for fold in (0, 1)
+    ]
+    (tuned,) = open_candidates(folds)
+    assert tuned.leaked(held_out) == list(held_out)
 
 
 def test_another_slice_of_a_training_patient_counts_as_leaked(save_run, tmp_path):
     (candidate,) = open_candidates([save_run("single")])
     run = candidate.runs[0]
-    other_slice = replace(run.val[0], patient=run.train[0].patient)
-    assert run.trained_on(other_slice)
+    other_slice = replace(run.val[0], patient=training_records(candidate)[0].patient)
+    assert run.seen([other_slice]) == [other_slice]
     shutil.copy(
         other_slice.image, tmp_path / "elsewhere.png"
     )  # of another data set, whose patients bear the same names
-    assert not run.trained_on(replace(other_slice, image=tmp_path / "elsewhere.png"))
+    assert run.seen([replace(other_slice, image=tmp_path / "elsewhere.png")]) == []
 
 
 def test_each_image_is_predicted_out_of_fold_once(save_run, monkeypatch):
@@ -121,7 +152,7 @@ def test_each_image_is_predicted_out_of_fold_once(save_run, monkeypatch):
     )
     assert progress[-1] == ("fold1, flips", 4, 4)
     for record, array in zip(records, arrays, strict=True):
-        (run,) = candidate.out_of_fold_runs(record)
+        ((run,),) = candidate.out_of_fold_runs([record])
         expected = TTA(load_predictor(run.folder, device="cpu"), views="flips")(
             read_image(record.image)
         )

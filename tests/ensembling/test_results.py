@@ -9,6 +9,7 @@ from acdc_seg.ensembling.candidates import open_candidates
 from acdc_seg.ensembling.results import write_ensemble
 from acdc_seg.ensembling.search import Estimate, Leak, SearchResult, SearchSettings, Variant
 from acdc_seg.ensembling.selection import Selection
+from acdc_seg.files import sha256_file
 from acdc_seg.inference.load import load_predictor
 from acdc_seg.inference.predictors import TTA
 
@@ -46,6 +47,9 @@ def test_the_written_ensemble_is_the_weighted_mean_with_fold_runs_sharing_theirs
     folder = tmp_path / "ensembles" / "mine"
     write_ensemble(folder, result)
     written = yaml.safe_load((folder / "ensemble.yaml").read_text())
+    for member in written["members"]:
+        checkpoint = folder / member["path"] / "best.pt"
+        assert member.pop("sha256") == sha256_file(checkpoint)
     assert written == {
         "classes": ["background", "rv", "myo", "lv"],
         "members": [

@@ -193,12 +193,17 @@ def test_an_ensemble_of_one_is_its_member(predictor, image):
     np.testing.assert_array_equal(Ensemble([predictor])(image), predictor(image))
 
 
-def test_members_may_differ_in_channels_and_size(image):
+def test_every_member_gets_its_own_channels(image):
     members = [small_predictor(), small_predictor(channels=3, seed=1, size=(32, 32))]
     ensemble = Ensemble(members)
-    assert ensemble.channels == 1
+    assert ensemble.channels == 3
     np.testing.assert_allclose(
         ensemble(image), (members[0](image) + members[1](image)) / 2, atol=1e-6
+    )
+    color = np.random.default_rng(0).random((3, 40, 36), np.float32)
+    luma = np.tensordot((0.299, 0.587, 0.114), color, 1)
+    np.testing.assert_allclose(
+        ensemble(color), (members[0](luma) + members[1](color)) / 2, atol=1e-5
     )
 
 

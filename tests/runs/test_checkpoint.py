@@ -74,7 +74,7 @@ def test_the_training_state_is_kept(path):
 def test_the_file_describes_itself(path):
     save_checkpoint(path, CHECKPOINT)
     content = content_of(path)
-    assert content["format"] == 3
+    assert content["format"] == 4
     assert content["classes"] == {"background": 0, "rv": 1, "myo": 2, "lv": 3}
     assert content["config"]["model"]["name"] == "deeplab_drn"
 
@@ -201,7 +201,7 @@ def test_other_formats_are_refused(path, version):
     torch.save({**content_of(path), "format": version}, path)
     with pytest.raises(
         CheckpointError,
-        match=rf"best\.pt: checkpoint format {version}, this version reads 3; install the version",
+        match=rf"best\.pt: checkpoint format {version}, this version reads 4; install the version",
     ):
         load_checkpoint(path)
 
