@@ -110,11 +110,8 @@ def _check_options(context: typer.Context) -> None:
     """Raises ConfigError unless one mode is chosen, without options that would have no effect."""
     from acdc_seg.errors import ConfigError
 
-    given = [
-        name
-        for name in context.params
-        if str(context.get_parameter_source(name)).endswith("COMMANDLINE")
-    ]
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    given = [name for name, source in sources.items() if source and source.name == "COMMANDLINE"]
     modes = [name for name in given if name in MODES]
     if len(modes) != 1:
         raise ConfigError(

@@ -95,7 +95,7 @@ def test_every_option_with_its_default_in_its_panel(command, words):
 )
 def test_choices_in_the_help_are_those_of_the_config(command, option, section, field):
     (line,) = [line for line in help_of(command, "train").splitlines() if option in line]
-    listed = re.search(r">\s+([\w, ]+)\. ", line)
+    listed = re.search(r"(?:>|TEXT)\s+([\w, ]+)\. ", line)
     assert listed is not None
     assert set(listed[1].split(", ")) == set(section.model_fields[field].annotation.__args__)
 
