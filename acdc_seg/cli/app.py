@@ -158,8 +158,8 @@ def expand_args(
     return expanded[:-1]
 
 
-def shell_path(path: Path) -> str:
-    """A path quoted for a shell and escaped for rich."""
+def shell_path(path: Path | str) -> str:
+    """A path or another word quoted for a shell and escaped for rich."""
     return escape(shlex.quote(str(path)))
 
 

@@ -1,12 +1,13 @@
 """acdc-submit"""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
-from acdc_seg.cli.app import Debug, Version, console, make_app, run, shell_path
+from acdc_seg.cli.app import Debug, Version, console, make_app, shell_path
+from acdc_seg.cli.app import run as run_app
 from acdc_seg.cli.options import (
     BARE,
     BatchSize,
@@ -15,13 +16,31 @@ from acdc_seg.cli.options import (
     Tta,
     Weights,
     parse_weights,
+    split_words,
 )
 from acdc_seg.cli.progress import progress_bar
 from acdc_seg.cli.settings import option
+from acdc_seg.errors import ConfigError
+
+if TYPE_CHECKING:
+    from acdc_seg.config import Config
 
 app = make_app()
 
-Runs = Annotated[list[Path] | None, option("Run folders or checkpoints, averaged.", "What", "none")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[SECTION.KEY=VALUE]...",
+        help="Settings of data and classes that say how files are read and named, for example "
+        "classes.values=\\[0,255].",
+        show_default=False,
+    ),
+]
+Runs = Annotated[list[str] | None, option("Run folders or checkpoints, averaged.", "What", "none")]
+RunOption = Annotated[
+    Path | None,
+    option("Run whose classes and file names --check and --from-masks take.", "What", "none"),
+]
 Data = Annotated[
     Path | None,
     option(
@@ -30,10 +49,15 @@ Data = Annotated[
         "none",
     ),
 ]
-FromMasks = Annotated[Path | None, option("Mask PNGs to encode.", "What", "none")]
+FromMasks = Annotated[
+    Path | None, option("Folder of masks to encode, or with test/mask/ or mask/.", "What", "none")
+]
 Check = Annotated[Path | None, option("Submission to validate.", "What", "none")]
 Truth = Annotated[
-    Path | None, option("Folder of true masks to score --check with.", "What", "none")
+    Path | None,
+    option(
+        "Folder of true masks, or with test/mask/ or mask/, to score --check with.", "What", "none"
+    ),
 ]
 Out = Annotated[Path, option("CSV to write.", "Output")]
 Template = Annotated[
@@ -45,8 +69,8 @@ Masks = Annotated[
 
 MODES = {
     "runs": "data tta weights out template masks device precision batch_size",
-    "from_masks": "out template",
-    "check": "data truth",
+    "from_masks": "out template run",
+    "check": "data truth template run",
 }
 """The option that chooses what the command does, and the options that it takes then."""
 
@@ -57,12 +81,14 @@ MODES = {
 )
 def submit(
     context: typer.Context,
+    settings: Settings = None,
     runs: Runs = None,
     data: Data = None,
     tta: Tta = None,
     weights: Weights = None,
     from_masks: FromMasks = None,
     check: Check = None,
+    run: RunOption = None,
     truth: Truth = None,
     out: Out = Path("submission.csv"),
     template: Template = None,
@@ -74,21 +100,25 @@ def submit(
     version: Version = False,
 ) -> None:
     """Write a Kaggle submission, or check one."""
-    from acdc_seg.errors import ConfigError
-    from acdc_seg.inference.load import load_members
-    from acdc_seg.submission.pipeline import encode_masks, write_submission
-
     _check_options(context)
+    paths, overrides = split_words([*(runs or ()), *(settings or ())])
     if check is not None:
-        _check(check, data, truth)
-        return
-    if from_masks is not None:
-        rows = encode_masks(from_masks, out, template=template)
-    elif data is None or not runs:
-        raise ConfigError("--runs needs --data DIR, the folder of the images to predict")
+        _check(check, data, truth, template, _read_config(run, overrides))
+    elif from_masks is not None:
+        _encode(from_masks, out, template, run, overrides)
     else:
+        if data is None or not paths:
+            raise ConfigError("--runs needs --data DIR, the folder of the images to predict")
+        from acdc_seg.inference.load import load_members
+        from acdc_seg.submission.pipeline import write_submission
+
         predictor = load_members(
-            runs, tta=tta, weights=parse_weights(weights), device=device, precision=precision
+            paths,
+            overrides=overrides,
+            tta=tta,
+            weights=parse_weights(weights),
+            device=device,
+            precision=precision,
         )
         with progress_bar() as report:
             rows = write_submission(
@@ -100,16 +130,61 @@ def submit(
                 batch_size=batch_size,
                 on_progress=report,
             )
-    num_images = len({id.rpartition("_mask")[0] for id, _ in rows})
+        run = None if _is_default(predictor.config) else paths[0]
+        _print_end(out, rows, ["--data", data], template, run, overrides)
+
+
+def _encode(
+    folder: Path, out: Path, template: Path | None, run: Path | None, overrides: list[str]
+) -> None:
+    from acdc_seg.submission.pipeline import encode_masks
+
+    config = _read_config(run, overrides)
+    rows = encode_masks(folder, out, template=template, classes=config.classes, data=config.data)
+    _print_end(out, rows, ["--truth", folder], template, run, overrides)
+
+
+def _read_config(run: Path | None, overrides: list[str]) -> "Config":
+    from acdc_seg.config import Config, parse_override, with_overrides
+    from acdc_seg.inference.load import read_settings
+
+    if run is not None:
+        return read_settings(run, overrides)
+    changes = dict(map(parse_override, overrides))
+    for key in changes:
+        if not key.startswith(("data.", "classes.")):
+            raise ConfigError(f"{key}: has no effect here; give settings of data.* and classes.*")
+    return with_overrides(Config(), changes)
+
+
+def _is_default(config: "Config") -> bool:
+    """Whether --check needs no settings to read what was written by these."""
+    from acdc_seg.config import Config
+
+    names, default = ("image_dir", "mask_pattern", "extensions"), Config()
+    return config.classes == default.classes and all(
+        getattr(config.data, name) == getattr(default.data, name) for name in names
+    )
+
+
+def _print_end(
+    out: Path,
+    rows: list[tuple[str, str]],
+    source: list[str | Path],
+    template: Path | None,
+    run: Path | None,
+    overrides: list[str],
+) -> None:
+    num_images = len({id[:-1] for id, _ in rows})
     console.print(f"Wrote {shell_path(out)}: {len(rows)} rows of {num_images} images.")
-    folder = shell_path(data) if data else "DIR"
-    console.print(f"Next: acdc-submit --check {shell_path(out)} --data {folder}")
+    words = ["acdc-submit", "--check", out, *source]
+    words += ["--template", template] if template else []
+    words += ["--run", run] if run else []
+    console.print(f"Next: {' '.join(shell_path(word) for word in [*words, *overrides])}")
 
 
 def _check_options(context: typer.Context) -> None:
     """Raises ConfigError unless one mode is chosen, without options that would have no effect."""
-    from acdc_seg.errors import ConfigError
-
     sources = {name: context.get_parameter_source(name) for name in context.params}
     given = [name for name, source in sources.items() if source and source.name == "COMMANDLINE"]
     modes = [name for name in given if name in MODES]
@@ -117,7 +192,7 @@ def _check_options(context: typer.Context) -> None:
         raise ConfigError(
             "give one of --runs RUN [RUN ...] --data DIR, --from-masks DIR, or --check CSV"
         )
-    taken = [*modes, *MODES[modes[0]].split(), "debug", "version"]
+    taken = [*modes, *MODES[modes[0]].split(), "settings", "debug", "version"]
     if unused := [_flag(name) for name in sorted(given) if name not in taken]:
         flags = ", ".join(_flag(name) for name in sorted(MODES[modes[0]].split()))
         raise ConfigError(
@@ -130,11 +205,11 @@ def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _check(path: Path, data: Path | None, truth: Path | None) -> None:
-    from acdc_seg.config import DataConfig
+def _check(
+    path: Path, data: Path | None, truth: Path | None, template: Path | None, config: "Config"
+) -> None:
     from acdc_seg.data.images import image_shape
     from acdc_seg.data.readers.paired import find_images
-    from acdc_seg.errors import ConfigError
     from acdc_seg.submission.check import check_submission
 
     shapes = None
@@ -143,9 +218,16 @@ def _check(path: Path, data: Path | None, truth: Path | None) -> None:
             "--truth says already which images there are and how large; leave --data out"
         )
     if data:
-        images = find_images(data, DataConfig())
+        images = find_images(data, config.data)
         shapes = {stem: image_shape(image) for stem, image in images.items()}
-    result = check_submission(path, truth=truth, shapes=shapes)
+    result = check_submission(
+        path,
+        truth=truth,
+        shapes=shapes,
+        template=template,
+        classes=config.classes,
+        data=config.data,
+    )
     for problem in result.problems:
         console.print(f"[red]problem[/] {escape(problem)}")
     if result.score is not None:
@@ -167,4 +249,4 @@ def _check(path: Path, data: Path | None, truth: Path | None) -> None:
 
 def main() -> None:
     """Entry point of acdc-submit."""
-    run(app, greedy=("--runs", "--weights"), implied=BARE)
+    run_app(app, greedy=("--runs", "--weights"), implied=BARE)

@@ -72,6 +72,37 @@ def read_mask(path: Path, classes: ClassesConfig) -> np.ndarray:
     return _indices_of_values(path, pixels, classes)
 
 
+def encode_mask(labels: np.ndarray, classes: ClassesConfig) -> bytes:
+    """A PNG file of class indices `(H, W)`, `IGNORE_INDEX` for void; `read_mask` reads it back.
+
+    Raises:
+        DataError: An index that is not a class, or void or a class that the encoding has not.
+    """
+    values: dict[int, tuple[int, ...]] = {
+        index: color[::-1] for index, color in enumerate(classes.colors)
+    }
+    if classes.mask_encoding == "values":
+        values = {index: (value,) for index, value in enumerate(classes.values)}
+        if classes.ignore_value is not None:
+            values[IGNORE_INDEX] = (classes.ignore_value,)
+    unknown = sorted(set(np.unique(labels).tolist()) - values.keys())
+    if unknown:
+        raise DataError(
+            f"the labels hold class {unknown[0]}, which a mask cannot show; classes are 0 to "
+            f"{len(classes.names) - 1}"
+        )
+    numbers = [number for value in values.values() for number in value]
+    if not 0 <= min(numbers) <= max(numbers) < 2**16:
+        raise DataError(
+            f"classes.values={list(classes.values)}: a mask file holds values from 0 to 65535"
+        )
+    is_large = max(numbers) > np.iinfo(np.uint8).max
+    pixels = np.zeros((IGNORE_INDEX + 1, len(values[0])), np.uint16 if is_large else np.uint8)
+    for index, value in values.items():
+        pixels[index] = value
+    return cv2.imencode(".png", pixels[labels])[1].tobytes()  # colors as B, G, R
+
+
 def _read_bytes(path: Path) -> bytes:
     try:
         if not stat.S_ISREG(path.stat().st_mode):

@@ -241,7 +241,17 @@ def as_batch(image: np.ndarray) -> torch.Tensor:
     Raises:
         DataError: Another shape or type, or values that are not finite.
     """
+    if isinstance(image, str | Path):
+        raise DataError(
+            f"'{image}' is a path, not an image; read it first, as in "
+            "predictor(acdc_seg.data.images.read_image(path))"
+        )
     array = np.asarray(image)
+    if array.ndim == 4:
+        raise DataError(
+            f"{array.shape} is a batch of images; predict one at a time, or call "
+            "predictor.predict_batch with a tensor (B, C, H, W)"
+        )
     array = array[None] if array.ndim == 2 else array
     if array.ndim != 3 or array.shape[0] not in (1, 3):
         raise DataError(

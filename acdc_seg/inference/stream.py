@@ -63,9 +63,16 @@ def predict_batches(
         predict: Maps images `(B, C, H, W)` to outputs, for example `ModelPredictor.logits`.
         examples: Those of `read_examples`, for example.
         batch_size: Most examples in a batch.
+
+    Raises:
+        DataError: Names the first file of a batch that cannot be predicted.
     """
     for batch in batch_examples(examples, batch_size=batch_size):
-        yield batch, predict(torch.stack([example.image for example in batch]))
+        try:
+            outputs = predict(torch.stack([example.image for example in batch]))
+        except DataError as error:
+            raise DataError(f"{batch[0].record.image}: {error}") from None
+        yield batch, outputs
 
 
 def predict_examples(

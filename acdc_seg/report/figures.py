@@ -11,6 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from acdc_seg.errors import DataError
+
 Color = tuple[int, ...]
 
 INK, GRAY, ACCENT = "#1c2733", "#8a97a5", "#0b5c7d"
@@ -33,7 +35,10 @@ def overlay(
         alpha: Opacity of the paint in 0..1.
     """
     pixels = _stretch(image)
-    assert pixels.shape[:2] == labels.shape
+    if pixels.shape[:2] != labels.shape:
+        raise DataError(
+            f"an image of {pixels.shape[:2]} and labels of {labels.shape} differ in size"
+        )
     palette = np.asarray(colors, np.float32)
     painted = (labels > 0) & (labels < len(palette))
     pixels[painted] = np.rint((1 - alpha) * pixels[painted] + alpha * palette[labels[painted]])

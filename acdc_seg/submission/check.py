@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from acdc_seg.config import ClassesConfig
+from acdc_seg.config import ClassesConfig, DataConfig, split_pattern
 from acdc_seg.errors import DataError
 from acdc_seg.labels import IGNORE_INDEX
 from acdc_seg.metrics.overlap import count_pixels, dice
@@ -39,6 +39,8 @@ def check_submission(
     shape: Shape = (96, 96),
     shapes: Mapping[str, Shape] | None = None,
     truth: Path | None = None,
+    data: DataConfig | None = None,
+    template: Path | None = None,
 ) -> SubmissionCheck:
     """Lists all problems and scores as Kaggle does: mean Dice over images and classes, both empty
     is 1.
@@ -49,26 +51,33 @@ def check_submission(
         shape: Size (H, W) of all images that neither `shapes` nor `truth` tell.
         shapes: Sizes by image stem; then exactly these images must be there.
         truth: Folder of true masks, whose images and sizes take the place of `shapes`.
+        data: Names of mask files, on which the ids depend.
+        template: Sample submission whose ids and order take the place of the numeric order.
 
     Raises:
         DataError: The CSV or a true mask is unreadable.
     """
-    classes = classes or ClassesConfig()
+    classes, data = classes or ClassesConfig(), data or DataConfig()
     num_classes = len(classes.names)
     encodings = read_rows(path)
-    true_masks = read_masks(truth, classes) if truth else {}
+    true_masks = read_masks(truth, classes, data) if truth else {}
     if true_masks:
         shapes = {stem: (mask.shape[0], mask.shape[1]) for stem, mask in true_masks.items()}
     rows: dict[Key, str] = {}
     problems = _find_file_problems(path)
+    before, after = map(re.escape, split_pattern(data.mask_pattern))
     for id, encoding in encodings.items():
-        if match := re.fullmatch(f"(.+)_mask([1-{num_classes - 1}])", id):
+        if match := re.fullmatch(f"{before}(.+){after}([1-{min(num_classes - 1, 9)}])", id):
             rows[match[1], int(match[2])] = encoding
         else:
             problems.append(
-                f"{id}: this id is not {{stem}}_mask with a class digit 1 to {num_classes - 1}"
+                f"{id}: this id is not {data.mask_pattern} with a class digit 1 to "
+                f"{num_classes - 1}"
             )
     problems += _find_image_problems(rows, shapes, num_classes)
+    problems += _find_order_problems(rows) if template is None else []
+    if template and list(encodings) != list(read_rows(template)):
+        problems.append(f"ids or their order are not those of {template}")
     masks: dict[Key, np.ndarray] = {}
     for (stem, index), encoding in rows.items():
         try:
@@ -103,7 +112,7 @@ def _find_file_problems(path: Path) -> list[str]:
 def _find_image_problems(
     keys: Iterable[Key], shapes: Mapping[str, Shape] | None, num_classes: int
 ) -> list[str]:
-    """Missing and unknown images, missing classes, wrong order."""
+    """Missing and unknown images, missing classes."""
     present = dict.fromkeys(keys)
     if not present:
         return ["the file has no rows"]
@@ -114,10 +123,15 @@ def _find_image_problems(
         missing = [str(index) for index in range(1, num_classes) if (stem, index) not in present]
         if missing:
             problems.append(f"{stem}: no row for class {', '.join(missing)}")
-    order = {stem: number for number, stem in enumerate(sort_stems(stems))}
-    if list(present) != sorted(present, key=lambda key: (order[key[0]], key[1])):
-        problems.append("the rows are not in numeric order of images and classes")
     return problems
+
+
+def _find_order_problems(keys: Iterable[Key]) -> list[str]:
+    present = list(keys)
+    order = {stem: number for number, stem in enumerate(sort_stems({stem for stem, _ in present}))}
+    if present == sorted(present, key=lambda key: (order[key[0]], key[1])):
+        return []
+    return ["the rows are not in numeric order of images and classes"]
 
 
 def _find_overlaps(masks: Mapping[Key, np.ndarray]) -> Iterator[str]:

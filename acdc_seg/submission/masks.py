@@ -1,46 +1,70 @@
-"""Folders of mask files `<image stem>_mask.png`."""
+"""Folders of mask files, named after their images by `data.mask_pattern`."""
 
 from collections.abc import Iterable
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-from acdc_seg.config import ClassesConfig
-from acdc_seg.data.images import read_mask
+from acdc_seg.config import ClassesConfig, DataConfig, split_pattern
+from acdc_seg.data.images import encode_mask, read_mask
 from acdc_seg.errors import DataError
 from acdc_seg.submission.table import sort_stems
 
-SUFFIX = "_mask"
 
-
-def read_masks(folder: Path, classes: ClassesConfig) -> dict[str, np.ndarray]:
+def read_masks(
+    folder: Path, classes: ClassesConfig, data: DataConfig | None = None
+) -> dict[str, np.ndarray]:
     """Class indices `(H, W)` by image stem, in natural order.
+
+    Args:
+        folder: Folder of the masks, or one that holds `test/mask/` or `mask/`.
+        classes: Values or colors of the masks.
+        data: Names of the mask folder and files.
 
     Raises:
         DataError: There are none, or one holds values that are not classes.
     """
-    paths = {path.stem.removesuffix(SUFFIX): path for path in folder.glob(f"?*{SUFFIX}.png")}
+    data = data or DataConfig()
+    before, after = split_pattern(data.mask_pattern)
+    folders = (folder / "test" / data.mask_dir, folder / data.mask_dir, folder)
+    folder = next((each for each in folders if each.is_dir()), folder)
+    paths = {
+        path.stem[len(before) : len(path.stem) - len(after)]: path
+        for path in sorted(folder.glob("*"))
+        if path.suffix.lower() in data.extensions
+        and path.stem.startswith(before)
+        and path.stem.endswith(after)
+        and len(path.stem) > len(before + after)
+    }
     if not paths:
-        raise DataError(f"{folder}: no masks named {{stem}}{SUFFIX}.png; check the folder")
+        raise DataError(
+            f"{folder}: no masks named {data.mask_pattern}.png; check the folder and "
+            "data.mask_pattern"
+        )
     return {stem: read_mask(paths[stem], classes) for stem in sort_stems(paths)}
 
 
-def write_masks(folder: Path, masks: Iterable[tuple[str, np.ndarray]]) -> None:
-    """Writes labels `(H, W)` by image stem as 8-bit PNG files; a pixel is its class index.
+def write_masks(
+    folder: Path,
+    masks: Iterable[tuple[str, np.ndarray]],
+    classes: ClassesConfig | None = None,
+    data: DataConfig | None = None,
+) -> None:
+    """Writes labels `(H, W)` by image stem as PNG files that `read_masks` reads back.
 
     Raises:
         DataError: A stem that is not a file name, or a file that cannot be written.
     """
+    classes, data = classes or ClassesConfig(), data or DataConfig()
     for stem, labels in masks:
         if "/" in stem or "\0" in stem:
             raise DataError(
                 f"{folder}: '{stem}' is not a file name; masks are written into this folder only"
             )
-        path = folder / f"{stem}{SUFFIX}.png"
+        path = folder / f"{data.mask_pattern.replace('{stem}', stem)}.png"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(cv2.imencode(".png", labels.astype(np.uint8))[1].tobytes())
+            path.write_bytes(encode_mask(labels, classes))
         except OSError as error:
             raise DataError(
                 f"{path}: cannot write this mask ({error.strerror}); check the folder and its "

@@ -1,15 +1,18 @@
 """From a folder of images, or of masks, to a submission."""
 
-from collections.abc import Iterable, Iterator
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from acdc_seg.config import ClassesConfig
+from acdc_seg.config import ClassesConfig, DataConfig
 from acdc_seg.data.readers.paired import find_images
 from acdc_seg.data.record import ProgressCallback, Record
+from acdc_seg.errors import AcdcWarning
 from acdc_seg.inference.predictors import Predictor
 from acdc_seg.inference.stream import predict_examples, read_examples, to_labels
+from acdc_seg.runs.trained_on import find_seen
 from acdc_seg.submission.masks import read_masks, write_masks
 from acdc_seg.submission.rle import Shape
 from acdc_seg.submission.table import apply_template, decode_rows, encode_rows, write_rows
@@ -43,8 +46,10 @@ def write_submission(
         DataError: A damaged image, ids that are not the template's, or a file that cannot be
             written.
     """
-    paths = find_images(Path(images), predictor.config.data)
+    data, classes = predictor.config.data, predictor.classes
+    paths = find_images(Path(images), data)
     records = [Record(stem, image, None, "") for stem, image in paths.items()]
+    _warn_of_seen(predictor, records)
     stream = predict_examples(
         predictor,
         read_examples(records, predictor, with_masks=False),
@@ -59,21 +64,29 @@ def write_submission(
             shapes[example.record.id] = labels.shape[0], labels.shape[1]
             yield example.record.id, labels
 
-    rows = _write(predict(), len(predictor.classes.names), Path(path), template)
+    rows = _write(predict(), Path(path), template, classes, data)
     if masks is not None:  # after the CSV, so that a mistake in its ids leaves no masks
-        write_masks(masks, decode_rows(rows, shapes))
+        labels = decode_rows(rows, shapes, pattern=data.mask_pattern)
+        write_masks(masks, labels, classes, data)
     return rows
 
 
 def encode_masks(
-    folder: Path, path: Path, *, template: Path | None = None
+    folder: Path,
+    path: Path,
+    *,
+    template: Path | None = None,
+    classes: ClassesConfig | None = None,
+    data: DataConfig | None = None,
 ) -> list[tuple[str, str]]:
     """Writes the submission of a folder of masks.
 
     Args:
-        folder: Holds `<image stem>_mask.png`.
+        folder: Holds the masks, or `test/mask/` or `mask/`.
         path: The CSV file to write.
         template: Sample submission that fixes ids and order.
+        classes: Values or colors of the masks.
+        data: Names of their files.
 
     Returns:
         The rows (id, encoding).
@@ -82,13 +95,29 @@ def encode_masks(
         DataError: No or wrong masks, ids that are not the template's, or a file that cannot be
             written.
     """
-    classes = ClassesConfig()
-    return _write(read_masks(folder, classes).items(), len(classes.names), path, template)
+    classes, data = classes or ClassesConfig(), data or DataConfig()
+    return _write(read_masks(folder, classes, data).items(), path, template, classes, data)
+
+
+def _warn_of_seen(predictor: Predictor, records: Sequence[Record]) -> None:
+    for origin in predictor.origins:
+        seen = find_seen(records, origin.trained_on)
+        if seen:
+            warnings.warn(
+                f"{origin.path} was trained on {len(seen)} of these {len(records)} images (first "
+                f"{seen[0].id}); its masks of them say nothing about new patients",
+                AcdcWarning,
+                stacklevel=3,
+            )
 
 
 def _write(
-    labels: Iterable[tuple[str, np.ndarray]], num_classes: int, path: Path, template: Path | None
+    labels: Iterable[tuple[str, np.ndarray]],
+    path: Path,
+    template: Path | None,
+    classes: ClassesConfig,
+    data: DataConfig,
 ) -> list[tuple[str, str]]:
-    rows = encode_rows(labels, num_classes=num_classes)
+    rows = encode_rows(labels, num_classes=len(classes.names), pattern=data.mask_pattern)
     write_rows(path, rows if template is None else apply_template(rows, template))
     return rows

@@ -5,9 +5,11 @@ import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
+from acdc_seg.config import DataConfig
 from acdc_seg.data.record import natural_key
 from acdc_seg.errors import DataError
 from acdc_seg.files import replacing
@@ -15,16 +17,21 @@ from acdc_seg.submission.rle import Shape, decode_rle, encode_rle
 
 HEADER = ["id", "encoding"]
 NUM_NAMED = 3
+PATTERN = DataConfig().mask_pattern
+LARGEST_FIELD = 2**31 - 1
+"""Characters of an encoding that are read; the csv module stops at 131,072 by itself."""
 
 
 def encode_rows(
-    labels: Iterable[tuple[str, np.ndarray]], *, num_classes: int
+    labels: Iterable[tuple[str, np.ndarray]], *, num_classes: int, pattern: str = PATTERN
 ) -> list[tuple[str, str]]:
     """Rows (id, encoding) of label arrays, images in natural order, classes 1 to K-1.
 
     Args:
         labels: Image file stem and class indices `(H, W)`, one image after another.
         num_classes: Background included.
+        pattern: Stem of the mask file of an image, `data.mask_pattern`; with the class digit it is
+            the id.
 
     Raises:
         DataError: Values that are not class indices, or more classes than digits.
@@ -33,12 +40,12 @@ def encode_rows(
         raise DataError(
             f"{num_classes} classes cannot be submitted: an id ends in one class digit, 1 to 9"
         )
-    rows = {stem: _encode_image(stem, array, num_classes) for stem, array in labels}
+    rows = {stem: _encode_image(stem, array, num_classes, pattern) for stem, array in labels}
     return [row for stem in sort_stems(rows) for row in rows[stem]]
 
 
 def decode_rows(
-    rows: Sequence[tuple[str, str]], shapes: Mapping[str, Shape]
+    rows: Sequence[tuple[str, str]], shapes: Mapping[str, Shape], *, pattern: str = PATTERN
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Image file stem and class indices `(H, W)` image by image: the inverse of `encode_rows` for
     images of these shapes.
@@ -47,15 +54,20 @@ def decode_rows(
     for stem, shape in shapes.items():
         labels = np.zeros(shape, np.uint8)
         for index in range(1, num_classes):
-            labels[decode_rle(encodings[f"{stem}_mask{index}"], shape)] = index
+            labels[decode_rle(encodings[mask_id(stem, index, pattern)], shape)] = index
         yield stem, labels
 
 
+def mask_id(stem: str, index: int, pattern: str = PATTERN) -> str:
+    """The id of an image and class."""
+    return f"{pattern.replace('{stem}', stem)}{index}"
+
+
 def write_rows(path: Path, rows: Sequence[tuple[str, str]]) -> None:
-    """Writes the CSV; equal rows give equal bytes.
+    """Writes the CSV and reads it back before it takes its place; equal rows give equal bytes.
 
     Raises:
-        DataError: An id occurs twice, or the file cannot be written.
+        DataError: An id occurs twice, or the file cannot be written or is not what was written.
     """
     if repeated := _repeated([id for id, _ in rows]):
         raise DataError(
@@ -65,6 +77,10 @@ def write_rows(path: Path, rows: Sequence[tuple[str, str]]) -> None:
     with replacing(path) as file:
         text = io.TextIOWrapper(file, encoding="utf-8", newline="")
         csv.writer(text, lineterminator="\n").writerows([HEADER, *rows])
+        text.flush()
+        text.seek(0)
+        if _parse(text, path) != dict(rows):
+            raise DataError(f"{path}: not written, because it does not read back; check the disk")
         text.detach()
 
 
@@ -77,15 +93,24 @@ def read_rows(path: Path) -> dict[str, str]:
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            table = list(csv.reader(file, strict=True))
+            return _parse(file, path)
     except OSError as error:
         raise DataError(
             f"{path}: cannot read this file ({error.strerror}); check the path"
         ) from None
+
+
+def _parse(file: IO[str], path: Path) -> dict[str, str]:
+    """Encodings by id; for errors see `read_rows`."""
+    limit = csv.field_size_limit(LARGEST_FIELD)
+    try:
+        table = list(csv.reader(file, strict=True))
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(
             f"{path}: this is not a CSV file in UTF-8 ({error}); export it again"
         ) from None
+    finally:
+        csv.field_size_limit(limit)
     numbered = [(line, row) for line, row in enumerate(table, start=1) if row]
     if not numbered or numbered[0][1] != HEADER:
         header = ",".join(numbered[0][1])[:80] if numbered else "nothing"
@@ -123,7 +148,9 @@ def sort_stems(stems: Iterable[str]) -> list[str]:
     return sorted(sorted(stems), key=natural_key)
 
 
-def _encode_image(stem: str, labels: np.ndarray, num_classes: int) -> list[tuple[str, str]]:
+def _encode_image(
+    stem: str, labels: np.ndarray, num_classes: int, pattern: str
+) -> list[tuple[str, str]]:
     if labels.ndim != 2 or labels.dtype.kind not in "biu":
         raise DataError(
             f"{stem}: the labels are {labels.dtype} {labels.shape}; class indices are integers "
@@ -138,8 +165,9 @@ def _encode_image(stem: str, labels: np.ndarray, num_classes: int) -> list[tuple
     for index in range(1, num_classes):
         encoding = encode_rle(labels == index)
         # every row is decoded again: a wrong one would cost a submission, and nobody sees it
-        assert np.array_equal(decode_rle(encoding, labels.shape), labels == index)
-        rows.append((f"{stem}_mask{index}", encoding))
+        if not np.array_equal(decode_rle(encoding, labels.shape), labels == index):
+            raise DataError(f"{stem}, class {index}: the encoding is not that of the mask")
+        rows.append((mask_id(stem, index, pattern), encoding))
     return rows
 
 

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from matplotlib.figure import Figure
 
 from acdc_seg.config import Config, to_dict
 from acdc_seg.data.examples import FileExamples
+from acdc_seg.data.images import image_shape
 from acdc_seg.data.source import Source
 from acdc_seg.errors import AcdcWarning
 from acdc_seg.evaluation import SplitImages, make_protocol, score_example
@@ -93,11 +95,9 @@ def _score(
     The probabilities behind them are kept on the way where they are small or out of fold.
     """
     stream = predict_examples(predictor, examples, batch_size=config.train.batch_size)
-    size = np.dtype(np.float16).itemsize * len(config.classes.names)
-    if (
-        config.data.fold is not None
-        or len(examples) * examples[0].mask.numel() * size <= KEPT_BYTES
-    ):
+    num_pixels = sum(prod(image_shape(record.image)) for record in examples.records)
+    num_bytes = np.dtype(np.float16).itemsize * len(config.classes.names) * num_pixels
+    if config.data.fold is not None or num_bytes <= KEPT_BYTES:
         stream = storing(
             stream, run.folder / PROBABILITIES, checkpoint=run.best, classes=config.classes
         )

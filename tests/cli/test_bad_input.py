@@ -412,9 +412,10 @@ class TestEvaluate:
         )
 
     def test_ensemble_needs_an_output_folder(self, refused, trained):
-        assert (
-            refused("evaluate", trained, trained)
-            == "give --out FOLDER for the scores of an ensemble"
+        assert refused("evaluate", trained, trained) == (
+            "several runs are averaged: give --out FOLDER for the scores of their soft vote; to "
+            f"compare them, evaluate each alone: for run in {trained} {trained}; do acdc-evaluate "
+            "$run; done"
         )
 
     def test_unwritable_paths(self, refused, trained):
@@ -463,12 +464,13 @@ class TestSubmit:
         [
             (
                 ["--from-masks", "m", "--tta", "flips"],
-                "--tta has no effect with --from-masks, which takes --out, --template; leave it "
-                "out",
+                "--tta has no effect with --from-masks, which takes --out, --run, --template; "
+                "leave it out",
             ),
             (
                 ["--check", "s.csv", "--tta", "flips"],
-                "--tta has no effect with --check, which takes --data, --truth; leave it out",
+                "--tta has no effect with --check, which takes --data, --run, --template, --truth; "
+                "leave it out",
             ),
             (
                 ["--runs", "r", "--data", "d", "--truth", "t"],
@@ -530,7 +532,7 @@ class TestSubmit:
         Path("empty").mkdir()
         assert (
             refused("submit", "--from-masks", "empty")
-            == "empty: no masks named {stem}_mask.png; check the folder"
+            == "empty: no masks named {stem}_mask.png; check the folder and data.mask_pattern"
         )
         change(paired_folder / MASK, set_first_pixel)
         assert "the mask contains value 4 (1 pixels)" in refused(

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from acdc_seg.config import ClassesConfig
-from acdc_seg.data.images import read_image, read_mask
+from acdc_seg.data.images import encode_mask, read_image, read_mask
 from acdc_seg.errors import DataError
 from acdc_seg.labels import IGNORE_INDEX
 
@@ -403,3 +403,33 @@ def test_the_nearest_color_is_euclidean(tmp_path, write_png):
     path = write_png(tmp_path / "m.png", np.array([[[5, 5, 5], [6, 2, 0]]], np.uint8))
     # squares: (5, 5, 5) is 75 from a, 33 from b; (6, 2, 0) is 40 from a, 26 from b
     assert read_mask(path, classes).tolist() == [[1, 1]]
+
+
+@pytest.mark.parametrize(
+    ("settings", "stored"),
+    [
+        ({"values": (0, 3, 2, 1)}, [[0, 3], [2, 1]]),
+        ({"values": (0, 85, 170, 255)}, [[0, 85], [170, 255]]),
+        ({"values": (7, 1000, 2000, 65535)}, [[7, 1000], [2000, 65535]]),
+        ({"mask_encoding": "colors"}, None),
+        ({"mask_encoding": "nearest_color"}, None),
+    ],
+)
+def test_written_masks_are_those_that_are_read(tmp_path, settings, stored):
+    classes = ClassesConfig(**settings)
+    labels = np.array([[0, 1], [2, 3]], np.uint8)
+    (tmp_path / "mask.png").write_bytes(encode_mask(labels, classes))
+    pixels = cv2.imread(str(tmp_path / "mask.png"), cv2.IMREAD_UNCHANGED)
+    if stored is None:
+        pixels, stored = pixels[..., ::-1], np.reshape(classes.colors, (2, 2, 3)).tolist()
+    assert pixels.tolist() == stored
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png", classes), labels)
+
+
+def test_void_is_written_where_it_has_a_value(tmp_path):
+    labels = np.array([[0, 255], [1, 1]], np.uint8)
+    classes = ClassesConfig(ignore_value=9)
+    (tmp_path / "mask.png").write_bytes(encode_mask(labels, classes))
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png", classes), labels)
+    with pytest.raises(DataError, match="the labels hold class 255, which a mask cannot show"):
+        encode_mask(labels, ClassesConfig())

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from acdc_seg.config import ClassesConfig
+from acdc_seg.config import ClassesConfig, DataConfig
 from acdc_seg.submission.check import check_submission
 from acdc_seg.submission.masks import write_masks
-from acdc_seg.submission.table import encode_rows, write_rows
+from acdc_seg.submission.table import encode_rows, read_rows, write_rows
 
 LABELS = np.array([[1, 1, 2], [0, 3, 2]])
 EMPTY_ROWS = [("a_mask1", ""), ("a_mask2", ""), ("a_mask3", "")]
@@ -75,13 +75,33 @@ def test_score_by_hand(tmp_path):
 
 
 def test_void_pixels_of_the_truth_do_not_score(tmp_path):
-    write_masks(tmp_path / "truth", {"a": np.array([[1, 255, 0]])}.items())
+    classes = ClassesConfig(ignore_value=255)
+    write_masks(tmp_path / "truth", {"a": np.array([[1, 255, 0]])}.items(), classes)
     path = write(tmp_path, {"a": np.array([[1, 1, 0]])})
+    assert check_submission(path, truth=tmp_path / "truth", classes=classes).score == 1
+
+
+def test_ids_follow_the_names_of_masks(tmp_path):
+    data = DataConfig(mask_pattern="{stem}")
+    rows = encode_rows({"cell_10": LABELS}.items(), num_classes=4, pattern="{stem}")
+    assert [id for id, _ in rows] == ["cell_101", "cell_102", "cell_103"]
+    write_rows(tmp_path / "s.csv", rows)
+    check = check_submission(tmp_path / "s.csv", shapes={"cell_10": (2, 3)}, data=data)
+    assert check.problems == ()
+
+
+def test_a_template_sets_the_order(tmp_path):
+    path = write(tmp_path, {"a": LABELS, "b": LABELS})
+    rows = list(read_rows(path).items())
+    write_rows(tmp_path / "template.csv", rows[::-1])
+    (problem,) = check_submission(path, shape=(2, 3), template=tmp_path / "template.csv").problems
+    assert problem.startswith("ids or their order are not those of ")
+    write_rows(tmp_path / "s.csv", rows[::-1])
     assert (
         check_submission(
-            path, truth=tmp_path / "truth", classes=ClassesConfig(ignore_value=255)
-        ).score
-        == 1
+            tmp_path / "s.csv", shape=(2, 3), template=tmp_path / "template.csv"
+        ).problems
+        == ()
     )
 
 

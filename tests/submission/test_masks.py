@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from acdc_seg.config import ClassesConfig
+from acdc_seg.config import ClassesConfig, DataConfig
 from acdc_seg.errors import DataError
 from acdc_seg.submission.masks import read_masks, write_masks
 
@@ -21,11 +21,23 @@ def test_masks_of_a_folder_return_in_natural_order(tmp_path):
 
 
 def test_scaled_masks_are_refused_with_the_fix(tmp_path):
-    write_masks(tmp_path, [("a", np.array([[0, 85], [170, 255]]))])
+    scaled = ClassesConfig(values=(0, 85, 170, 255))
+    write_masks(tmp_path, [("a", np.array([[0, 1], [2, 3]]))], scaled)
     with pytest.raises(DataError, match=r"85 \(1 pixels\).*set classes.values=\[0, 85, 170, 255\]"):
         read_masks(tmp_path, CLASSES)
-    scaled = read_masks(tmp_path, ClassesConfig(values=(0, 85, 170, 255)))
-    assert scaled["a"].tolist() == [[0, 1], [2, 3]]
+    assert read_masks(tmp_path, scaled)["a"].tolist() == [[0, 1], [2, 3]]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name"),
+    [("{stem}", "cell_7.png"), ("seg-{stem}-v2", "seg-cell_7-v2.png")],
+)
+def test_masks_bear_the_names_of_the_data(tmp_path, pattern, name):
+    data = DataConfig(mask_pattern=pattern)
+    write_masks(tmp_path / "mask", [("cell_7", LABELS)], CLASSES, data)
+    assert [path.name for path in (tmp_path / "mask").iterdir()] == [name]
+    for folder in (tmp_path, tmp_path / "mask"):
+        assert list(read_masks(folder, CLASSES, data)) == ["cell_7"]
 
 
 def test_a_folder_without_masks_is_refused(tmp_path):

@@ -1,3 +1,5 @@
+import csv
+
 import numpy as np
 import pytest
 
@@ -139,3 +141,24 @@ def test_ids_of_a_template_are_names_and_never_paths(tmp_path):
     (tmp_path / "template.csv").write_text("id,encoding\n../../etc/passwd_mask1,\n")
     with pytest.raises(DataError, match=r"1 ids are missing \(../../etc/passwd_mask1\)"):
         apply_template([("a_mask1", "")], tmp_path / "template.csv")
+
+
+def test_encodings_of_any_length_are_read(tmp_path):
+    long = " ".join(f"{start} 1" for start in range(1, 60_000, 2))
+    assert len(long) > csv.field_size_limit()
+    write_rows(tmp_path / "s.csv", [("a_mask1", long)])
+    assert read_rows(tmp_path / "s.csv") == {"a_mask1": long}
+    assert csv.field_size_limit() == 131_072
+
+
+def test_a_file_that_does_not_read_back_is_not_written(tmp_path, monkeypatch):
+    monkeypatch.setattr("acdc_seg.submission.table._parse", lambda file, path: {"a_mask1": "1 2"})
+    with pytest.raises(DataError, match="not written, because it does not read back"):
+        write_rows(tmp_path / "s.csv", [("a_mask1", "1 1")])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_encoding_is_found_even_without_assertions(monkeypatch):
+    monkeypatch.setattr("acdc_seg.submission.table.encode_rle", lambda mask: "1 1")
+    with pytest.raises(DataError, match="cmr1, class 1: the encoding is not that of the mask"):
+        encode_rows({"cmr1": LABELS}.items(), num_classes=4)
