@@ -1,5 +1,6 @@
 """acdc-tune"""
 
+import json
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +13,8 @@ from acdc_seg.cli.progress import make_progress, progress_bar
 from acdc_seg.cli.settings import DEFAULT_MODEL, PHANTOM_NOTICE, choices, load_settings, option
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from optuna.trial import FrozenTrial
 
     from acdc_seg.config import Config
@@ -105,6 +108,7 @@ def tune(
     spec = _make_spec(
         base,
         space,
+        [text.partition("=")[0].strip() for text in overrides or []],
         name=name,
         num_trials=trials,
         num_workers=workers,
@@ -122,6 +126,7 @@ def tune(
 def _make_spec(
     base: "Config",
     space_name: str,
+    fixed: "Sequence[str]",
     *,
     name: str | None,
     num_trials: int | None,
@@ -136,9 +141,10 @@ def _make_spec(
         raise ConfigError(f"--trials {num_trials}: at least one trial is needed")
     if name is not None and (name in (".", "..") or "/" in name or not name.strip()):
         raise ConfigError(f"--name '{name}': a study's name is a folder's name, without /")
-    space = load_space(find_space(space_name), base)
+    space = load_space(find_space(space_name), base, fixed=fixed)
     if num_trials is None:
-        num_trials = len(space.grid()) if sampler == "grid" else DEFAULT_TRIALS
+        is_grid = sampler == "grid"
+        num_trials = len(space.grid(space.params_of(base))) if is_grid else DEFAULT_TRIALS
     name = name or base.name or base.model.name
     return StudySpec(name, base, space, num_trials, sampler=sampler, **options)
 
@@ -146,7 +152,7 @@ def _make_spec(
 def _run(spec: "StudySpec") -> None:
     from acdc_seg.data.source import open_source
     from acdc_seg.errors import AcdcError, TrainingError
-    from acdc_seg.tuning.results import common_reasons, write_results
+    from acdc_seg.tuning.results import common_reasons, compare_with_recipe, write_results
     from acdc_seg.tuning.storage import open_study
     from acdc_seg.tuning.workers import tune as run_study
 
@@ -159,6 +165,8 @@ def _run(spec: "StudySpec") -> None:
         f"[bold]{folder}[/]: {spec.config.model.name}, {spec.num_trials} trials, {spec.sampler}, "
         f"{spec.pruner}"
     )
+    for key, value in spec.space.fixed.items():
+        console.print(escape(f"{key}={json.dumps(value)} is set by the command: it is not varied."))
     bar, stop = StudyProgressBar(spec), StopOnSignal("the workers")
     stop.listen()
     try:
@@ -181,6 +189,7 @@ def _run(spec: "StudySpec") -> None:
             f"{spec.folder}/trials.csv"
         )
     console.print(
+        f"{escape(compare_with_recipe(study, spec))}\n"
         f"Wrote {folder}/best.yaml, trials.csv and report.html\nNext: acdc-train --config "
         f"{shell_path(best)}"
     )

@@ -40,7 +40,7 @@ def write_results(study: Study, spec: StudySpec) -> Path | None:
     best = next(iter(ranked(study)), None)
     if best is None:
         return None
-    _write_best(best, spec)
+    _write_best(study, spec, best)
     _write_page(study, spec, best)
     _write_hparams(study, spec)
     return spec.folder / "best.yaml"
@@ -56,6 +56,27 @@ def describe_result(trial: FrozenTrial) -> str:
     return f"stopped by an error, to be run again: {fault}" if fault else "stopped, to be run again"
 
 
+def compare_with_recipe(study: Study, spec: StudySpec) -> str:
+    """Whether a trial beat the settings that the study started from, in a sentence."""
+    outside = spec.space.outside(spec.config)
+    if outside:
+        settings = ", ".join(f"{key}={value}" for key, value in outside.items())
+        return f"The recipe was not tried: the space does not contain its {settings}."
+    best, *others = ranked(study)
+    recipe = next((trial for trial in (best, *others) if "recipe" in trial.user_attrs), None)
+    if recipe is None:
+        return "The recipe is not compared: its trial was not completed."
+    num_images = best.user_attrs["num_images"]
+    images = f"{num_images} validation image{'' if num_images == 1 else 's'}"
+    if best.number == recipe.number:
+        return f"No trial beat the recipe (trial {best.number}, Dice {best.values[0]:.4f})."
+    return (
+        f"Trial {best.number} beats the recipe by {best.values[0] - recipe.values[0]:.4f} (Dice "
+        f"{best.values[0]:.4f} against {recipe.values[0]:.4f} of trial {recipe.number}), as the "
+        f"best of {len(others) + 1} on {images}: no proof that it is better on others."
+    )
+
+
 def common_reasons(study: Study) -> str:
     """The most frequent reasons of failed trials, each with its count; pruned ones are counted."""
     trials = [trial for trial in study.get_trials(deepcopy=False) if is_finished(trial)]
@@ -63,16 +84,18 @@ def common_reasons(study: Study) -> str:
     return ", ".join(f"{count} {result}" for result, count in counts)
 
 
-def _write_best(best: FrozenTrial, spec: StudySpec) -> None:
+def _write_best(study: Study, spec: StudySpec, best: FrozenTrial) -> None:
     num_threads = best.user_attrs.get("threads")
     changes = {"runs_dir": "runs", "name": None, "train.num_threads": num_threads}
     config = with_overrides(spec.trial_config(best.params), changes)
     path = spec.folder / "best.yaml"
     folds = f" --folds {spec.num_folds} --fold all" if spec.num_folds else ""
+    comparison = compare_with_recipe(study, spec)
     header = (
         f"# Trial {best.number} of study '{spec.name}': validation foreground Dice "
         f"{best.values[0]!r}\n"
         f"# The same score again, to the last digit on the CPU: acdc-train --config {path}{folds}\n"
+        f"# {comparison}\n"
     )
     write_text(path, header + dump_yaml(config))
 
@@ -118,6 +141,7 @@ def _write_page(study: Study, spec: StudySpec, best: FrozenTrial) -> None:
     protocol = {
         "Best validation Dice": f"{best.values[0]:.4f} (foreground mean; trial {best.number})",
         "Its settings": describe_settings(best),
+        "Recipe": compare_with_recipe(study, spec),
         "Trials": f"{len(trials)}: {states}",
         "Objective": f"mean over {spec.num_folds} folds" if spec.num_folds else score,
         "Second objective": spec.pareto or "none",

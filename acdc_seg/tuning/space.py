@@ -3,131 +3,33 @@ before anything runs.
 """
 
 import itertools
-import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from optuna.trial import Trial
-from pydantic import Field, ValidationError, model_validator
+from pydantic import ValidationError
 
-from acdc_seg.config import Config, Section, configs_dir, with_overrides
-from acdc_seg.config.section import Count
+from acdc_seg.config import Config, configs_dir, to_dict, with_overrides
 from acdc_seg.config.validation import describe
 from acdc_seg.config.yaml_text import read_yaml
 from acdc_seg.errors import ConfigError, did_you_mean
+from acdc_seg.tuning.entries import Choice, Range, to_stored
 
 OWN_KEYS = ("name", "runs_dir", "data.fold", "data.num_folds")
 """Settings that the study itself sets."""
-GOLDEN_SECTION = 0.382
-
-
-class Choice(Section):
-    """One of several values of any kind."""
-
-    choices: tuple[Any, ...]
-    when: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _check(self) -> "Choice":
-        texts = [json.dumps(value) for value in self.choices]
-        if len(set(texts)) < len(texts) or not texts:
-            raise ValueError("choices must be at least one value, each once")
-        return self
-
-    def suggest(self, trial: Trial, key: str) -> Any:
-        """Draws a value."""
-        return self.value_of(trial.suggest_categorical(key, self.grid(key)))
-
-    def value_of(self, stored: Any) -> Any:
-        """The choice that Optuna stores as this."""
-        for value in self.choices:
-            plain = _plain(value)
-            if plain == stored and type(plain) is type(stored):
-                return value
-        return stored
-
-    def examples(self) -> tuple[Any, ...]:
-        """All values, to try on the config."""
-        return self.choices
-
-    def grid(self, key: str) -> list[Any]:
-        """All values as Optuna stores them."""
-        return [_plain(value) for value in self.choices]
-
-
-class Range(Section):
-    """A number between two bounds, inclusive; integers where both bounds are."""
-
-    low: int | float
-    high: int | float
-    log: bool = False
-    step: int | float | None = None
-    points: Count | None = None
-    when: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _check(self) -> "Range":
-        if self.low >= self.high:
-            raise ValueError(f"low={self.low} must be below high={self.high}")
-        if self.log and self.low <= 0:
-            raise ValueError(f"low={self.low} must be above 0 where log is true")
-        if self.log and self.step is not None:
-            raise ValueError("log and step exclude each other; leave one out")
-        step_fits = isinstance(self.step, int) or not self._is_whole
-        if self.step is not None and not (self.step > 0 and step_fits):
-            raise ValueError(f"step={self.step} must be above 0, and whole where low and high are")
-        return self
-
-    @property
-    def _is_whole(self) -> bool:
-        return isinstance(self.low, int) and isinstance(self.high, int)
-
-    def suggest(self, trial: Trial, key: str) -> Any:
-        """Draws a value."""
-        if self._is_whole:
-            low, high, step = int(self.low), int(self.high), int(self.step or 1)
-            return trial.suggest_int(key, low, high, step=step, log=self.log)
-        return trial.suggest_float(key, self.low, self.high, step=self.step, log=self.log)
-
-    def value_of(self, stored: Any) -> Any:
-        """The value itself, for Optuna stores numbers as they are."""
-        return stored
-
-    def examples(self) -> tuple[Any, ...]:
-        """Both ends, and one between that is not round."""
-        between = self.low + (self.step or GOLDEN_SECTION * (self.high - self.low))
-        return (self.low, self.high, int(between) if self._is_whole else between)
-
-    def grid(self, key: str) -> list[Any]:
-        """The values of a grid: by `points`, evenly (by ratio where log is true), or by `step`.
-
-        Raises:
-            ConfigError: Neither is given.
-        """
-        if self.points is not None:
-            spacing = np.geomspace if self.log else np.linspace
-            values = spacing(self.low, self.high, self.points).tolist()
-            return list(dict.fromkeys(map(round, values))) if self._is_whole else values
-        if self.step is None and not (self._is_whole and not self.log):
-            raise ConfigError(
-                f"{key}: a grid needs to know how fine; add points: 5 (or a step), or use another "
-                "--sampler"
-            )
-        step = self.step or 1
-        count = int((self.high - self.low) / step + 1e-9) + 1
-        return [self.low + index * step for index in range(count)]
 
 
 @dataclass(frozen=True)
 class Space:
     """Settings to vary, by config key; one with `when` is drawn only for these values of the
-    choices above it.
+    choices above it. `fixed` are settings of its file that the command sets instead.
     """
 
     entries: Mapping[str, Choice | Range]
+    fixed: Mapping[str, Any] = field(default_factory=dict)
 
     def suggest(self, trial: Trial) -> dict[str, Any]:
         """Draws a value for every setting that applies, ready for `with_overrides`."""
@@ -141,9 +43,27 @@ class Space:
         """Config values of a trial's stored parameters."""
         return {key: self.entries[key].value_of(stored) for key, stored in params.items()}
 
-    def grid(self) -> list[dict[str, Any]]:
+    def outside(self, config: Config) -> dict[str, Any]:
+        """The settings of a config that the space cannot draw."""
+        own = self._values_in(config).items()
+        return {key: value for key, value in own if not self.entries[key].contains(value)}
+
+    def params_of(self, config: Config) -> dict[str, Any] | None:
+        """Stored parameters that draw a config's own settings; None where one is outside."""
+        if self.outside(config):
+            return None
+        return {key: to_stored(value) for key, value in self._values_in(config).items()}
+
+    def _values_in(self, config: Config) -> dict[str, Any]:
+        chosen: dict[str, Any] = {}
+        for key, entry in self.entries.items():
+            if _applies(entry, chosen):
+                chosen[key] = _setting(config, key)
+        return chosen
+
+    def grid(self, first: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         """All combinations as stored parameters, each once; settings whose condition is not met are
-        left out.
+        left out. `first` is a point to begin with, whether it is on the grid or not.
 
         Raises:
             ConfigError: A range has neither `points` nor `step`.
@@ -155,7 +75,9 @@ class Space:
                 applies = _applies(entry, self.values_of(point))
                 values = entry.grid(key) if applies else ()
                 points += [{**point, key: value} for value in values] or [point]
-        return points
+        if first is None:
+            return points
+        return [dict(first), *(point for point in points if not _is_close(point, first))]
 
     def to_dict(self) -> dict[str, Any]:
         """The space as plain values, to store and to compare."""
@@ -179,8 +101,13 @@ def find_space(name: str) -> Path:
     )
 
 
-def load_space(path: Path, base: Config) -> Space:
+def load_space(path: Path, base: Config, *, fixed: Iterable[str] = ()) -> Space:
     """Reads a space and validates every candidate value with the base config.
+
+    Args:
+        path: YAML file.
+        base: Config that trials start from; ranges with `times` are relative to it.
+        fixed: Settings that are not varied, though the file names them.
 
     Raises:
         ConfigError: Invalid YAML, unknown keys, values that the config refuses, conditions on
@@ -196,7 +123,7 @@ def load_space(path: Path, base: Config) -> Space:
     mistakes: list[str] = []
     for key, value in tree.items():
         try:
-            entries[key] = _parse(key, value)
+            entries[key] = _parse(key, value, base)
             _check_conditions(key, entries)
             _try_values(base, key, entries)
         except ConfigError as error:
@@ -204,12 +131,51 @@ def load_space(path: Path, base: Config) -> Space:
             mistakes += [f"{path}, line {lines[key,]}: {message}" for message in messages]
     if mistakes:
         raise ConfigError("\n".join(dict.fromkeys(mistakes)))
-    return Space(entries)
+    varied = _without(fixed, entries, base)
+    if not varied:
+        raise ConfigError(
+            f"{path}: every setting of this space is also set by the command, which leaves nothing "
+            f"to vary; leave out one of {', '.join(entries)}"
+        )
+    return Space(varied, {key: _setting(base, key) for key in fixed if key in entries})
 
 
-def _parse(key: str, value: Any) -> Choice | Range:
+def _without(
+    fixed: Iterable[str], entries: Mapping[str, Choice | Range], base: Config
+) -> dict[str, Choice | Range]:
+    """The entries that are left when some settings have the base config's values."""
+    fixed, varied = set(fixed), {}
+    for key, entry in entries.items():
+        is_met = [
+            _setting(base, parent) in values if parent in fixed else parent in varied
+            for parent, values in entry.when.items()
+        ]
+        if key not in fixed and all(is_met):
+            when = {parent: values for parent, values in entry.when.items() if parent in varied}
+            varied[key] = entry.model_copy(update={"when": when})
+    return varied
+
+
+def _setting(config: Config, key: str) -> Any:
+    """The value of a dotted setting.
+
+    Raises:
+        ConfigError: There is no such setting.
+    """
+    node: Any = to_dict(config)
+    for part in key.split("."):
+        if not isinstance(node, dict) or part not in node:
+            with_overrides(config, {key: 1.0})  # names the setting that was meant
+            raise ConfigError(f"{key}: unknown setting")
+        node = node[part]
+    return node
+
+
+def _parse(key: str, value: Any, base: Config) -> Choice | Range:
     if key in OWN_KEYS:
         raise ConfigError(f"{key}: is set by the study itself and cannot be varied")
+    if isinstance(value, dict) and "times" in value:
+        value = _resolve_times(key, value, _setting(base, key))
     if isinstance(value, list):
         value = {"choices": value}
     if not isinstance(value, dict):
@@ -223,6 +189,27 @@ def _parse(key: str, value: Any) -> Choice | Range:
         return kind.model_validate({**value, "when": conditions})
     except ValidationError as error:
         raise ConfigError(describe(error, root=kind, prefix=(key,))) from None
+
+
+def _resolve_times(key: str, value: Mapping[str, Any], own: Any) -> dict[str, Any]:
+    """`times` as low and high, by the setting's own value in the base config."""
+    times = value["times"]
+    are_numbers = isinstance(times, list) and all(isinstance(part, int | float) for part in times)
+    if not are_numbers or len(times) != 2 or value.keys() & {"low", "high"}:
+        raise ConfigError(
+            f"{key}.times: got {times!r}; write two factors in place of low and high, for example "
+            "[0.2, 5]"
+        )
+    if isinstance(own, bool) or not isinstance(own, int | float) or own <= 0:
+        raise ConfigError(
+            f"{key}.times: the config has {own!r}, and only a number above 0 has multiples; write "
+            "low and high"
+        )
+    low, high = (float(f"{own * factor:.9g}") for factor in times)
+    if isinstance(own, int):
+        low, high = max(1, round(low)), round(high)
+    rest = {name: part for name, part in value.items() if name != "times"}
+    return {"low": low, "high": high, **rest}
 
 
 def _check_conditions(key: str, entries: Mapping[str, Choice | Range]) -> None:
@@ -258,11 +245,16 @@ def _settings_where(key: str, entries: Mapping[str, Choice | Range]) -> Iterator
             yield {**merged, **dict(zip(when, values, strict=True))}
 
 
+def _is_close(point: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two points of a grid are the same but for rounding."""
+    return point.keys() == other.keys() and all(
+        math.isclose(value, other[key])
+        if isinstance(value, float) and isinstance(other[key], int | float)
+        else value == other[key]
+        for key, value in point.items()
+    )
+
+
 def _applies(entry: Choice | Range, chosen: Mapping[str, Any]) -> bool:
     when = entry.when.items()
     return all(parent in chosen and chosen[parent] in values for parent, values in when)
-
-
-def _plain(value: Any) -> Any:
-    """A value that Optuna can store: lists as JSON text, everything else as it is."""
-    return json.dumps(value) if isinstance(value, list | tuple | dict) else value

@@ -8,8 +8,9 @@ from typing import Any, Literal, get_args
 from acdc_seg.config import Config, to_dict, with_overrides
 from acdc_seg.errors import ConfigError, did_you_mean
 from acdc_seg.runtime.device import resolve_device, resolve_precision
+from acdc_seg.tuning.entries import Range
 from acdc_seg.tuning.samplers import PRUNERS, SAMPLERS
-from acdc_seg.tuning.space import Range, Space
+from acdc_seg.tuning.space import Space
 
 Pareto = Literal["time", "parameters"]
 
@@ -67,11 +68,25 @@ class StudySpec:
                 "--sampler cmaes searches plain ranges only; leave choices and conditions out of "
                 "the space, or use tpe"
             )
-        size = len(self.space.grid()) if self.sampler == "grid" else self.num_trials
+        size = len(self.points()) if self.sampler == "grid" else self.num_trials
         if self.num_trials > size:
             raise ConfigError(
                 f"--trials {self.num_trials}: the grid has {size} points; give {size} at most"
             )
+
+    @property
+    def recipe(self) -> dict[str, Any] | None:
+        """Stored parameters of the config that trials start from; None where the space does not
+        contain it.
+        """
+        return self.space.params_of(self.config)
+
+    def points(self) -> list[dict[str, Any]]:
+        """Parameters that are queued when the study is created: the recipe, and a grid's points."""
+        recipe = self.recipe
+        if self.sampler == "grid":
+            return self.space.grid(recipe)
+        return [] if recipe is None else [recipe]
 
     @property
     def folder(self) -> Path:

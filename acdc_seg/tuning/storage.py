@@ -32,8 +32,9 @@ def open_study(spec: StudySpec) -> Study:
         study = optuna.create_study(
             storage=storage, study_name=spec.name, directions=spec.directions, pruner=pruner
         )
-        for point in spec.space.grid() if spec.sampler == "grid" else ():
-            study.enqueue_trial(point, user_attrs={"queued": point})
+        for point in spec.points():
+            mark = {"recipe": True} if point == spec.recipe else {}
+            study.enqueue_trial(point, user_attrs={"queued": point, **mark})
     except DuplicatedStudyError:
         study = optuna.load_study(storage=storage, study_name=spec.name, pruner=pruner)
     _check_settings(study, spec)

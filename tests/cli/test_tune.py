@@ -43,10 +43,11 @@ def test_a_study_says_what_it_does_and_leaves_its_files(acdc_tune):
         "--space", "space.yaml", "--trials", 2, "--name", "mine", "--pruner", "none", *TINY
     )
     assert (code, err) == (0, "")
-    first, *trials, wrote, following = out.splitlines()
+    first, *trials, comparison, wrote, following = out.splitlines()
     assert first == "studies/mine: unet, 2 trials, tpe, none"
     assert [line.split()[:3] for line in trials] == [["trial", "0", "Dice"], ["trial", "1", "Dice"]]
     assert trials[1].endswith("(2/2, 0 s left)")
+    assert "recipe" in comparison
     assert wrote == "Wrote studies/mine/best.yaml, trials.csv and report.html"
     assert following == "Next: acdc-train --config studies/mine/best.yaml"
     rows = list(csv.DictReader(Path("studies/mine/trials.csv").read_text().splitlines()))
@@ -149,3 +150,15 @@ def test_a_study_without_a_complete_trial_names_the_commonest_reasons(acdc_tune)
     assert code == 2
     assert err.startswith("Error: none of 3 trials was completed: 1 failed: ")
     assert "images of 8x8 are too small" in err
+
+
+@pytest.mark.timeout(120)
+def test_settings_on_the_command_line_win_over_the_space(acdc_tune):
+    Path("space.yaml").write_text(
+        "train.epochs: {low: 20, high: 100}\noptimizer.lr: [0.01, 0.02]\n"
+    )
+    arguments = ("--space", "space.yaml", "--trials", 1, "--name", "short", *TINY)
+    code, out, err = acdc_tune(*arguments)
+    assert (code, err) == (0, "")
+    assert "train.epochs=1 is set by the command: it is not varied." in out.splitlines()
+    assert load_config("studies/short/best.yaml").train.epochs == 1

@@ -159,9 +159,10 @@ def test_median_pruner_ends_a_trial_behind_the_others(make_spec, run_study, fake
 
 def test_the_run_of_a_pruned_trial_is_recorded_as_pruned(make_spec, run_study, monkeypatch):
     monkeypatch.setattr("optuna.trial.Trial.should_prune", lambda trial: True)
-    spec = make_spec(num_trials=1)
-    assert run_study(spec).trials[0].state == TrialState.PRUNED
-    run = json.loads((spec.run_folder(0) / "run.json").read_text())
+    spec = make_spec(num_trials=2)
+    states = [trial.state for trial in run_study(spec).trials]
+    assert states == [TrialState.COMPLETE, TrialState.PRUNED]  # the recipe is never pruned
+    run = json.loads((spec.run_folder(1) / "run.json").read_text())
     assert (run["status"], run.get("reason")) == ("pruned", None)
 
 

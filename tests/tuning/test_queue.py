@@ -144,7 +144,7 @@ def test_a_worker_that_comes_back_cannot_overwrite_the_retry(open_queue, clock):
     clock[0] = 61
     queue.requeue_dead()
     queue.study.tell(asleep, 1.0, skip_if_finished=True)
-    assert states(queue) == ["FAIL"]
+    assert states(queue) == ["FAIL", "WAITING"]
     with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
         asleep.report(0.5, 1)
 

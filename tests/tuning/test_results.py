@@ -1,11 +1,12 @@
 import csv
 
+import pytest
 import torch
 
 from acdc_seg.config import load_config, with_overrides
 from acdc_seg.data.source import open_source
 from acdc_seg.training.loop import train
-from acdc_seg.tuning.results import write_results
+from acdc_seg.tuning.results import compare_with_recipe, write_results
 from acdc_seg.tuning.trials import num_finished, ranked
 
 
@@ -84,3 +85,67 @@ def test_pareto_front_of_dice_and_parameters(make_spec, run_study, fake_train):
         "true",
     ]
     assert "Pareto front" in (spec.folder / "report.html").read_text()
+
+
+LRS = "optimizer.lr: [0.005, 0.01, 0.02]"
+
+
+@pytest.mark.parametrize(
+    ("best_lr", "sentence"),
+    [
+        (
+            0.02,
+            "Trial 2 beats the recipe by 0.1000 (Dice 0.6000 against 0.5000 of trial 0), as the "
+            "best of 3 on 2 validation images: no proof that it is better on others.",
+        ),
+        (0.005, "No trial beat the recipe (trial 0, Dice 0.6000)."),
+    ],
+)
+def test_the_recipe_is_the_first_trial_and_what_the_best_is_compared_with(
+    make_spec, run_study, fake_train, tiny_config, best_lr, sentence
+):
+    fake_train(lambda config: [0.6 if config.optimizer.lr == best_lr else 0.5])
+    config = with_overrides(tiny_config, {"optimizer.lr": 0.005})
+    spec = make_spec(space=LRS, num_trials=3, sampler="grid", pruner="none", config=config)
+    study = run_study(spec)
+    assert [trial.params["optimizer.lr"] for trial in study.trials] == [0.005, 0.01, 0.02]
+    assert compare_with_recipe(study, spec) == sentence
+    assert f"# {sentence}" in write_results(study, spec).read_text().splitlines()
+    assert sentence in (spec.folder / "report.html").read_text()
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "cmaes"])
+def test_every_sampler_tries_the_recipe_first(make_spec, run_study, fake_train, sampler):
+    if sampler == "cmaes":
+        pytest.importorskip("cmaes")
+    fake_train()
+    ranges = (
+        "optimizer.lr: {times: [0.2, 5], log: true}\n"
+        "optimizer.weight_decay: {times: [0.1, 10], log: true}\n"
+    )
+    spec = make_spec(space=ranges, num_trials=3, sampler=sampler)
+    first, *others = run_study(spec).trials
+    assert first.params == spec.recipe
+    assert first.params == {
+        "optimizer.lr": spec.config.optimizer.lr,
+        "optimizer.weight_decay": spec.config.optimizer.weight_decay,
+    }
+    assert len({str(trial.params) for trial in (first, *others)}) == 3
+
+
+def test_a_recipe_between_the_points_of_a_grid_is_a_point_more(make_spec):
+    space = "optimizer.lr: {low: 1.0e-4, high: 1.0, log: true, points: 2}"
+    spec = make_spec(space=space, num_trials=3, sampler="grid")
+    rates = [point["optimizer.lr"] for point in spec.points()]
+    assert rates == pytest.approx([spec.config.optimizer.lr, 1e-4, 1.0])
+
+
+def test_a_space_without_the_recipe_says_so(make_spec, run_study, fake_train):
+    fake_train()
+    spec = make_spec(space="optimizer.lr: {low: 0.5, high: 0.9}", num_trials=1)
+    study = run_study(spec)
+    lr = spec.config.optimizer.lr
+    assert (
+        compare_with_recipe(study, spec)
+        == f"The recipe was not tried: the space does not contain its optimizer.lr={lr}."
+    )

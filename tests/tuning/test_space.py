@@ -24,10 +24,70 @@ def read(tmp_path):
 def test_shipped_spaces_fit_the_config_and_draw_settings_that_it_takes(path):
     base = load_config(model="unet")
     space = load_space(find_space(path.stem), base)
+    assert space.outside(base) == {}
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(0))
     for _ in range(10):
         with_overrides(base, space.suggest(study.ask()))
     assert len(space.grid()) > 1
+
+
+RECIPES = sorted(path.stem for path in configs_dir().glob("*.yaml") if path.stem != "default")
+
+
+@pytest.mark.parametrize("model", RECIPES)
+def test_every_recipe_is_inside_its_default_space(model):
+    base = load_config(model=model)
+    space = load_space(find_space("default"), base)
+    assert space.params_of(base) == {
+        "optimizer.lr": base.optimizer.lr,
+        "optimizer.weight_decay": base.optimizer.weight_decay,
+    }
+    grid = space.grid(space.params_of(base))
+    assert len(grid) == 9
+    assert grid[0] == space.params_of(base)
+    lr = space.entries["optimizer.lr"]
+    assert (lr.low, lr.high) == pytest.approx((base.optimizer.lr / 5, base.optimizer.lr * 5))
+
+
+def test_a_range_relative_to_the_config(read):
+    space = read("optimizer.lr: {times: [0.5, 2]}\ntrain.epochs: {times: [0.25, 2], step: 40}\n")
+    lr, epochs = space.entries["optimizer.lr"], space.entries["train.epochs"]
+    assert (lr.low, lr.high) == (0.001, 0.004)
+    assert (epochs.low, epochs.high, epochs.step) == (40, 320, 40)
+
+
+def test_settings_of_a_config_that_a_space_cannot_draw(read):
+    base = load_config(model="unet", overrides=["train.epochs=7", "loss.name=dice"])
+    space = read(
+        "train.epochs: {low: 5, high: 9, step: 4}\nloss.name: [dice_ce, tversky]\n"
+        "loss.tversky_alpha: {low: 0.8, high: 0.9, when: {loss.name: tversky}}\n"
+        "optimizer.lr: {low: 0.01, high: 1.0}\ntrain.ema_decay: [null, 0.995]\n"
+    )
+    assert space.outside(base) == {"train.epochs": 7, "loss.name": "dice", "optimizer.lr": 0.002}
+    assert space.params_of(base) is None
+
+
+def test_settings_of_the_command_are_not_varied(tmp_path):
+    (tmp_path / "space.yaml").write_text(
+        "loss.name: [dice_ce, tversky]\ntrain.epochs: {low: 20, high: 100}\n"
+        "loss.tversky_alpha: {low: 0.2, high: 0.6, when: {loss.name: tversky}}\n"
+        "loss.lambda_ce: {low: 0.2, high: 0.6, when: {loss.name: dice_ce}}\n"
+    )
+
+    def load(*overrides):
+        keys = [text.partition("=")[0] for text in overrides]
+        base = load_config(model="unet", overrides=overrides)
+        return load_space(tmp_path / "space.yaml", base, fixed=keys)
+
+    space = load("train.epochs=3", "seed=1")
+    assert list(space.entries) == ["loss.name", "loss.tversky_alpha", "loss.lambda_ce"]
+    assert space.fixed == {"train.epochs": 3}
+    space = load("loss.name=tversky")
+    assert list(space.entries) == ["train.epochs", "loss.tversky_alpha"]
+    assert space.entries["loss.tversky_alpha"].when == {}
+    assert list(load("loss.name=dice").entries) == ["train.epochs"]
+    with pytest.raises(ConfigError, match="which leaves nothing to vary; leave out one of loss"):
+        load("loss.name=dice", "train.epochs=3")
 
 
 def test_kinds_of_settings(read):
@@ -102,6 +162,19 @@ def test_grid_points_by_ratio(read):
             "log and step exclude each other",
         ),
         ("optimizer.lr: 0.1", "optimizer.lr: got 0.1; write a list of values, or low and high"),
+        (
+            "optimizer.lr: {times: 5}",
+            "optimizer.lr.times: got 5; write two factors in place of low",
+        ),
+        (
+            "optimizer.lr: {times: [1, 2], low: 1}",
+            "optimizer.lr.times: got [1, 2]; write two factors",
+        ),
+        (
+            "loss.name: {times: [1, 2]}",
+            "loss.name.times: the config has 'dice_ce', and only a numb",
+        ),
+        ("optimizer.lrr: {times: [1, 2]}", "unknown setting; did you mean 'lr'?"),
         ("loss.name: []", "choices must be at least one value, each once"),
         ("data.fold: [0, 1]", "data.fold: is set by the study itself and cannot be varied"),
         (
