@@ -20,6 +20,10 @@ from rich.markup import escape
 from acdc_seg import __version__
 from acdc_seg.errors import AcdcError, AcdcWarning, ConfigError
 
+# Waiting threads sleep instead of spinning, which slows all where several programs share the CPUs.
+# The OpenMP library of PyTorch reads it once, when torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 console = Console(highlight=False, emoji=False, soft_wrap=True)
 errors = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 USAGE_ERROR_DELAY_S = 2

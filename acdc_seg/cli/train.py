@@ -5,7 +5,6 @@ import math
 import os
 import shlex
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +12,7 @@ import typer
 from rich.markup import escape
 
 from acdc_seg.cli.app import Debug, StopOnSignal, Version, console, make_app, run, shell_path
-from acdc_seg.cli.progress import make_progress, progress_bar
+from acdc_seg.cli.progress import TrainProgress, duration, progress_bar
 from acdc_seg.cli.settings import (
     DEFAULT_MODEL,
     PHANTOM_NOTICE,
@@ -33,6 +32,8 @@ app = make_app()
 RECIPE = "the model's recipe"
 SPLIT = "the data's split"
 ALL_FOLDS = "all"
+PHANTOM_S = 480
+"""Longest training on the phantom, in seconds, where no number of epochs is given."""
 FLAG_SETTINGS = {
     "data": "data.path",
     "folds": "data.num_folds",
@@ -164,7 +165,9 @@ def train(
     if fold == ALL_FOLDS:
         _train_folds(settings)
     else:
-        _train(settings, folder, extend=extend_epochs is not None)
+        is_free = epochs is None and config is None and settings.data.path is None
+        shorten = is_free and not any("epochs=" in override for override in overrides)
+        _train(settings, folder, extend=extend_epochs is not None, shorten=shorten)
 
 
 def _number_or_text(fold: str | None) -> int | str | None:
@@ -215,14 +218,19 @@ def _has_work(config: "Config", folder: Path, *, extend: bool) -> bool:
     return True
 
 
-def _train(config: "Config", resume: Path | None, *, extend: bool) -> None:
+def _train(config: "Config", resume: Path | None, *, extend: bool, shorten: bool) -> None:
     from acdc_seg.runs.folder import Run
 
     if resume is not None and not _has_work(config, resume, extend=extend):
         return
+    source = _open(config)
+    if resume is None:
+        _leave_busy_cpus(config)
+    if shorten:
+        config = _shorten(config, source)
     result = _train_one(
         config,
-        _open(config),
+        source,
         Run(resume) if resume else None,
         StopOnSignal("after this step to write the checkpoint"),
         resume=resume is not None,
@@ -248,6 +256,41 @@ def _train(config: "Config", resume: Path | None, *, extend: bool) -> None:
     )
 
 
+def _leave_busy_cpus(config: "Config") -> None:
+    """Takes fewer threads than PyTorch would where other programs are using the CPUs."""
+    import torch
+
+    from acdc_seg.runtime.device import idle_threads, resolve_device
+
+    most = torch.get_num_threads()
+    is_chosen = config.train.num_threads is not None or "OMP_NUM_THREADS" in os.environ
+    if is_chosen or most == 1 or resolve_device(config.train.device).type != "cpu":
+        return
+    num_threads = idle_threads(most)
+    if num_threads < most:
+        torch.set_num_threads(num_threads)
+        console.print(
+            f"Other programs keep the CPUs busy: training on {num_threads} of {most} threads; "
+            f"train.num_threads={most} takes all."
+        )
+
+
+def _shorten(config: "Config", source: "Source") -> "Config":
+    """As many epochs of the recipe as take a few minutes; in one process, for all need the same."""
+    from acdc_seg.config import with_overrides
+    from acdc_seg.training.estimate import epochs_within
+
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        return config
+    most, epochs = config.train.epochs, epochs_within(config, source, seconds=PHANTOM_S)
+    if epochs < most:
+        console.print(
+            f"Training for {epochs} epochs, about {duration(PHANTOM_S)}; --epochs {most} is the "
+            "recipe's full length."
+        )
+    return with_overrides(config, {"train.epochs": epochs})
+
+
 def _train_folds(config: "Config") -> None:
     from acdc_seg.training.folds import fold_table, folds_name, train_folds
 
@@ -257,6 +300,7 @@ def _train_folds(config: "Config") -> None:
             "torchrun ... --fold 0, then 1, ..."
         )
     stop = StopOnSignal("after this step to write the checkpoint")
+    _leave_busy_cpus(config)
     name = folds_name(config)
     runs = train_folds(
         config,
@@ -302,7 +346,7 @@ def _train_one(
     from acdc_seg.training.loop import Hooks
     from acdc_seg.training.loop import train as train_network
 
-    progress = TrainProgress(config.train.epochs, source, validates=config.data.validation)
+    progress = TrainProgress(config, source)
     hooks = Hooks(
         on_start=progress.on_start,
         on_batch=progress.on_batch,
@@ -315,46 +359,6 @@ def _train_one(
     if not result.stopped and os.environ.get("RANK", "0") == "0":
         finish_run(result.run, result.config, source, result.history)
     return result
-
-
-class TrainProgress:
-    """A bar with loss, Dice and time left on a terminal, and a line per validated epoch everywhere.
-
-    Where nothing validates, there is a line per epoch and no Dice.
-    """
-
-    def __init__(self, num_epochs: int, source: "Source", *, validates: bool = True) -> None:
-        self.bar = make_progress(console)
-        self.task = self.bar.add_task("epochs", total=num_epochs)
-        self.num_epochs, self.source, self.validates = num_epochs, source, validates
-        self.loss, self.best, self.started = math.nan, 0.0, time.monotonic()
-
-    def on_start(self, run: "Run", config: "Config") -> None:
-        """Says which run trains what on what."""
-        self.best = run.read_json().get("best_dice") or 0.0
-        counts = ", ".join(f"{len(self.source.split(split))} {split}" for split in ("train", "val"))
-        console.print(
-            f"[bold]{shell_path(run.folder)}[/]: {config.model.name} on {self.source.kind} "
-            f"({counts} images, {config.train.precision})"
-        )
-
-    def on_batch(self, epoch: int, done: int, total: int, mean_loss: float) -> None:
-        """Moves the bar."""
-        self.loss = mean_loss
-        text = f"epoch {epoch}, batch {done}/{total}, loss {mean_loss:.4f}"
-        text += f", best Dice {self.best:.4f}" if self.validates else ""
-        self.bar.update(self.task, completed=epoch - 1 + done / total, description=text)
-
-    def on_epoch_end(self, epoch: int, dice: float) -> None:
-        """Prints the epoch's line."""
-        if math.isnan(dice) and self.validates:
-            return
-        score = f"  Dice {dice:.4f}{' *' if dice > self.best else ''}" if self.validates else ""
-        self.best = max(self.best, dice)  # stays where the Dice is nan
-        seconds = time.monotonic() - self.started
-        console.print(
-            f"epoch {epoch:>3}/{self.num_epochs}  loss {self.loss:.4f}{score}  {seconds:.0f} s"
-        )
 
 
 def main() -> None:

@@ -1,5 +1,8 @@
 """Device and precision of this machine, and the meaning of `auto` for both."""
 
+import os
+
+import psutil
 import torch
 
 from acdc_seg.errors import ConfigError
@@ -46,6 +49,18 @@ def resolve_precision(name: str, device: torch.device) -> str:
     if _has_native_bf16(device):
         return "bf16"
     return "fp16" if device.type == "cuda" else "fp32"
+
+
+def idle_threads(most: int, *, seconds: float = 0.3) -> int:
+    """Threads, from 1 to `most`, for which other programs leave CPUs idle at this moment.
+
+    Args:
+        most: Threads where all CPUs are idle.
+        seconds: How long to measure.
+    """
+    busy = psutil.cpu_percent(interval=seconds, percpu=True)
+    idle = sum(100 - busy[cpu] for cpu in os.sched_getaffinity(0) if cpu < len(busy)) / 100
+    return max(1, min(most, round(idle)))
 
 
 def _has_native_bf16(device: torch.device) -> bool:

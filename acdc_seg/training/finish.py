@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from acdc_seg.config import Config, to_dict
 from acdc_seg.data.examples import FileExamples
 from acdc_seg.data.images import image_shape
+from acdc_seg.data.record import Record
 from acdc_seg.data.source import Source
 from acdc_seg.errors import AcdcWarning
 from acdc_seg.evaluation import SplitImages, make_protocol, score_example
@@ -83,6 +84,15 @@ def _report(
     )
 
 
+def probability_bytes(config: Config, records: Sequence[Record]) -> int:
+    """Bytes of the probabilities that are kept of these images: all if they are small or of a fold,
+    else none.
+    """
+    num_pixels = sum(prod(image_shape(record.image)) for record in records)
+    size = num_pixels * np.dtype(np.float16).itemsize * len(config.classes.names)
+    return size if config.data.fold is not None or size <= KEPT_BYTES else 0
+
+
 def _score(
     run: Run,
     config: Config,
@@ -95,9 +105,7 @@ def _score(
     The probabilities behind them are kept on the way where they are small or out of fold.
     """
     stream = predict_examples(predictor, examples, batch_size=config.train.batch_size)
-    num_pixels = sum(prod(image_shape(record.image)) for record in examples.records)
-    num_bytes = np.dtype(np.float16).itemsize * len(config.classes.names) * num_pixels
-    if config.data.fold is not None or num_bytes <= KEPT_BYTES:
+    if probability_bytes(config, examples.records):
         stream = storing(
             stream, run.folder / PROBABILITIES, checkpoint=run.best, classes=config.classes
         )

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from acdc_seg.config import dump_yaml, load_config
 from acdc_seg.data import source as sources
@@ -46,7 +47,16 @@ def test_run_folder_and_what_is_said(command, paired_folder, tiny):
     assert files >= RUN_FILES
     assert {name for name in files if name.endswith(".pt")} == {"best.pt"}
     assert any(name.startswith("events.out.tfevents") for name in files)
-    first, *epochs, best, following = outcome.out.splitlines()
+    first, disk, columns, *epochs, best, following = outcome.out.splitlines()
+    assert disk == "Disk: about 0.07 MB while it trains, 0.04 MB when finished."
+    assert " ".join(columns.split()) == "epoch loss Dice rv myo lv lr time left * best so far"
+    rows = read_history(Path("runs/unet"))
+    for line, row in zip(epochs, rows, strict=True):
+        cells = line.replace(" *", "").split()[2:]
+        names = ("train_loss", "dice", "dice_rv", "dice_myo", "dice_lv")
+        assert cells[:5] == [f"{float(row[name]):.4f}" for name in names]
+        assert cells[5] == f"{float(row['lr']):.1e}"
+    assert " * " in epochs[0]
     assert first == "runs/unet: unet on paired (4 train, 2 val images, fp32)"
     assert [line.split()[1] for line in epochs] == ["1/2", "2/2"]
     assert best.startswith("Best validation Dice 0.")
@@ -92,7 +102,7 @@ def test_names_are_numbered_and_quoted_where_they_must_be(command, trained, tiny
 def test_without_model_or_config_the_recipe_is_taken(command, monkeypatch, arguments, name):
     given = []
     monkeypatch.setattr(
-        "acdc_seg.cli.train._train", lambda config, resume, extend: given.append(config)
+        "acdc_seg.cli.train._train", lambda config, resume, **options: given.append(config)
     )
     assert command("train", *arguments, "--seed", 3).code == 0
     recipe = load_config(model=name)
@@ -105,7 +115,7 @@ def test_without_model_or_config_the_recipe_is_taken(command, monkeypatch, argum
 def test_a_config_file_of_data_keeps_the_recipe_and_says_so(command, monkeypatch):
     configs = []
     monkeypatch.setattr(
-        "acdc_seg.cli.train._train", lambda config, resume, extend: configs.append(config)
+        "acdc_seg.cli.train._train", lambda config, resume, **options: configs.append(config)
     )
     Path("cells.yaml").write_text("data: {path: cells}\n")
     outcome = command("train", "--config", "cells.yaml", "--model", "enet")
@@ -118,7 +128,7 @@ def test_a_config_file_of_data_keeps_the_recipe_and_says_so(command, monkeypatch
 def test_flags_are_names_of_settings_and_overrides_win(command, monkeypatch):
     given = []
     monkeypatch.setattr(
-        "acdc_seg.cli.train._train", lambda config, resume, extend: given.append(config)
+        "acdc_seg.cli.train._train", lambda config, resume, **options: given.append(config)
     )
     flags = (
         "--epochs",
@@ -164,6 +174,48 @@ def test_without_data_it_says_that_it_trains_on_the_phantom(command, tiny, monke
     assert "unet on phantom (" in outcome.out
     assert read_json(Path("runs/unet"))["data"] == "phantom"
     assert "synthetic phantom" in Path("runs/unet/report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "epochs"),
+    [((), 5), (("train.epochs=2",), 2), (("--config", "mine.yaml"), 3)],
+)
+def test_a_bare_training_on_the_phantom_takes_minutes(
+    command, tiny, monkeypatch, arguments, epochs
+):
+    """Unless epochs are given; what is chosen is in config.yaml before the schedule is built."""
+    configs = []
+    monkeypatch.setattr(sources, "PHANTOM_PATIENTS", 5)
+    monkeypatch.setattr("acdc_seg.training.estimate.epochs_within", lambda *args, seconds: 5)
+    monkeypatch.setattr(
+        "acdc_seg.cli.train._train_one",
+        lambda config, *args, **options: sys.exit(configs.append(config)),
+    )
+    Path("mine.yaml").write_text("train: {epochs: 3}\n")
+    outcome = command("train", *arguments, "prepare.slices=mid", "prepare.size=[32,32]")
+    (config,) = configs
+    assert config.train.epochs == epochs
+    said = "Training for 5 epochs, about 8 minutes; --epochs 160 is the recipe's full length."
+    assert (said in outcome.out) == (epochs == 5)
+
+
+def test_fewer_threads_where_the_machine_is_busy(command, tiny, paired_folder, monkeypatch):
+    before = torch.get_num_threads()
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setattr("acdc_seg.runtime.device.idle_threads", lambda most: 2)
+    arguments = ("train", "--data", paired_folder, *tiny, "--epochs", 1)
+    try:
+        torch.set_num_threads(3)
+        outcome = command(*arguments)
+        assert outcome.out.startswith(
+            "Other programs keep the CPUs busy: training on 2 of 3 threads; train.num_threads=3 "
+            "takes all.\n"
+        )
+        assert read_json(Path("runs/unet"))["num_threads"] == 2
+        assert "busy" not in command(*arguments, "train.num_threads=3").out
+        assert read_json(Path("runs/unet-2"))["num_threads"] == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_volumes_are_cut_on_the_way(command, tiny, tree):

@@ -95,7 +95,8 @@ def test_all_folds_stopped_and_resumed_are_the_straight_folds(
 def test_no_validation_and_the_commands_after_it(command, tiny, paired_folder):
     outcome = command("train", "--data", paired_folder, *tiny, "--no-validation")
     assert (outcome.code, outcome.err) == (0, "")
-    first, *epochs, done, following = outcome.out.splitlines()
+    first, _, columns, *epochs, done, following = outcome.out.splitlines()
+    assert columns.split() == ["epoch", "loss", "lr", "time", "left"]
     assert first == "runs/unet: unet on paired (6 train, 0 val images, fp32)"
     assert [line.split()[:2] for line in epochs] == [["epoch", "1/2"], ["epoch", "2/2"]]
     assert not any("Dice" in line for line in (*epochs, done))
@@ -127,7 +128,8 @@ def test_no_validation_and_the_commands_after_it(command, tiny, paired_folder):
 def test_the_flags_are_settings(command, monkeypatch, arguments, fold):
     given = []
     monkeypatch.setattr(
-        "acdc_seg.cli.train._train", lambda config, resume, extend: given.append(config.data.fold)
+        "acdc_seg.cli.train._train",
+        lambda config, resume, **options: given.append(config.data.fold),
     )
     assert command("train", "--data", "somewhere", *arguments).code == 0
     assert given == [fold]

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from acdc_seg.errors import ConfigError
-from acdc_seg.runtime.device import DTYPES, resolve_device, resolve_precision
+from acdc_seg.runtime.device import DTYPES, idle_threads, resolve_device, resolve_precision
 
 CPU = torch.device("cpu")
 
@@ -64,3 +64,13 @@ def test_auto_takes_bf16_where_it_is_native_and_else_fp16_on_a_gpu(
 
 def test_auto_is_fp32_elsewhere():
     assert resolve_precision("auto", torch.device("mps")) == "fp32"
+
+
+@pytest.mark.parametrize(
+    ("busy", "most", "expected"),
+    [([0, 0, 0, 0], 4, 4), ([0, 0, 0, 0], 2, 2), ([100, 100, 10, 0], 4, 2), ([100] * 4, 4, 1)],
+)
+def test_threads_are_those_that_others_leave_idle(monkeypatch, busy, most, expected):
+    monkeypatch.setattr("psutil.cpu_percent", lambda interval, percpu: busy)
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 1, 2, 3})
+    assert idle_threads(most) == expected
