@@ -3,12 +3,14 @@
 import shutil
 import warnings
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import optuna
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 from optuna.visualization import matplotlib as plots
@@ -16,6 +18,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from acdc_seg.config import dump_yaml, to_dict, with_overrides
 from acdc_seg.files import write_table, write_text
+from acdc_seg.report.figures import GRAY, INK
 from acdc_seg.report.page import write_report
 from acdc_seg.tuning.spec import StudySpec
 from acdc_seg.tuning.trials import is_finished, ranked
@@ -149,15 +152,16 @@ def _write_page(study: Study, spec: StudySpec, best: FrozenTrial) -> None:
         "Note": "the best of many scores on one validation set is too high an estimate; the test "
         "set decides",
     }
-    best_trials = {
-        f"trial {trial.number}": f"Dice {trial.values[0]:.4f}: {describe_settings(trial)}"
-        for trial in ranked(study)[:NUM_LISTED]
-    }
+    complete = ranked(study)
+    if len(complete) < 2:
+        protocol["Plots"] = "none: two complete trials are needed at least"
+    for rank, trial in enumerate(complete[:NUM_LISTED], start=1):
+        result = f"Dice {trial.values[0]:.4f}: {describe_settings(trial)}"
+        protocol[f"Rank {rank}: trial {trial.number}"] = result
     failed = [trial for trial in trials if trial.state == TrialState.FAIL]
     run = {
         "study": spec.name,
         "storage": "database" if spec.storage else "journal.log",
-        "best trials": best_trials,
         "failed trials": {f"trial {trial.number}": describe_result(trial) for trial in failed},
     }
     write_report(
@@ -204,7 +208,10 @@ def draw_study(study: Study, spec: StudySpec) -> dict[str, Figure]:
         if important:
             axes = plots.plot_param_importances(study, target=_cost(spec), target_name="Dice")
             figures["Importances"] = _figure(axes)
-        figures["Parallel coordinates"] = _figure(plots.plot_parallel_coordinate(study, **dice))
+        axes = plots.plot_parallel_coordinate(study, **dice)
+        names = [_uncut(label.get_text(), drawn) for label in axes.get_xticklabels()]
+        axes.set_xticks(axes.get_xticks(), names, rotation=0, ha="center")
+        figures["Parallel coordinates"] = _figure(axes)
         for start in range(0, len(drawn), SLICES_PER_ROW):
             row = drawn[start : start + SLICES_PER_ROW]
             grid = plots.plot_slice(study, params=row, **dice)
@@ -239,8 +246,32 @@ def _figure(axes: Any, *, width: float = 10, height: float = 4.5) -> Figure:
     figure.set_size_inches(width, height)
     pyplot.close(figure)
     for panel in figure.axes:
-        panel.set_title("")
-        panel.set_facecolor("#f2f5f7")
-        panel.tick_params(labelsize=8)
+        for side in ("left", "center"):
+            panel.set_title("", loc=side)
+        _restyle(panel)
     figure.suptitle("")
+    figure.set_facecolor("white")
     return figure
+
+
+def _uncut(label: str, names: Sequence[str]) -> str:
+    """The setting whose name Optuna cut to this label."""
+    start = label.removesuffix("...")
+    return next((name for name in names if start != label and name.startswith(start)), label)
+
+
+def _restyle(panel: Any) -> None:
+    """The colors of a run's report, and ticks of log axes at the powers of ten and few between."""
+    panel.set_facecolor("white")
+    panel.tick_params(labelsize=8, colors=INK)
+    panel.grid(color="#e6eaee", linewidth=0.8)
+    panel.set_axisbelow(True)
+    panel.spines[:].set_color(GRAY)
+    for axis in (panel.xaxis, panel.yaxis):
+        axis.label.set(fontsize=9, color=INK)
+        if axis.get_scale() == "log":
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axis.set_minor_locator(NullLocator())
+    if panel.get_xscale() == "log":
+        panel.tick_params(axis="x", labelrotation=45)

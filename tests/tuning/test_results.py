@@ -149,3 +149,15 @@ def test_a_space_without_the_recipe_says_so(make_spec, run_study, fake_train):
         compare_with_recipe(study, spec)
         == f"The recipe was not tried: the space does not contain its optimizer.lr={lr}."
     )
+
+
+def test_the_page_lists_its_trials_and_says_why_it_has_no_plots(make_spec, run_study, fake_train):
+    fake_train()
+    for num_trials in (1, 2):
+        spec = make_spec(num_trials=num_trials, pruner="none")
+        write_results(run_study(spec), spec)
+        page = (spec.folder / "report.html").read_text()
+        shown = page.partition("<details>")[0]  # not folded away
+        assert f"Rank {num_trials}: trial " in shown
+        assert ("none: two complete trials are needed" in shown) == (num_trials == 1)
+        assert ("<h2>History</h2>" in shown) == (num_trials == 2)
