@@ -58,6 +58,9 @@ class Predictor(ABC):
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """Probabilities float32 `(K, H, W)` of one image `(H, W)` or `(C, H, W)`, uint8 or float.
 
+        An array does not tell its pixel size: resample it to that of the training images
+        (`config.prepare.spacing` for volumes) first.
+
         Raises:
             DataError: Another shape or type, NaN or infinity, or a color image for a gray model.
         """

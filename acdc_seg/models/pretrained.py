@@ -28,15 +28,19 @@ class PublicWeights(NamedTuple):
     Attributes:
         url: Ends in the first digits of the file's SHA-256, `name-sha256.pth`.
         classifier: Beginnings of the names that the file has and the encoder has not.
+        full_sha256: The whole hash, where it is known.
+        is_downloaded: False where no server offers the file over https; then it must be supplied.
     """
 
     url: str
     classifier: tuple[str, ...]
+    full_sha256: str = ""
+    is_downloaded: bool = True
 
     @property
     def sha256(self) -> str:
-        """The first digits of the file's hash."""
-        return PurePosixPath(self.url).stem.rpartition("-")[2]
+        """The file's hash, or its first digits."""
+        return self.full_sha256 or PurePosixPath(self.url).stem.rpartition("-")[2]
 
 
 VISION = "https://download.pytorch.org/models"
@@ -45,11 +49,19 @@ EFFICIENT = "https://github.com/lukemelas/EfficientNet-PyTorch/releases/download
 EFFICIENT_TOP = ("_conv_head.", "_bn1.", "_fc.")
 
 PUBLIC_WEIGHTS: dict[str, PublicWeights] = {
-    "drn_d_54": PublicWeights(f"{DRN}/drn_d_54-0e0534ff.pth", ("fc.",)),
-    "vgg16": PublicWeights(f"{VISION}/vgg16-397923af.pth", ("classifier.",)),
+    "drn_d_54": PublicWeights(f"{DRN}/drn_d_54-0e0534ff.pth", ("fc.",), is_downloaded=False),
+    "vgg16": PublicWeights(
+        f"{VISION}/vgg16-397923af.pth",
+        ("classifier.",),
+        "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
+    ),
     "vgg16_bn": PublicWeights(f"{VISION}/vgg16_bn-6c64b313.pth", ("classifier.",)),
     "resnet34": PublicWeights(f"{VISION}/resnet34-b627a593.pth", ("fc.",)),
-    "resnet50": PublicWeights(f"{VISION}/resnet50-0676ba61.pth", ("fc.",)),
+    "resnet50": PublicWeights(
+        f"{VISION}/resnet50-0676ba61.pth",
+        ("fc.",),
+        "0676ba61b6795bbe1773cffd859882e5e297624d384b6993f7c9e683e722fb8a",
+    ),
     "resnet101": PublicWeights(f"{VISION}/resnet101-63fe2227.pth", ("fc.",)),
     "mobilenet_v2": PublicWeights(
         f"{VISION}/mobilenet_v2-b0353104.pth", ("features.18.", "classifier.")
@@ -125,6 +137,11 @@ def download(public: PublicWeights) -> Path:
     remedy = f"download it elsewhere and save it as {path}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists() and not public.is_downloaded:
+            raise CheckpointError(
+                f"{path}: put the published file here; it is not downloaded, because its server "
+                f"({public.url}) has no https. Its SHA-256 starts with {public.sha256}"
+            )
         if not path.exists():
             logger.info("downloading %s to %s", public.url, path)
             with _socket_timeout(TIMEOUT):

@@ -1,11 +1,14 @@
+import re
+
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from acdc_seg.config import ClassesConfig, load_config
 from acdc_seg.errors import CheckpointError, ConfigError
-from acdc_seg.inference.load import load_predictor
-from acdc_seg.inference.postprocess import keep_largest
+from acdc_seg.inference.load import load_members, load_predictor, read_settings
+from acdc_seg.inference.postprocess import KeepLargest, keep_largest
 from acdc_seg.inference.predictors import TTA, ModelPredictor
 from acdc_seg.models import create_model
 from acdc_seg.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -148,3 +151,31 @@ def test_missing_parts_of_an_ensemble_are_named(ensemble_folder):
     (ensemble_folder.parent / "best.pt").unlink()
     with pytest.raises(CheckpointError, match=r"no best\.pt in this folder"):
         load_predictor(ensemble_folder)
+
+
+def test_largest_regions_are_kept_after_an_outer_augmentation(ensemble_folder, image):
+    def regions(predictor):
+        lv = (predictor(image).argmax(0) == 3).astype(np.uint8)
+        return cv2.connectedComponents(lv, connectivity=8)[0] - 1
+
+    text = (ensemble_folder / "ensemble.yaml").read_text()
+    (ensemble_folder / "ensemble.yaml").write_text(re.sub("keep_largest:.*", "", text))
+    plain = load_members([ensemble_folder], tta="dihedral", device="cpu", precision="fp32")
+    (ensemble_folder / "ensemble.yaml").write_text(
+        re.sub("keep_largest:.*", "", text).rstrip() + "\nkeep_largest: [lv]\n"
+    )
+    predictor = load_members([ensemble_folder], tta="dihedral", device="cpu", precision="fp32")
+    assert regions(plain) > 1
+    assert regions(predictor) == 1
+    np.testing.assert_allclose(predictor(image), keep_largest(plain(image), [3]), atol=1e-6)
+    several = load_members([ensemble_folder, ensemble_folder.parent], device="cpu")
+    assert isinstance(several, KeepLargest)
+
+
+def test_the_settings_of_reading_can_be_changed(run_folder):
+    predictor = load_members([run_folder], overrides=["classes.values=[0,3,2,1]"], device="cpu")
+    assert predictor.classes.values == predictor.config.classes.values == (0, 3, 2, 1)
+    assert read_settings(run_folder, ["data.mask_dir=seg"]).data.mask_dir == "seg"
+    for override in ("data.size=[32,32]", "data.path=x", "train.epochs=3"):
+        with pytest.raises(ConfigError, match=override.partition("=")[0]):
+            load_members([run_folder], overrides=[override], device="cpu")

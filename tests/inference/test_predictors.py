@@ -295,3 +295,10 @@ def test_a_predictor_says_what_it_is(predictor):
         "TTA(Ensemble([ModelPredictor(unet, cpu, fp32), Fake(background, rv, myo, lv)], "
         "weights=[0.25, 0.75]), views='flips')"
     )
+
+
+def test_a_path_or_a_batch_is_told_what_to_do(predictor):
+    with pytest.raises(DataError, match=r"'x\.png' is a path, not an image; read it first"):
+        predictor("x.png")
+    with pytest.raises(DataError, match="is a batch of images; predict one at a time"):
+        predictor(np.zeros((2, 1, 40, 40), np.float32))

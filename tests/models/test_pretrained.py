@@ -440,8 +440,26 @@ def test_an_encoder_without_public_weights_takes_those_of_a_file(path: Path) -> 
 
 
 def test_published_files_are_named_by_their_hash() -> None:
-    assert all(re.fullmatch(r"[0-9a-f]{8}", weights.sha256) for weights in PUBLIC_WEIGHTS.values())
-    assert PUBLIC_WEIGHTS["resnet50"].sha256 == "0676ba61"
+    for weights in PUBLIC_WEIGHTS.values():
+        assert re.fullmatch(r"[0-9a-f]{8}([0-9a-f]{56})?", weights.sha256)
+        assert weights.sha256.startswith(weights.url[-12:-4])
+        assert weights.url.startswith("https://") or not weights.is_downloaded
+    assert PUBLIC_WEIGHTS["resnet50"].sha256.startswith("0676ba61b6795bbe")
+
+
+def test_a_file_without_https_must_be_supplied(cache: Path) -> None:
+    with pytest.raises(
+        CheckpointError, match=r"drn_d_54-0e0534ff\.pth: put the published file here"
+    ):
+        download(PUBLIC_WEIGHTS["drn_d_54"])
+    path = cache / "drn_d_54-0e0534ff.pth"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"another file")
+    with pytest.raises(CheckpointError, match="SHA-256 does not start with 0e0534ff"):
+        download(PUBLIC_WEIGHTS["drn_d_54"])
+
+
+def test_some_hashes_of_the_published_files() -> None:
     assert PUBLIC_WEIGHTS["efficientnet-b3"].sha256 == "5fb5a3c3"
 
 

@@ -1,5 +1,7 @@
 import json
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -71,3 +73,16 @@ def test_the_files_hold_what_evaluation_gives(run, tiny_config):
     assert "2 images of 1 patients" in page
     assert "not a medical device" in page
     assert page.count("patient003_0") >= 1
+
+
+def test_the_size_of_probabilities_is_that_of_all_images(run, tiny_config, write_png, monkeypatch):
+    folder = Path(tiny_config.data.path) / "val"
+    write_png(folder / "image" / "patient003_1.png", np.zeros((200, 200), np.uint8))
+    write_png(folder / "mask" / "patient003_1_mask.png", np.zeros((200, 200), np.uint8))
+    source = open_source(tiny_config.data, prepare_settings=tiny_config.prepare)
+    monkeypatch.setattr("acdc_seg.training.finish.KEPT_BYTES", 2 * 4 * (48 * 48 + 200 * 200) - 1)
+    finish_run(run, tiny_config, source, HISTORY)
+    assert not (run.folder / "probabilities").exists()
+    monkeypatch.setattr("acdc_seg.training.finish.KEPT_BYTES", 2 * 4 * (48 * 48 + 200 * 200))
+    finish_run(run, tiny_config, source, HISTORY)
+    assert (run.folder / "probabilities" / "none.npy").exists()
