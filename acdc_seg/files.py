@@ -71,6 +71,13 @@ def new_folder(path: Path) -> Iterator[Path]:
         ) from error
 
 
+def work_dir() -> Path:
+    """Folder of the built-in phantom, of slices cut from volumes, and of a cache on disk: data/ in
+    the current directory, or the environment variable ACDC_WORK_DIR.
+    """
+    return Path(os.environ.get("ACDC_WORK_DIR") or "data")
+
+
 def numbered(name: str) -> Iterator[str]:
     """Yields `name`, `name-2`, `name-3` and so on, to take the first that is free."""
     yield name

@@ -47,7 +47,7 @@ def data(debug: Debug = False, version: Version = False) -> None:
     """Make, cut and inspect data."""
 
 
-@app.command()
+@app.command(epilog="Example: acdc-data synthesize hearts --patients 10 --test-patients 5")
 def synthesize(
     out: Annotated[Path, typer.Argument(help="Folder to make.")] = Path("data/phantom"),
     patients: Annotated[int, typer.Option(min=1, help="Patients to train on.")] = 40,
@@ -75,7 +75,7 @@ def synthesize(
     )
 
 
-@app.command()
+@app.command(epilog="Example: acdc-data prepare ACDC/database --out data/slices --size 96x128")
 def prepare(
     tree: Tree,
     out: Annotated[Path, typer.Option(help="Folder to make.")] = Path("data/slices"),
@@ -132,7 +132,7 @@ def prepare(
     )
 
 
-@app.command()
+@app.command(epilog="Example: acdc-data info data/slices")
 def info(
     path: Annotated[Path, typer.Argument(help="ACDC tree or paired folders.", show_default=False)],
     overrides: Overrides = None,

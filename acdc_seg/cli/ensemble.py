@@ -85,7 +85,7 @@ Out = Annotated[
 ]
 
 
-@app.command()
+@app.command(epilog="Example: acdc-ensemble runs/unet-fold* --name vote")
 def ensemble(
     runs: Runs,
     data: Data = None,

@@ -46,7 +46,7 @@ Out = Annotated[
 ]
 
 
-@app.command()
+@app.command(epilog="Example: acdc-evaluate runs/unet --split test --tta")
 def evaluate(
     runs: Members,
     data: Data = None,

@@ -67,7 +67,7 @@ class ModelEntry:
     speed: "Speed | None"
 
 
-@app.command()
+@app.command(epilog="Example: acdc-models deeplab_drn --size 128 --measure")
 def models(
     model: Model = None,
     overrides: Overrides = None,

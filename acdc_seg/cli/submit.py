@@ -76,8 +76,8 @@ MODES = {
 
 
 @app.command(
-    epilog="Three ways: --runs RUN [RUN ...] --data DIR predicts; --from-masks DIR encodes mask "
-    "images; --check CSV validates a submission."
+    epilog="Three ways: acdc-submit --runs RUN [RUN ...] --data DIR predicts; --from-masks DIR "
+    "encodes mask images; --check CSV validates a submission."
 )
 def submit(
     context: typer.Context,

@@ -52,6 +52,15 @@ FLAG_SETTINGS = {
 }
 """The setting that each flag is another name for."""
 
+
+def _print_settings(value: bool) -> None:
+    if value:
+        from acdc_seg.config import default_yaml
+
+        console.print(default_yaml(), markup=False, end="")
+        raise typer.Exit
+
+
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(
@@ -109,11 +118,21 @@ Optimizer = Annotated[str | None, option(choices("optimizer.name"), "How", RECIP
 Seed = Annotated[int | None, option("Seed of everything random.", "How", "0")]
 Device = Annotated[str | None, option(choices("train.device"), "Computing", "auto")]
 Precision = Annotated[str | None, option(choices("train.precision"), "Computing", "auto")]
+PrintSettings = Annotated[
+    bool,
+    typer.Option(
+        "--settings",
+        callback=_print_settings,
+        is_eager=True,
+        rich_help_panel="Other",
+        help="Print every setting with its meaning and default, and exit.",
+    ),
+]
 
 
 @app.command(
     epilog="Everything else is a setting: acdc-train --model unet augment.strength=0.5 "
-    "model.depth=4. All of them: configs/default.yaml."
+    "model.depth=4. All of them: acdc-train --settings."
 )
 def train(
     overrides: Overrides = None,
@@ -135,6 +154,7 @@ def train(
     seed: Seed = None,
     device: Device = None,
     precision: Precision = None,
+    settings: PrintSettings = False,
     debug: Debug = False,
     version: Version = False,
 ) -> None:
@@ -159,15 +179,15 @@ def train(
         overrides += [] if extend_epochs is None else [f"train.epochs={extend_epochs}"]
     elif extend_epochs is not None:
         raise ConfigError("--extend-epochs goes with --resume RUN; a new run takes --epochs")
-    settings = load_settings(model, config, flags, overrides, with_recipe=folder is None)
-    if settings.data.path is None:
+    loaded = load_settings(model, config, flags, overrides, with_recipe=folder is None)
+    if loaded.data.path is None:
         console.print(PHANTOM_NOTICE.format("training"))
     if fold == ALL_FOLDS:
-        _train_folds(settings)
+        _train_folds(loaded)
     else:
-        is_free = epochs is None and config is None and settings.data.path is None
+        is_free = epochs is None and config is None and loaded.data.path is None
         shorten = is_free and not any("epochs=" in override for override in overrides)
-        _train(settings, folder, extend=extend_epochs is not None, shorten=shorten)
+        _train(loaded, folder, extend=extend_epochs is not None, shorten=shorten)
 
 
 def _number_or_text(fold: str | None) -> int | str | None:

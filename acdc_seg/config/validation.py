@@ -83,6 +83,9 @@ def _explain(item: Any, path: Path, section: type[BaseModel]) -> str:
     value, message = item["input"], item["msg"].removeprefix("Value error, ")
     if item["type"] == "extra_forbidden":
         allowed = _siblings(path, section)
+        full = _full_names(path[0]) if len(path) == 1 else []
+        if full:
+            return f"unknown setting; did you mean {' or '.join(full)}?"
         renamed = RENAMED.get(path[-1])
         meant = renamed if renamed in allowed else path[-1]
         return f"unknown setting; {did_you_mean(meant, allowed)}"
@@ -105,6 +108,17 @@ def _explain(item: Any, path: Path, section: type[BaseModel]) -> str:
 
 def _shorten(text: str) -> str:
     return text if len(text) <= MAX_VALUE_LENGTH else f"{text[:MAX_VALUE_LENGTH]}..."
+
+
+def _full_names(key: str) -> list[str]:
+    """`section.key` for every section that has such a setting, for a key without its section."""
+    sections = {name: [type(field.default)] for name, field in Config.model_fields.items()}
+    sections["model"] = list(MODEL_SECTIONS.values())
+    return [
+        f"'{name}.{key}'"
+        for name, kinds in sections.items()
+        if any(key in getattr(kind, "model_fields", {}) for kind in kinds)
+    ]
 
 
 def _siblings(path: Path, section: type[BaseModel]) -> list[str]:

@@ -16,9 +16,8 @@ from acdc_seg.data.images import read_image, read_mask
 from acdc_seg.data.record import Record
 from acdc_seg.data.transforms import resize
 from acdc_seg.errors import DataError
+from acdc_seg.files import work_dir
 from acdc_seg.runtime.memory import available_disk, available_memory, choose_storage
-
-WORK_DIR = Path("data")
 
 
 class Example(NamedTuple):
@@ -178,7 +177,7 @@ def load_examples(
     *,
     data: DataConfig,
     classes: ClassesConfig,
-    folder: Path = WORK_DIR,
+    folder: Path | None = None,
 ) -> TrainingData:
     """Reads and checks every file once and keeps the examples as `data.cache` says; validation
     examples that are not in memory are read again each time.
@@ -188,7 +187,7 @@ def load_examples(
         validation: Records to validate on.
         data: Channels, size and cache.
         classes: Values of the masks.
-        folder: Where a cache on disk is.
+        folder: Where a cache on disk is; None is `files.work_dir()`.
 
     Raises:
         DataError: No records to train on, a damaged file, a record without mask, training images of
@@ -196,6 +195,7 @@ def load_examples(
     """
     if not training:
         raise DataError("no images to train on; check the data folder and its split folders")
+    folder = folder or work_dir()
     train_files = FileExamples(training, data=data, classes=classes, for_training=True)
     val_files = FileExamples(validation, data=data, classes=classes)
     num_bytes = train_files.num_bytes() + val_files.num_bytes()

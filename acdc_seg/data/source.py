@@ -18,6 +18,7 @@ from acdc_seg.data.slicing import SLICING_VERSION, prepare
 from acdc_seg.data.splits import assign_splits, check_disjoint, hold_out
 from acdc_seg.errors import DataError, path_hint
 from acdc_seg.files import sha256_bytes, sha256_file
+from acdc_seg.files import work_dir as default_work_dir
 
 PHANTOM_PATIENTS = 25
 
@@ -60,7 +61,7 @@ def open_source(
     data: DataConfig,
     *,
     prepare_settings: PrepareConfig,
-    work_dir: Path = Path("data"),
+    work_dir: Path | None = None,
     on_progress: ProgressCallback = no_progress,
 ) -> Source:
     """Reads the data at `data.path`, or the phantom where it is null.
@@ -68,7 +69,8 @@ def open_source(
     Args:
         data: Path, format and splits.
         prepare_settings: Geometry of slices, for volumes.
-        work_dir: Where the phantom is made, and volumes are cut into slices, once.
+        work_dir: Where the phantom is made, and volumes are cut into slices, once; None is
+            `files.work_dir()`.
         on_progress: Called while either is done.
 
     Raises:
@@ -81,10 +83,11 @@ def open_source(
         root = Path(data.path)
         records = READERS[kind].read(root, data)
     else:
+        work_dir = work_dir or default_work_dir()
         with _locked(work_dir):
             volumes = data
             if data.path is None:
-                phantom = work_dir / "phantom"
+                phantom = work_dir / "builtin-phantom"
                 if not phantom.is_dir():
                     synthesize(phantom, num_patients=PHANTOM_PATIENTS, on_progress=on_progress)
                 volumes = data.model_copy(update={"path": str(phantom), "format": "acdc"})

@@ -8,7 +8,7 @@ import typer
 
 from acdc_seg import __version__
 from acdc_seg.cli import data, ensemble, evaluate, models, submit, train, tune
-from acdc_seg.config import LossConfig, OptimizerConfig, TrainConfig
+from acdc_seg.config import LossConfig, OptimizerConfig, TrainConfig, default_yaml
 
 APPS = {
     "train": train.app,
@@ -126,3 +126,15 @@ def test_importing_the_commands_loads_nothing_heavy():
         env=dict(os.environ),
     ).stdout.split()
     assert [name for name in HEAVY if name in loaded] == []
+
+
+def test_all_settings_are_printed(command):
+    outcome = command("train", "--settings")
+    assert (outcome.code, outcome.out, outcome.err) == (0, default_yaml(), "")
+
+
+@pytest.mark.parametrize(
+    "words", [words for words in PANELS if words not in ("submit", "data", "tune")]
+)
+def test_every_command_has_an_example(command, words):
+    assert f"acdc-{words} " in click_command(words).epilog

@@ -195,6 +195,12 @@ def test_all_mistakes_are_reported_at_once_each_with_its_line(write):
     }
 
 
+def test_a_setting_without_its_section_is_named_in_full():
+    base = message_of(overrides=["base_channels=8"])
+    assert base == "base_channels: unknown setting; did you mean 'model.base_channels'?"
+    assert message_of(overrides=["epochs=8"]).endswith("did you mean 'train.epochs'?")
+
+
 def test_a_bare_no_is_explained(write):
     message = message_of(write("train:\n  precision: no\n"))
     assert (

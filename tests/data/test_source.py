@@ -1,6 +1,7 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from threading import Barrier
 
 import numpy as np
@@ -144,7 +145,7 @@ def test_processes_that_start_together_make_it_once(tmp_path, monkeypatch):
     with ThreadPoolExecutor() as pool:
         first, second = pool.map(open_phantom, range(2))
     assert first == second
-    assert made == [tmp_path / "phantom"]
+    assert made == [tmp_path / "builtin-phantom"]
 
 
 def test_one_patient_in_two_splits_is_refused(paired_folder):
@@ -286,3 +287,22 @@ def test_a_file_that_vanishes_is_named_by_the_digest(paired_folder):
     source.split("train")[0].image.unlink()
     with pytest.raises(DataError, match=r"patient001_0\.png: cannot read the file"):
         source.digest()
+
+
+def test_the_working_folder_is_set_by_the_environment(tmp_path, monkeypatch):
+    """What `acdc-data synthesize` writes by default, data/phantom, is not trained on unasked."""
+    made = []
+
+    def stop(folder, **options):
+        made.append(folder)
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("acdc_seg.data.source.synthesize", stop)
+    (tmp_path / "data" / "phantom").mkdir(parents=True)
+    for folder in (None, tmp_path / "elsewhere"):
+        if folder:
+            monkeypatch.setenv("ACDC_WORK_DIR", str(folder))
+        with pytest.raises(KeyboardInterrupt):
+            open_source(DataConfig(), prepare_settings=PrepareConfig())
+    assert made == [Path("data/builtin-phantom"), tmp_path / "elsewhere" / "builtin-phantom"]
