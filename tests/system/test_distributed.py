@@ -248,7 +248,7 @@ def test_two_processes_give_the_run_of_one(tiny_config):
     assert_same_training(two, one)
 
     assert len(re.findall("^epoch", out, re.MULTILINE)) == 10
-    assert len(out.splitlines()) == 13
+    assert len(out.splitlines()) == 15
     without_events = [
         {path.name for path in run.folder.iterdir() if "tfevents" not in path.name}
         for run in (two, one)
