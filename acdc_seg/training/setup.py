@@ -102,18 +102,7 @@ def prepare_training(
     assert isinstance(sampler, EpochSampler)
     check_batch_divides(config.train.batch_size, len(sampler), accelerator.num_processes)
     state, model, loader, pretrained_on = _build(config, loader, accelerator, pretrained=not resume)
-    seen = find_seen(
-        source.split("val"),
-        pretrained_on,
-        siblings=source.records,
-        data=data_name(source, config.data),
-    )
-    if seen:
-        on_notice(
-            f"Data leakage: the weights of model.pretrained were trained on {len(seen)} of the "
-            f"{len(source.split('val'))} validation images, or on their patients; the validation "
-            "Dice will be too high. Start from a run that was not trained on them."
-        )
+    _warn_of_leakage(config, source, pretrained_on, on_notice)
     make_run = partial(create_run, config, name=name) if run is None else lambda: run
     writer = RunWriter(
         on_main_process(accelerator, make_run), config, source, active=accelerator.is_main_process
@@ -131,6 +120,25 @@ def prepare_training(
     return Training(
         config, accelerator, state, model, criterion, loader, sampler, validation, writer
     )
+
+
+def _warn_of_leakage(
+    config: Config,
+    source: Source,
+    pretrained_on: tuple[TrainedOn, ...],
+    on_notice: Callable[[str], None],
+) -> None:
+    """Says that the weights that a training starts from were trained on its validation images."""
+    validation = source.split("val")
+    seen = find_seen(
+        validation, pretrained_on, siblings=source.records, data=data_name(source, config.data)
+    )
+    if seen:
+        on_notice(
+            f"Data leakage: the weights of model.pretrained were trained on {len(seen)} of the "
+            f"{len(validation)} validation images, or on their patients; the validation Dice will "
+            "be too high. Start from a run that was not trained on them."
+        )
 
 
 def _load_data(
