@@ -39,10 +39,10 @@ Split = Annotated[
         "val, or all images of data that is not divided",
     ),
 ]
-AllowLeaked = Annotated[
+AllowSeen = Annotated[
     bool,
     typer.Option(
-        "--allow-leaked",
+        "--allow-seen",
         help="Keep runs that were trained on the images to choose on.",
         rich_help_panel="What",
     ),
@@ -90,7 +90,7 @@ def ensemble(
     runs: Runs,
     data: Data = None,
     split: Split = None,
-    allow_leaked: AllowLeaked = False,
+    allow_seen: AllowSeen = False,
     tta: Tta = None,
     rounds: Rounds = 25,
     largest: Largest = True,
@@ -116,7 +116,7 @@ def ensemble(
         raise ConfigError(f"--split {split} has no effect without --data; give both or neither")
     if overrides and data is None:
         raise ConfigError(f"{overrides[0]} has no effect without --data; leave it out")
-    settings = SearchSettings(tuple(tta or TTA_CHOICES), rounds, largest, allow_leaked, seed)
+    settings = SearchSettings(tuple(tta or TTA_CHOICES), rounds, largest, allow_seen, seed)
     with progress_bar() as report:
         candidates = open_candidates(paths, on_progress=report)
         config, records = candidates[0].runs[0].config, None
@@ -133,7 +133,7 @@ def ensemble(
             on_progress=report,
         )
     for leak in result.leaks:
-        _warn(leak, len(result.records), kept=allow_leaked)
+        _warn(leak, len(result.records), kept=allow_seen)
     folder = out or _new_folder()
     write_ensemble(folder, result)
     _show(result)
@@ -155,7 +155,7 @@ def _warn(leak: "Leak", num_images: int, *, kept: bool) -> None:
     consequence = (
         "kept as asked, but its score and the ensemble's are too high"
         if kept
-        else "left out; --allow-leaked keeps it"
+        else "left out; --allow-seen keeps it"
     )
     errors.print(
         f"[yellow]Warning:[/] data leakage: {escape(leak.candidate.name)} was trained on "

@@ -34,7 +34,7 @@ def write_ensemble(folder: Path, result: SearchResult) -> None:
 def _report(folder: Path, result: SearchResult) -> dict[str, Any]:
     patients = sorted({record.patient for record in result.records})
     leaks = {leak.candidate: leak for leak in result.leaks}
-    excluded = [] if result.settings.allow_leaked else [*map(_describe_leak, result.leaks)]
+    excluded = [] if result.settings.allow_seen else [*map(_describe_leak, result.leaks)]
     return {
         "statistic": f"mean over images and foreground classes of Dice. {EMPTY_POLICY}",
         "interval": f"95 % percentiles of {NUM_RESAMPLES} resamples of patients with replacement, "

@@ -35,7 +35,7 @@ class SearchSettings:
     tta: tuple[str, ...] = TTA_CHOICES
     rounds: int = 25
     largest: bool = True
-    allow_leaked: bool = False
+    allow_seen: bool = False
     seed: int = 0
 
 
@@ -164,7 +164,7 @@ def _check_leakage(
         leaked = candidate.leaked(records)
         if leaked:
             leaks.append(Leak(candidate, tuple(record.id for record in leaked)))
-        if settings.allow_leaked or not leaked:
+        if settings.allow_seen or not leaked:
             entered.append(candidate)
     if not entered:
         raise ConfigError(

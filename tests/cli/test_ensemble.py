@@ -198,13 +198,13 @@ def test_a_member_trained_on_the_selection_data_is_caught(choose, command, runs,
         "Warning: data leakage: trap was trained on 4 of the 4 images to choose on, or on their "
         "patients (first patient003_0): "
     )
-    assert err == f"{warning}left out; --allow-leaked keeps it\n"
+    assert err == f"{warning}left out; --allow-seen keeps it\n"
     assert "trap" not in out
     assert read_report("honest")["excluded"] == [
         {"name": "trap", "num_leaked_images": 4, "first": "patient003_0"}
     ]
 
-    code, out, err = choose(*arguments, "--allow-leaked", "--out", "flattered")
+    code, out, err = choose(*arguments, "--allow-seen", "--out", "flattered")
     assert err == f"{warning}kept as asked, but its score and the ensemble's are too high\n"
     report = read_report("flattered")
     assert [(each["name"], each["num_leaked_images"]) for each in report["candidates"]] == [

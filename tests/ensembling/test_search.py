@@ -58,7 +58,7 @@ def test_a_member_trained_on_the_images_is_left_out_unless_asked_for(save_run):
     assert (leak.candidate.name, len(leak.images)) == ("trap", 4)
     assert [variant.candidate.name for variant in result.variants] == ["honest"]
     asked = search_ensemble(
-        candidates, settings=SearchSettings(tta=("none",), allow_leaked=True), device="cpu"
+        candidates, settings=SearchSettings(tta=("none",), allow_seen=True), device="cpu"
     )
     assert [variant.candidate.name for variant in asked.variants] == ["trap", "honest"]
     assert asked.leaks == result.leaks
