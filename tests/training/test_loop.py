@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_runs import assert_same, ending, read_history, resume_run, stop_after, train_run
 
 from acdc_seg.config import load_config, with_overrides
@@ -399,9 +400,9 @@ def test_void_pixels_train_and_are_drawn(tiny_config, paired_folder, hearts, wri
         mask[:4] = 200
         write_png(path, mask)
     changes = {"classes.ignore_value": 200, "train.log_images_interval": 1, "train.epochs": 1}
-    result, run = train_run(tiny_config, changes=changes)
-    assert 0 <= result.dice <= 1
-    assert list(run.folder.glob("events.*"))
+    _, run = train_run(tiny_config, changes=changes)
+    events = EventAccumulator(str(run.folder), size_guidance={"images": 0}).Reload()
+    assert events.Tags()["images"] == ["validation/patient003_0", "validation/patient003_1"]
 
 
 def spoil_no_val(folder, write_png):

@@ -107,7 +107,8 @@ def test_any_text_is_values_or_refused(folder, text):
     ends_in_sense(parse_yaml, text, source="here")
     ends_in_sense(parse_override, f"data.size={text}")
     (folder / "config.yaml").write_bytes(text.encode(errors="surrogatepass"))
-    ends_in_sense(load_config, folder / "config.yaml")
+    config = ends_in_sense(load_config, folder / "config.yaml")
+    assert config is None or load_config(model=config.model.name).model == config.model
 
 
 @many
@@ -134,7 +135,25 @@ def test_any_tree_in_a_file_is_a_config_or_refused(folder, tree):
 )
 def test_any_override_is_applied_or_refused(section, key, value):
     text = yaml.safe_dump(value, default_flow_style=True, width=1e9).removesuffix("...\n").strip()
-    ends_in_sense(load_config, overrides=[f"{section}.{key}={text}".lstrip(".")])
+    override = f"{section}.{key}={text}".lstrip(".")
+    config = ends_in_sense(load_config, overrides=[override])
+    if config is not None and key != "preset":
+        dotted, parsed = parse_override(override)
+        applied = to_dict(config)
+        for part in dotted.split("."):
+            applied = applied[part]
+        assert is_same(applied, parsed), override
+
+
+def is_same(applied, given):
+    """Whether a setting has the value of its override, as far as types let it."""
+    if isinstance(applied, bool):  # also from 1, "yes" and the like
+        return applied == given or not isinstance(given, bool)
+    if isinstance(applied, list):
+        return len(applied) == len(given) and all(map(is_same, applied, given))
+    if isinstance(applied, int | float):
+        return float(applied) == float(given)
+    return applied == given or isinstance(applied, dict)
 
 
 @many
