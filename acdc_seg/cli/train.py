@@ -278,21 +278,15 @@ def _train(config: "Config", resume: Path | None, *, extend: bool, shorten: bool
 
 def _leave_busy_cpus(config: "Config") -> None:
     """Takes fewer threads than PyTorch would where other programs are using the CPUs."""
-    import torch
+    from acdc_seg.runtime.device import use_idle_threads
 
-    from acdc_seg.runtime.device import idle_threads, resolve_device
-
-    most = torch.get_num_threads()
-    is_chosen = config.train.num_threads is not None or "OMP_NUM_THREADS" in os.environ
-    if is_chosen or most == 1 or resolve_device(config.train.device).type != "cpu":
-        return
-    num_threads = idle_threads(most)
-    if num_threads < most:
-        torch.set_num_threads(num_threads)
-        console.print(
-            f"Other programs keep the CPUs busy: training on {num_threads} of {most} threads; "
-            f"train.num_threads={most} takes all."
-        )
+    if config.train.num_threads is None and "OMP_NUM_THREADS" not in os.environ:
+        taken, most = use_idle_threads(config.train.device)
+        if taken < most:
+            console.print(
+                f"Other programs keep the CPUs busy: training on {taken} of {most} threads; "
+                f"train.num_threads={most} takes all."
+            )
 
 
 def _shorten(config: "Config", source: "Source") -> "Config":

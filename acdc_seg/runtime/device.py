@@ -63,6 +63,21 @@ def idle_threads(most: int, *, seconds: float = 0.3) -> int:
     return max(1, min(most, round(idle)))
 
 
+def use_idle_threads(device: str) -> tuple[int, int]:
+    """Limits PyTorch to the threads that other programs leave idle, on the CPU.
+
+    Args:
+        device: auto, cpu, cuda or mps.
+
+    Returns:
+        Threads that it uses now, and those that it would use alone.
+    """
+    most = torch.get_num_threads()
+    if most > 1 and resolve_device(device).type == "cpu":
+        torch.set_num_threads(idle_threads(most))
+    return torch.get_num_threads(), most
+
+
 def _has_native_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)

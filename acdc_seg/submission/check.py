@@ -63,32 +63,18 @@ def check_submission(
     true_masks = read_masks(truth, classes, data) if truth else {}
     if true_masks:
         shapes = {stem: (mask.shape[0], mask.shape[1]) for stem, mask in true_masks.items()}
-    rows: dict[Key, str] = {}
-    problems = _find_file_problems(path)
-    before, after = map(re.escape, split_pattern(data.mask_pattern))
-    for id, encoding in encodings.items():
-        if match := re.fullmatch(f"{before}(.+){after}([1-{min(num_classes - 1, 9)}])", id):
-            rows[match[1], int(match[2])] = encoding
-        else:
-            problems.append(
-                f"{id}: this id is not {data.mask_pattern} with a class digit 1 to "
-                f"{num_classes - 1}"
-            )
+    rows, id_problems = _parse_ids(encodings, num_classes, data.mask_pattern)
+    problems = _find_file_problems(path) + id_problems
     problems += _find_image_problems(rows, shapes, num_classes)
     problems += _find_order_problems(rows) if template is None else []
     if template and list(encodings) != list(read_rows(template)):
         problems.append(f"ids or their order are not those of {template}")
-    masks: dict[Key, np.ndarray] = {}
-    for (stem, index), encoding in rows.items():
-        try:
-            masks[stem, index] = decode_rle(encoding, (shapes or {}).get(stem, shape))
-        except DataError as error:
-            problems.append(f"{stem}, class {index}: {error}")
+    masks, encoding_problems = _decode(rows, shapes or {}, shape)
+    problems += encoding_problems
     problems += _find_overlaps(masks)
     scores: dict[str, float] = {}
-    if true_masks and {(stem, index) for stem in true_masks for index in range(1, num_classes)} == {
-        *masks
-    }:
+    expected = {(stem, index) for stem in true_masks for index in range(1, num_classes)}
+    if expected and expected == masks.keys():
         scores = _score(masks, true_masks, classes.names)
     return SubmissionCheck(
         num_rows=len(encodings),
@@ -97,6 +83,38 @@ def check_submission(
         score=float(np.mean(list(scores.values()))) if scores else None,
         class_scores=scores,
     )
+
+
+def _parse_ids(
+    encodings: Mapping[str, str], num_classes: int, pattern: str
+) -> tuple[dict[Key, str], list[str]]:
+    """Encodings by image stem and class, and the ids that are not of that form."""
+    rows: dict[Key, str] = {}
+    problems = []
+    before, after = map(re.escape, split_pattern(pattern))
+    for id, encoding in encodings.items():
+        match = re.fullmatch(f"{before}(.+){after}([1-{min(num_classes - 1, 9)}])", id)
+        if match:
+            rows[match[1], int(match[2])] = encoding
+        else:
+            problems.append(
+                f"{id}: this id is not {pattern} with a class digit 1 to {num_classes - 1}"
+            )
+    return rows, problems
+
+
+def _decode(
+    rows: Mapping[Key, str], shapes: Mapping[str, Shape], shape: Shape
+) -> tuple[dict[Key, np.ndarray], list[str]]:
+    """Masks `(H, W)` of the rows, and what is wrong with the others."""
+    masks: dict[Key, np.ndarray] = {}
+    problems = []
+    for (stem, index), encoding in rows.items():
+        try:
+            masks[stem, index] = decode_rle(encoding, shapes.get(stem, shape))
+        except DataError as error:
+            problems.append(f"{stem}, class {index}: {error}")
+    return masks, problems
 
 
 def _find_file_problems(path: Path) -> list[str]:
