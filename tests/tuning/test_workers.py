@@ -27,7 +27,8 @@ def check_twelve(study):
     assert max(Counter(tuple(trial.params.items()) for trial in finished).values()) == 1
     for trial in finished:
         if (number := trial.user_attrs.get("retry_of")) is not None:
-            assert trials[number].params == trial.params
+            # one that was killed while it drew its settings had only some of them
+            assert trials[number].params.items() <= trial.params.items()
             assert not is_finished(trials[number])
 
 
