@@ -17,7 +17,7 @@ from acdc_seg.data.record import SPLITS, ProgressCallback, Record, no_progress
 from acdc_seg.data.slicing import SLICING_VERSION, prepare
 from acdc_seg.data.splits import assign_splits, check_disjoint, hold_out
 from acdc_seg.errors import DataError, path_hint
-from acdc_seg.files import sha256_bytes, sha256_file
+from acdc_seg.files import cached_sha256, sha256_bytes
 from acdc_seg.files import work_dir as default_work_dir
 
 PHANTOM_PATIENTS = 25
@@ -51,7 +51,7 @@ class Source:
     def _digest(self) -> str:
         files = [path for record in self.records for path in (record.image, record.mask) if path]
         lines = [
-            f"{path.relative_to(self.root).as_posix()} {sha256_file(path)}\n"
+            f"{path.relative_to(self.root).as_posix()} {cached_sha256(path)}\n"
             for path in sorted(files)
         ]
         return sha256_bytes("".join(lines).encode())

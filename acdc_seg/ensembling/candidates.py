@@ -171,7 +171,7 @@ def predict_candidate(
 
 
 def _mean(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    return np.asarray(np.mean(arrays, axis=0, dtype=np.float32), np.float16)
+    return np.mean(arrays, axis=0, dtype=np.float32).astype(arrays[0].dtype)
 
 
 def _find_or_store(

@@ -18,7 +18,7 @@ from acdc_seg.errors import AcdcWarning
 from acdc_seg.evaluation import SplitImages, make_protocol, score_example
 from acdc_seg.inference.load import load_predictor
 from acdc_seg.inference.predictors import Predictor
-from acdc_seg.inference.stored import storing
+from acdc_seg.inference.stored import DTYPE, storing
 from acdc_seg.inference.stream import predict_examples, to_labels
 from acdc_seg.metrics.scores import scores_to_dict, summarize, write_csv, write_json
 from acdc_seg.report.figures import pick_cases, prediction_grid
@@ -89,7 +89,7 @@ def probability_bytes(config: Config, records: Sequence[Record]) -> int:
     else none.
     """
     num_pixels = sum(prod(image_shape(record.image)) for record in records)
-    size = num_pixels * np.dtype(np.float16).itemsize * len(config.classes.names)
+    size = num_pixels * np.dtype(DTYPE).itemsize * len(config.classes.names)
     return size if config.data.fold is not None or size <= KEPT_BYTES else 0
 
 
