@@ -98,6 +98,12 @@ def run(
             errors.print("Interrupted.")
         if end.code == 2 and not is_first:
             time.sleep(USAGE_ERROR_DELAY_S)
+        if not end.code and "TORCHELASTIC_RUN_ID" in os.environ:
+            # Threads of collective operations may abort a process of torchrun while it is torn
+            # down, which would end the others too, whose report is still being written.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(0)
         raise
     except AcdcError as error:
         if _debug:

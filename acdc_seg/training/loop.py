@@ -106,10 +106,17 @@ def train(
         if not training.validation:
             writer.save_best(state.eval_model, epoch=state.epoch, dice=None)
         writer.close(state.state_dict(), stopped=stopped)
-    training.accelerator.wait_for_everyone()
-    training.accelerator.end_training()
     dice = math.nan if state.best_dice is None else state.best_dice
-    return TrainResult(writer.run, training.config, state.history, dice, state.best_epoch, stopped)
+    result = TrainResult(
+        writer.run, training.config, state.history, dice, state.best_epoch, stopped
+    )
+    accelerator = training.accelerator
+    accelerator.wait_for_everyone()
+    if accelerator.num_processes > 1:
+        del training  # its DistributedDataParallel must go before the group of processes does
+        accelerator.free_memory()
+    accelerator.end_training()
+    return result
 
 
 def _train_epochs(training: Training, hooks: Hooks) -> bool:

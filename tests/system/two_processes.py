@@ -5,6 +5,7 @@ torchrun.
 NAME ...` trains FOLDER/NAME.yaml in double precision.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -161,3 +162,4 @@ def see_training(folder, *names):
 
 if __name__ == "__main__":
     {"parts": see_parts, "train": see_training}[sys.argv[1]](*sys.argv[2:])
+    os._exit(0)  # as the commands do: gloo's threads may abort the teardown
