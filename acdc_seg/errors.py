@@ -19,7 +19,16 @@ class ConfigError(AcdcError):
 
 
 class DataError(AcdcError):
-    """An image, mask, folder or table cannot be used as it is."""
+    """An image, mask, folder or table cannot be used as it is.
+
+    Attributes:
+        code: A word for the kind of problem, as in tables of problems.
+        settings: `section.key=value` that would remedy it, where settings can.
+    """
+
+    def __init__(self, message: str, *, code: str = "unusable", settings: Iterable[str] = ()):
+        super().__init__(message)
+        self.code, self.settings = code, tuple(settings)
 
 
 class CheckpointError(AcdcError):

@@ -31,7 +31,8 @@ from PIL import Image
 
 from acdc_seg.config import ClassesConfig, Config, DataConfig, default_yaml, load_config
 from acdc_seg.config.ensemble import read_ensemble
-from acdc_seg.data.images import read_image, read_mask
+from acdc_seg.data.images import read_image
+from acdc_seg.data.masks import read_mask
 from acdc_seg.data.readers.acdc import read_acdc
 from acdc_seg.data.readers.paired import read_paired
 from acdc_seg.data.splits import read_splits

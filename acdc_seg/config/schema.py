@@ -4,7 +4,8 @@ from typing import Annotated, Self, get_args
 
 from pydantic import Field, model_validator
 
-from acdc_seg.config.data import AugmentConfig, ClassesConfig, DataConfig, PrepareConfig
+from acdc_seg.config.classes import ClassesConfig
+from acdc_seg.config.data import AugmentConfig, DataConfig, PrepareConfig
 from acdc_seg.config.models import ModelConfig, UNetConfig
 from acdc_seg.config.section import PathText, Section
 from acdc_seg.config.training import LossConfig, OptimizerConfig, ScheduleConfig, TrainConfig

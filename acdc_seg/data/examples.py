@@ -12,7 +12,8 @@ import torch
 from torch.utils.data import TensorDataset
 
 from acdc_seg.config import ClassesConfig, DataConfig
-from acdc_seg.data.images import read_image, read_mask
+from acdc_seg.data.images import read_image
+from acdc_seg.data.masks import read_mask
 from acdc_seg.data.record import Record
 from acdc_seg.data.transforms import resize
 from acdc_seg.errors import DataError

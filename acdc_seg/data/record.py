@@ -19,7 +19,8 @@ class Record:
     """One image or volume on disk.
 
     `id` is unique in its data set, for an image the file's stem. `split` is one of `SPLITS` or
-    empty, `spacing` (row, column) in mm; `phase` and `group` are empty where unknown.
+    empty, `spacing` (row, column) in mm; `phase` and `group` are empty where unknown. `page` is the
+    number of the page of a multi-page file, from 0; None reads the only one.
     """
 
     id: str
@@ -30,6 +31,7 @@ class Record:
     phase: str = ""
     group: str = ""
     spacing: tuple[float, float] | None = None
+    page: int | None = None
 
 
 def natural_key(text: str) -> tuple[tuple[int, int | str], ...]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from acdc_seg.config import ClassesConfig, DataConfig, split_pattern
-from acdc_seg.data.images import encode_mask, read_mask
+from acdc_seg.data.masks import encode_mask, read_mask
 from acdc_seg.errors import DataError
 from acdc_seg.submission.table import sort_stems
 

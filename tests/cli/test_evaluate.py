@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from acdc_seg.config import with_overrides
-from acdc_seg.data.images import read_image, read_mask
+from acdc_seg.data.images import read_image
+from acdc_seg.data.masks import read_mask
 from acdc_seg.data.source import open_source
 from acdc_seg.files import sha256_file
 from acdc_seg.inference.load import load_predictor

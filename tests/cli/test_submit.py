@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from acdc_seg.config import ClassesConfig, with_overrides
-from acdc_seg.data.images import read_image, read_mask
+from acdc_seg.data.images import read_image
+from acdc_seg.data.masks import read_mask
 from acdc_seg.inference.load import load_predictor
 from acdc_seg.inference.predictors import TTA
 from acdc_seg.models import build_model

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from acdc_seg.config import ClassesConfig
-from acdc_seg.data.images import encode_mask, read_image, read_mask
+from acdc_seg.data.images import read_image
+from acdc_seg.data.masks import encode_mask, read_mask
 from acdc_seg.errors import DataError
 from acdc_seg.labels import IGNORE_INDEX
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from acdc_seg.config import ClassesConfig, Config
-from acdc_seg.data.images import read_mask
+from acdc_seg.data.masks import read_mask
 from acdc_seg.errors import DataError
 from acdc_seg.inference.predictors import Predictor
 from acdc_seg.submission.masks import write_masks

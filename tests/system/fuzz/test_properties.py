@@ -24,7 +24,8 @@ from acdc_seg.config import (
     to_dict,
 )
 from acdc_seg.config.yaml_text import parse_yaml
-from acdc_seg.data.images import read_image, read_mask
+from acdc_seg.data.images import read_image
+from acdc_seg.data.masks import read_mask
 from acdc_seg.data.readers.acdc import read_acdc
 from acdc_seg.errors import AcdcError, DataError
 from acdc_seg.labels import IGNORE_INDEX
