@@ -20,7 +20,9 @@ class Record:
 
     `id` is unique in its data set, for an image the file's stem. `split` is one of `SPLITS` or
     empty, `spacing` (row, column) in mm; `phase` and `group` are empty where unknown. `page` is the
-    number of the page of a multi-page file, from 0; None reads the only one.
+    number of the page of a multi-page file, from 0; None reads the only one. A slice of a volume
+    has its number `slice` in it, from 0, and `slice_spacing`, the distance in mm from slice to
+    slice; all slices of one patient and phase show the same window.
     """
 
     id: str
@@ -32,6 +34,8 @@ class Record:
     group: str = ""
     spacing: tuple[float, float] | None = None
     page: int | None = None
+    slice: int | None = None
+    slice_spacing: float | None = None
 
 
 def natural_key(text: str) -> tuple[tuple[int, int | str], ...]:

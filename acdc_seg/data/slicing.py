@@ -26,11 +26,12 @@ from acdc_seg.files import new_folder, write_table, write_text
 
 COLUMNS = (
     *("id", "split", "patient", "phase", "group", "slice"),
-    *("spacing_row", "spacing_col", "crop_row", "crop_col"),
+    *("spacing_row", "spacing_col", "spacing_slice", "crop_row", "crop_col"),
 )
 """Columns of records.csv."""
-SLICING_VERSION = 1
-"""Goes up with every change of this file that changes a slice, so that old ones are cut again."""
+SLICING_VERSION = 2
+"""Goes up with every change of this file that changes a slice or its row of records.csv, so that
+old ones are cut again."""
 STRETCH_PERCENTILES = (1, 99)
 """Grey values that become 0 and 255."""
 TableRow = tuple[str | int, ...]
@@ -228,7 +229,8 @@ def _write_volume(
         if cropped.mask is not None:
             _write_png(folder / "mask" / f"{name}_mask.png", cropped.mask)
         about = (name, record.split, record.patient, record.phase, record.group, index)
-        rows.append((*about, *(f"{size:.6g}" for size in cropped.spacing), *cropped.corner))
+        spacing = (*cropped.spacing, volume.spacing[2])
+        rows.append((*about, *(f"{size:.6g}" for size in spacing), *cropped.corner))
     return rows
 
 

@@ -196,10 +196,10 @@ class TestPrepare:
         assert num_images == {"train": 6, "test": 6}
         lines = (out / "records.csv").read_bytes().decode().split("\n")
         assert (
-            lines[0]
-            == "id,split,patient,phase,group,slice,spacing_row,spacing_col,crop_row,crop_col"
+            lines[0] == "id,split,patient,phase,group,slice,"
+            "spacing_row,spacing_col,spacing_slice,crop_row,crop_col"
         )
-        assert lines[1] == "patient002_ED_s00,train,patient002,ED,DCM,0,1.8,1.8,2,2"
+        assert lines[1] == "patient002_ED_s00,train,patient002,ED,DCM,0,1.8,1.8,10,2,2"
         assert [line.split(",")[0] for line in lines[1:-1]] == names
         assert json.loads((out / "splits.json").read_text()) == {
             "train": ["patient002"],
@@ -261,6 +261,7 @@ class TestPrepare:
         assert {record.patient for record in records if record.split == "test"} == {"patient101"}
         assert {record.group for record in records if record.split == "val"} == {"NOR", "DCM"}
         assert records[0].spacing == (1.8, 1.8)
+        assert (records[0].slice, records[0].slice_spacing) == (0, 10)
 
     def test_equal_input_gives_equal_bytes(self, tmp_path):
         tree = make_tree(tmp_path / "tree", {"patient001": "", "patient002": ""})

@@ -115,6 +115,8 @@ def _read_split(
                 phase=detail.get("phase") or "",
                 group=detail.get("group") or "",
                 spacing=_read_spacing(stem, detail),
+                slice=_read_slice(stem, detail),
+                slice_spacing=_read_slice_spacing(stem, detail),
             )
         )
     return records
@@ -141,7 +143,7 @@ def _list_images(folder: Path, config: DataConfig) -> dict[str, Path]:
 
 
 def _read_details(path: Path) -> dict[str, dict[str, str]]:
-    """Patient, phase, group and spacing by image id, from the table of `acdc-data prepare`."""
+    """Patient, phase, group, slice and spacing by image id, from records.csv."""
     if not path.is_file():
         return {}
     try:
@@ -168,3 +170,28 @@ def _read_spacing(stem: str, detail: Mapping[str, str]) -> tuple[float, float] |
             "mm, or both be empty"
         )
     return row, column
+
+
+def _read_slice(stem: str, detail: Mapping[str, str]) -> int | None:
+    text = detail.get("slice") or ""
+    if text and not text.isdecimal():
+        raise DataError(
+            f"records.csv: slice of {stem} is '{text}'; it must be a number from 0, or be empty"
+        )
+    return int(text) if text else None
+
+
+def _read_slice_spacing(stem: str, detail: Mapping[str, str]) -> float | None:
+    text = detail.get("spacing_slice") or ""
+    if not text:
+        return None
+    try:
+        size = float(text)
+    except ValueError:
+        size = math.nan
+    if not 0 < size < math.inf:
+        raise DataError(
+            f"records.csv: spacing_slice of {stem} is '{text}'; it must be a positive number in "
+            "mm, or be empty"
+        )
+    return size

@@ -162,17 +162,19 @@ def test_rules_that_find_no_patient_are_refused(rule):
         patient_of("p07-s12", rule)
 
 
-def test_records_csv_tells_patient_phase_group_and_spacing(write_pairs):
+def test_records_csv_tells_patient_phase_group_slice_and_spacing(write_pairs):
     root = write_pairs("a", "b", "c")
     (root / "records.csv").write_text(
-        "\ufeffid,patient,phase,group,spacing_row,spacing_col\n"
-        "a,p1,ED,DCM,1.8,1.25\nb,p1,ES,DCM,,\n",
+        "\ufeffid,patient,phase,group,slice,spacing_row,spacing_col,spacing_slice\n"
+        "a,p1,ED,DCM,07,1.8,1.25,8\nb,p1,ES,DCM,,,,\n",
         encoding="utf-8",
     )
     a, b, c = read_paired(root, DATA)
     assert (a.patient, a.phase, a.group, a.spacing) == ("p1", "ED", "DCM", (1.8, 1.25))
     assert (b.patient, b.phase, b.group, b.spacing) == ("p1", "ES", "DCM", None)
     assert (c.patient, c.phase, c.group, c.spacing) == ("c", "", "", None)
+    assert (a.slice, a.slice_spacing) == (7, 8)
+    assert (b.slice, b.slice_spacing) == (c.slice, c.slice_spacing) == (None, None)
 
 
 def test_short_rows_leave_details_empty(write_pairs):
@@ -203,6 +205,9 @@ def test_short_rows_leave_details_empty(write_pairs):
             b"id,spacing_row\na,1.8\n",
             "spacing_row and spacing_col of a must both be positive numbers",
         ),
+        (b"id,slice\na,-1\n", "slice of a is '-1'; it must be a number from 0"),
+        (b"id,spacing_slice\na,0\n", "spacing_slice of a is '0'; it must be a positive number"),
+        (b"id,spacing_slice\na,x\n", "spacing_slice of a is 'x'; it must be a positive number"),
     ],
 )
 def test_ill_tables_are_refused(write_pairs, content, message):
