@@ -11,7 +11,7 @@ each `n`, `<metric>_mean`, `<metric>_std`, `num_empty_truth` and `num_empty_pred
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,10 @@ from acdc_seg.metrics.overlap import count_pixels
 
 @dataclass(frozen=True)
 class ImageScore:
-    """Metrics of one image or volume by metric and foreground class; sizes are in pixels."""
+    """Metrics of one image or volume by metric and foreground class; sizes are in pixels.
+
+    `counts` are the pixels `(K, K)` by class of the mask and predicted class, background included.
+    """
 
     id: str
     patient: str
@@ -33,6 +36,7 @@ class ImageScore:
     values: dict[str, dict[str, float]]
     truth_size: dict[str, int]
     prediction_size: dict[str, int]
+    counts: np.ndarray | None = field(default=None, compare=False, repr=False)
 
     @property
     def dice(self) -> dict[str, float]:
@@ -95,7 +99,8 @@ def score_labels(
         return dict(zip(classes[1:], values[1:].tolist(), strict=True))
 
     values = {name: by_class(metric.function(counts)) for name, metric in METRICS.items()}
-    return ImageScore(id, patient, phase, values, by_class(counts.sum(1)), by_class(counts.sum(0)))
+    sizes = by_class(counts.sum(1)), by_class(counts.sum(0))
+    return ImageScore(id, patient, phase, values, *sizes, counts=counts.astype(np.int32))
 
 
 def summarize(scores: Sequence[ImageScore]) -> Summary:
@@ -129,6 +134,12 @@ def write_csv(path: Path, scores: Sequence[ImageScore]) -> None:
     write_table(path, [header, *(row.values() for row in rows)])
 
 
+def sum_counts(scores: Sequence[ImageScore]) -> np.ndarray:
+    """Pixel counts int64 `(K, K)` over all images that have them."""
+    counts = [score.counts for score in scores if score.counts is not None]
+    return np.stack(counts).sum(0, dtype=np.int64) if counts else np.zeros((0, 0), np.int64)
+
+
 def scores_to_dict(scores: Sequence[ImageScore], summary: Summary) -> dict[str, Any]:
     """The content of metrics.json as plain dicts and lists."""
     return {
@@ -137,6 +148,7 @@ def scores_to_dict(scores: Sequence[ImageScore], summary: Summary) -> dict[str, 
         "n": summary.n,
         **summary.mean,
         "classes": summary.classes,
+        "confusion": sum_counts(scores).tolist(),
         "images": [_score_to_dict(score) for score in scores],
     }
 
@@ -183,7 +195,8 @@ def _summarize_class(scores: Sequence[ImageScore], name: str) -> dict[str, Any]:
 def _score_to_dict(score: ImageScore) -> dict[str, Any]:
     row: dict[str, Any] = {}
     for key, value in vars(score).items():
-        row |= value if key == "values" else {key: value}
+        if key != "counts":
+            row |= value if key == "values" else {key: value}
     return row
 
 

@@ -169,3 +169,10 @@ def test_a_failed_write_keeps_the_old_file(tmp_path):
     with pytest.raises(DataError, match=r"metrics\.csv: cannot write"):
         write_text(path, "new")
     assert path.read_text() == "old"
+
+
+def test_pixels_are_counted_by_class_of_the_mask_and_predicted_class():
+    rows = two_rows()
+    content = scores_to_dict(rows, summarize(rows))
+    assert content["confusion"] == [[3, 1, 0, 0], [2, 1, 1, 0], [2, 0, 2, 0], [0, 0, 0, 0]]
+    assert "counts" not in content["images"][0]
