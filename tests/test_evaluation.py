@@ -66,7 +66,7 @@ def test_scores_by_hand(oracle_folder):
 
 def test_files_are_read_as_the_predictor_takes_them(oracle_folder, write_png):
     for path in (oracle_folder / "image").iterdir():
-        write_png(path, np.zeros((1, 4, 3), np.uint8))
+        write_png(path, np.full((1, 4, 3), (30, 0, 0), np.uint8))
     records = read_paired(oracle_folder, DataConfig())[:2]
     with pytest.raises(DataError, match="has 3 channels where 1 are configured"):
         evaluate_records(Oracle(), records)

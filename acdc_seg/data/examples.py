@@ -45,7 +45,7 @@ def read_example(record: Record, *, data: DataConfig, classes: ClassesConfig) ->
         DataError: A file is unreadable, has other channels or values than configured, or the two
             differ in size.
     """
-    image = read_image(record.image, channels=data.channels)
+    image = read_image(record.image, channels=data.channels, page=record.page)
     if record.mask is None:
         return Example(record, torch.from_numpy(image), None)
     mask = read_mask(record.mask, classes)
@@ -53,7 +53,8 @@ def read_example(record: Record, *, data: DataConfig, classes: ClassesConfig) ->
         (height, width), (mask_height, mask_width) = image.shape[1:], mask.shape
         raise DataError(
             f"{record.mask}: the mask is {mask_height}x{mask_width}, its image {record.image.name} "
-            f"is {height}x{width} pixels; export both at one size"
+            f"is {height}x{width} pixels; export both at one size",
+            code="size",
         )
     return Example(record, torch.from_numpy(image), torch.from_numpy(mask))
 

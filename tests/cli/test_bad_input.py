@@ -142,9 +142,9 @@ class TestTrainingData:
         )
 
     def test_colour_image_where_grey_is_configured(self, train, hearts_folder):
-        change(hearts_folder / IMAGE, lambda pixels: cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR))
+        change(hearts_folder / IMAGE, lambda pixels: cv2.applyColorMap(pixels, cv2.COLORMAP_JET))
         assert (
-            "patient001_0.png: the image has 3 channels where 1 are configured; set data.channels"
+            "patient001_0.png: the image has 3 channels where 1 are configured; set data.channels=3"
             in train("--data", hearts_folder)
         )
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from acdc_seg.config import ClassesConfig
-from acdc_seg.data.images import read_image
+from acdc_seg.data.images import image_shape, num_pages, read_image
 from acdc_seg.data.masks import encode_mask, read_mask
 from acdc_seg.errors import DataError
 from acdc_seg.labels import IGNORE_INDEX
@@ -40,21 +40,124 @@ def test_colors_come_as_red_green_blue(tmp_path, write_png):
     np.testing.assert_array_equal(image[:, 0, 0], [1, 0, 0])
 
 
-@pytest.mark.parametrize(("pixels", "found", "configured"), [(GREY, 1, 3), (RGB, 3, 1)])
-def test_other_channels_than_configured_are_refused(tmp_path, write_png, pixels, found, configured):
-    path = write_png(tmp_path / "a.png", pixels)
-    with pytest.raises(
-        DataError,
-        match=rf"a\.png: the image has {found} channels where {configured} are configured; set "
-        r"data\.channels",
-    ):
-        read_image(path, channels=configured)
+def test_gray_is_repeated_for_three_channels(tmp_path, write_png):
+    image = read_image(write_png(tmp_path / "a.png", GREY), channels=3)
+    assert image.shape == (3, 2, 3)
+    np.testing.assert_allclose(image * 255, [GREY] * 3, rtol=1e-6)
 
 
-def test_an_image_with_transparency_is_refused(tmp_path):
-    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((2, 2, 4), np.uint8))
-    with pytest.raises(DataError, match="has 4 channels where 3 are configured"):
-        read_image(tmp_path / "a.png", channels=3)
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+def test_gray_stored_as_colors_is_read_as_gray(tmp_path, write_png, depth):
+    pixels = np.repeat(GREY[..., None].astype(depth), 3, axis=2)
+    image = read_image(write_png(tmp_path / "a.png", pixels), channels=1)
+    np.testing.assert_array_equal(image, read_image(write_png(tmp_path / "b.png", pixels[..., 0])))
+
+
+def test_colors_are_refused_where_gray_is_configured(tmp_path, write_png):
+    path = write_png(tmp_path / "a.png", RGB)
+    with pytest.raises(DataError) as caught:
+        read_image(path, channels=1)
+    assert str(caught.value) == (
+        f"{path}: the image has 3 channels where 1 are configured; set data.channels=3, or convert "
+        "the images to gray"
+    )
+    assert (caught.value.code, caught.value.settings) == ("channels", ("data.channels=3",))
+
+
+@pytest.mark.parametrize("ending", [".png", ".tif"])
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_transparent_pixels_are_blended_onto_black(tmp_path, mode, ending):
+    pixels = np.full((2, 3, len(mode)), 200, np.uint8)
+    pixels[..., -1] = [[255, 0, 51], [102, 255, 255]]
+    Image.fromarray(pixels).save(tmp_path / f"a{ending}")
+    image = read_image(tmp_path / f"a{ending}", channels=1)
+    np.testing.assert_allclose(image[0] * 255, [[200, 0, 40], [80, 200, 200]], atol=1e-4)
+    assert read_image(tmp_path / f"a{ending}", channels=3).shape == (3, 2, 3)
+
+
+@pytest.mark.parametrize("ending", [".png", ".tif"])
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_an_opaque_alpha_channel_is_dropped(tmp_path, mode, ending):
+    gray = Image.fromarray(GREY)
+    gray.convert(mode).save(tmp_path / f"a{ending}")
+    gray.save(tmp_path / "b.png")
+    np.testing.assert_array_equal(
+        read_image(tmp_path / f"a{ending}"), read_image(tmp_path / "b.png")
+    )
+
+
+@pytest.mark.parametrize("ending", [".png", ".tif"])
+def test_colors_beside_alpha_keep_their_order(tmp_path, ending):
+    pixels = np.dstack([RGB, np.full((2, 2), 255, np.uint8)])
+    Image.fromarray(pixels).save(tmp_path / f"a{ending}")
+    image = read_image(tmp_path / f"a{ending}", channels=3)
+    np.testing.assert_allclose(image * 255, RGB.transpose(2, 0, 1), rtol=1e-6)
+
+
+@pytest.mark.parametrize("ending", [".png", ".gif", ".bmp", ".tif"])
+def test_palettes_are_read_as_their_colors(tmp_path, ending):
+    image = Image.fromarray(np.array([[0, 1], [2, 1]], np.uint8))
+    image.putpalette([10, 20, 30, 255, 0, 0, 7, 7, 7])
+    image.save(tmp_path / f"a{ending}")
+    colors = np.array([[[10, 20, 30], [255, 0, 0]], [[7, 7, 7], [255, 0, 0]]])
+    found = read_image(tmp_path / f"a{ending}", channels=3) * 255
+    np.testing.assert_allclose(found, colors.transpose(2, 0, 1), rtol=1e-6)
+
+
+def test_signed_pixels_are_shifted_to_the_unit_range(tmp_path, write_png):
+    pixels = np.array([[-32768, -1024, 0], [1, 4095, 32767]], np.int16)
+    image = read_image(write_png(tmp_path / "a.tif", pixels))
+    expected = (pixels.astype(np.float64) + 32768) / 65535
+    np.testing.assert_allclose(image[0], expected, rtol=1e-6)
+    assert (image.min(), image.max()) == (0, 1)
+
+
+def write_pages(path, pages):
+    first, *others = map(Image.fromarray, pages)
+    first.save(path, save_all=True, append_images=others)
+    return path
+
+
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+def test_pages_of_a_tiff_are_read_by_number(tmp_path, depth):
+    pages = np.random.default_rng(0).integers(0, 256, (3, 4, 5)).astype(depth)
+    path = write_pages(tmp_path / "a.tif", pages)
+    assert num_pages(path) == 3
+    for number, page in enumerate(pages):
+        expected = page[None] / np.iinfo(depth).max
+        np.testing.assert_allclose(read_image(path, page=number), expected, rtol=1e-6)
+    with pytest.raises(DataError, match=r"a\.tif: page 3 does not exist, the file has 3, counted"):
+        read_image(path, page=3)
+
+
+@pytest.mark.parametrize("ending", [".tif", ".gif", ".png"])
+def test_the_first_of_several_pages_is_never_read_for_all(tmp_path, ending):
+    pages = np.random.default_rng(0).integers(0, 256, (3, 4, 5), dtype=np.uint8)
+    path = write_pages(tmp_path / f"a{ending}", pages)
+    for read in (read_image, image_shape, lambda path: read_mask(path, CLASSES)):
+        with pytest.raises(
+            DataError, match="the file has 3 pages where one image is exp"
+        ) as caught:
+            read(path)
+        assert caught.value.code == "pages"
+
+
+def test_pages_may_differ_in_size(tmp_path):
+    pages = [np.full((4, 5), 51, np.uint8), np.full((7, 3), 102, np.uint8)]
+    path = write_pages(tmp_path / "a.tif", pages)
+    assert [image_shape(path, page) for page in range(2)] == [(4, 5), (7, 3)]
+    np.testing.assert_allclose(read_image(path, page=1), np.full((1, 7, 3), 0.4), rtol=1e-6)
+
+
+def test_every_other_file_is_one_page(tmp_path, write_png):
+    for name in ("a.png", "a.tif", "a.jpg", "a.bmp"):
+        path = write_png(tmp_path / name, GREY)
+        assert num_pages(path) == 1
+        np.testing.assert_array_equal(read_image(path, page=0), read_image(path))
+    picture = Image.fromarray(GREY)
+    picture.save(tmp_path / "camera.jpg", "MPO", save_all=True, append_images=[picture])
+    assert num_pages(tmp_path / "camera.jpg") == 1
+    assert read_image(tmp_path / "camera.jpg").shape == (1, 2, 3)
 
 
 @pytest.mark.parametrize("ending", [".png", ".jpg", ".tif", ".bmp"])

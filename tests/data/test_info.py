@@ -115,7 +115,7 @@ def test_groups_come_from_the_table(tmp_path, write_png):
 
 def test_settings_say_how_files_are_read(tmp_path, write_png):
     mask = np.array([[0, 0, 255, 255], [0, 255, 7, 7]], np.uint8)  # 7 is void
-    write_png(tmp_path / "image/a.png", np.zeros((2, 4, 3), np.uint8))
+    write_png(tmp_path / "image/a.png", np.full((2, 4, 3), (90, 0, 0), np.uint8))
     write_png(tmp_path / "mask/a_mask.png", mask)
     classes = ClassesConfig(
         names=("background", "heart"),
