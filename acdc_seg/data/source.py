@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from acdc_seg.config import DataConfig, PrepareConfig, to_dict
+from acdc_seg.data.phantom import BUILTIN_FOLDER
 from acdc_seg.data.phantom.patients import synthesize
 from acdc_seg.data.problems import Scan, raise_errors
 from acdc_seg.data.readers import READERS, read_records, scan_records
@@ -89,7 +90,7 @@ def open_source(
         with _locked(work_dir):
             volumes = data
             if data.path is None:
-                phantom = work_dir / "builtin-phantom"
+                phantom = work_dir / BUILTIN_FOLDER
                 if not phantom.is_dir():
                     synthesize(phantom, num_patients=PHANTOM_PATIENTS, on_progress=on_progress)
                 volumes = data.model_copy(update={"path": str(phantom), "format": "acdc"})
