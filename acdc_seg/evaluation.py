@@ -20,12 +20,12 @@ from acdc_seg.labels import IGNORE_INDEX
 from acdc_seg.metrics.scores import (
     ImageScore,
     Summary,
-    format_table,
     score_labels,
     summarize,
     write_csv,
     write_json,
 )
+from acdc_seg.metrics.tables import format_table
 from acdc_seg.runs.folder import environment
 from acdc_seg.runs.trained_on import data_name, find_seen
 

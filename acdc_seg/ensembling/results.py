@@ -11,7 +11,7 @@ from acdc_seg.ensembling.candidates import MemberRun
 from acdc_seg.ensembling.search import NUM_FOLDS, NUM_RESAMPLES, Leak, SearchResult, Variant
 from acdc_seg.files import cached_sha256, write_text
 from acdc_seg.inference.load import find_checkpoint
-from acdc_seg.metrics import EMPTY_POLICY
+from acdc_seg.metrics import BOTH_EMPTY_IS_ONE
 
 
 def write_ensemble(folder: Path, result: SearchResult) -> None:
@@ -36,7 +36,7 @@ def _report(folder: Path, result: SearchResult) -> dict[str, Any]:
     leaks = {leak.candidate: leak for leak in result.leaks}
     excluded = [] if result.settings.allow_seen else [*map(_describe_leak, result.leaks)]
     return {
-        "statistic": f"mean over images and foreground classes of Dice. {EMPTY_POLICY}",
+        "statistic": f"mean over images and foreground classes of Dice. {BOTH_EMPTY_IS_ONE}",
         "interval": f"95 % percentiles of {NUM_RESAMPLES} resamples of patients with replacement, "
         "paired by image",
         "settings": asdict(result.settings),

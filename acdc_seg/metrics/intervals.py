@@ -19,8 +19,21 @@ def patient_bootstrap(
         resamples: Number of draws.
         seed: Of the draws.
     """
-    names, patient_of = np.unique(np.asarray(patients), return_inverse=True)
-    sums, sizes = np.bincount(patient_of, weights=differences), np.bincount(patient_of)
-    draws = np.random.default_rng(seed).integers(len(names), size=(resamples, len(names)))
-    low, high = np.percentile(sums[draws].sum(1) / sizes[draws].sum(1), [2.5, 97.5])
+    low, high = bootstrap_columns(differences[:, None], patients, resamples=resamples, seed=seed)[0]
     return float(low), float(high)
+
+
+def bootstrap_columns(
+    values: np.ndarray, patients: Sequence[str], *, resamples: int = 2000, seed: int = 0
+) -> np.ndarray:
+    """The intervals `(M, 2)` of `patient_bootstrap` for the mean of every column of `(N, M)`, all
+    from the same draws.
+    """
+    names, patient_of = np.unique(np.asarray(patients), return_inverse=True)
+    num_patients, num_columns = len(names), values.shape[1]
+    sums, sizes = np.zeros((num_patients, num_columns)), np.bincount(patient_of)
+    np.add.at(sums, patient_of, values)
+    draws = np.random.default_rng(seed).integers(num_patients, size=(resamples, num_patients))
+    sizes_drawn = sizes[draws].sum(1)
+    means = [column[draws].sum(1) / sizes_drawn for column in sums.T]  # of (resamples,)
+    return np.percentile(means, [2.5, 97.5], axis=1).T

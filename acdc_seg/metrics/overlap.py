@@ -59,12 +59,57 @@ def iou(counts: np.ndarray) -> np.ndarray:
     return _ratio(overlap, total - overlap)
 
 
+def precision(counts: np.ndarray) -> np.ndarray:
+    """|A∩B| / |A| of every class `(..., K)` for a prediction A: the share of it that is right.
+
+    1 where prediction and mask are empty, 0 where only the prediction is.
+
+    Args:
+        counts: Pixel counts `(..., K, K)` of `count_pixels`.
+    """
+    overlap, total = _overlap_and_total(counts)
+    return _ratio(overlap, counts.sum(-2), otherwise=total == 0)
+
+
+def recall(counts: np.ndarray) -> np.ndarray:
+    """|A∩B| / |B| of every class `(..., K)` for a mask B: the share of it that is found.
+
+    1 where prediction and mask are empty, 0 where only the mask is.
+
+    Args:
+        counts: Pixel counts `(..., K, K)` of `count_pixels`.
+    """
+    overlap, total = _overlap_and_total(counts)
+    return _ratio(overlap, counts.sum(-1), otherwise=total == 0)
+
+
+def size_error(counts: np.ndarray) -> np.ndarray:
+    """||A| - |B|| of every class `(..., K)` in pixels: how much area or volume is wrong.
+
+    Args:
+        counts: Pixel counts `(..., K, K)` of `count_pixels`.
+    """
+    return np.abs(counts.sum(-2) - counts.sum(-1)).astype(float)
+
+
+def relative_size_error(counts: np.ndarray) -> np.ndarray:
+    """||A| - |B|| / |B| of every class `(..., K)` for a mask B; 1 where only the mask is empty.
+
+    Args:
+        counts: Pixel counts `(..., K, K)` of `count_pixels`.
+    """
+    error = size_error(counts)
+    return _ratio(error, counts.sum(-1), otherwise=error > 0)
+
+
 def _overlap_and_total(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.diagonal(counts, axis1=-2, axis2=-1), counts.sum(-1) + counts.sum(-2)
 
 
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    return np.divide(part, whole, out=np.ones(whole.shape), where=whole > 0)
+def _ratio(part: np.ndarray, whole: np.ndarray, otherwise: np.ndarray | float = 1) -> np.ndarray:
+    """`part / whole`, and `otherwise` where `whole` is 0."""
+    filled = np.broadcast_to(np.asarray(otherwise, float), whole.shape).copy()
+    return np.divide(part, whole, out=filled, where=whole > 0)
 
 
 def _check_indices(array: np.ndarray, num_classes: int, name: str) -> None:

@@ -19,8 +19,11 @@ import numpy as np
 
 from acdc_seg.errors import DataError
 from acdc_seg.files import write_table, write_text
-from acdc_seg.metrics import EMPTY_POLICY, METRICS
+from acdc_seg.metrics import EMPTY_POLICY, METRICS, NO_UNITS, Units
+from acdc_seg.metrics.distances import TOLERANCE
+from acdc_seg.metrics.intervals import bootstrap_columns
 from acdc_seg.metrics.overlap import count_pixels
+from acdc_seg.metrics.values import pixel_size, score_counts, score_distances, units_of
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,9 @@ class ImageScore:
     """Metrics of one image or volume by metric and foreground class; sizes are in pixels.
 
     `counts` are the pixels `(K, K)` by class of the mask and predicted class, background included.
+    A class is missed where it is in the mask and nowhere predicted, and false the other way round;
+    the numbers are 0 or 1 for an image, and sums for what is made of several. `units` are those of
+    lengths and sizes in `values`.
     """
 
     id: str
@@ -37,6 +43,10 @@ class ImageScore:
     truth_size: dict[str, int]
     prediction_size: dict[str, int]
     counts: np.ndarray | None = field(default=None, compare=False, repr=False)
+    group: str = ""
+    num_missed: dict[str, int] = field(default_factory=dict)
+    num_false: dict[str, int] = field(default_factory=dict)
+    units: Units = field(default=NO_UNITS, compare=False)
 
     @property
     def dice(self) -> dict[str, float]:
@@ -56,11 +66,18 @@ class Summary:
         n: Number of images.
         mean: Mean over images and foreground classes, by metric.
         classes: Of each class its part of metrics.json; standard deviations are the population's.
+        num_patients: Number of patients that they are of.
+        intervals: 95 % interval of each mean when patients are drawn anew, see
+            `intervals.patient_bootstrap`; None for a single patient.
+        units: Of lengths and sizes.
     """
 
     n: int
     mean: dict[str, float]
     classes: dict[str, dict[str, Any]]
+    num_patients: int = 0
+    intervals: dict[str, list[float] | None] = field(default_factory=dict)
+    units: Units = NO_UNITS
 
     @property
     def dice(self) -> float:
@@ -77,46 +94,118 @@ def score_labels(
     ignore_index: int | None = None,
     patient: str = "",
     phase: str = "",
+    group: str = "",
+    spacing: Sequence[float] | None = None,
+    distances: bool = False,
+    tolerance: float = TOLERANCE,
 ) -> ImageScore:
     """All metrics of every foreground class.
 
     Args:
-        labels: Predicted class indices `(H, W)` or `(X, Y, Z)`.
+        labels: Predicted class indices `(H, W)` or `(Z, H, W)`.
         mask: True class indices of the same shape.
         id: The image's name.
         classes: Names of all classes, background first.
         ignore_index: Mask value of void pixels; they count for no class.
         patient: Whose image it is.
         phase: ED, ES or nothing.
+        group: Diagnosis or nothing.
+        spacing: Pixel size along each axis in mm; without it lengths and sizes are in pixels.
+        distances: Measure distances between surfaces too.
+        tolerance: NSD's, in the unit of lengths.
 
     Raises:
         DataError: The shapes differ, or an array holds values that are not class indices.
     """
     labels, mask = np.asarray(labels), np.asarray(mask)
     counts = count_pixels(labels, mask, len(classes), ignore_index=ignore_index, name=id)
+    values = score_counts(counts, pixel_size=pixel_size(spacing))
+    if distances:
+        values |= score_distances(
+            labels, mask, counts, ignore_index=ignore_index, spacing=spacing, tolerance=tolerance
+        )
+    return make_score(
+        counts,
+        {name: values[name] for name in METRICS if name in values},
+        id=id,
+        classes=classes,
+        patient=patient,
+        phase=phase,
+        group=group,
+        units=units_of(spacing, mask.ndim, tolerance),
+    )
+
+
+def make_score(
+    counts: np.ndarray,
+    values: Mapping[str, np.ndarray],
+    *,
+    id: str,
+    classes: Sequence[str],
+    units: Units,
+    patient: str = "",
+    phase: str = "",
+    group: str = "",
+) -> ImageScore:
+    """A score of pixel counts `(K, K)` and values `(K,)` by metric."""
 
     def by_class(values: np.ndarray) -> dict[str, Any]:
         return dict(zip(classes[1:], values[1:].tolist(), strict=True))
 
-    values = {name: by_class(metric.function(counts)) for name, metric in METRICS.items()}
-    sizes = by_class(counts.sum(1)), by_class(counts.sum(0))
-    return ImageScore(id, patient, phase, values, *sizes, counts=counts.astype(np.int32))
+    truth_size, prediction_size = counts.sum(1), counts.sum(0)
+    return ImageScore(
+        id=id,
+        patient=patient,
+        phase=phase,
+        values={name: by_class(row) for name, row in values.items()},
+        truth_size=by_class(truth_size),
+        prediction_size=by_class(prediction_size),
+        counts=counts.astype(np.int32),
+        group=group,
+        num_missed=by_class(((truth_size > 0) & (prediction_size == 0)).astype(int)),
+        num_false=by_class(((truth_size == 0) & (prediction_size > 0)).astype(int)),
+        units=units,
+    )
 
 
 def summarize(scores: Sequence[ImageScore]) -> Summary:
-    """Means over images and classes.
+    """Means over images and classes, with intervals over patients.
 
     Raises:
         DataError: There are no scores.
     """
     if not scores:
         raise DataError("there are no scores to summarize: no image has a mask to compare with")
-    classes = {name: _summarize_class(scores, name) for name in scores[0].dice}
+    metrics = list(scores[0].values)
+    classes = {name: _summarize_class(scores, name, metrics) for name in scores[0].dice}
     mean = {
         metric: float(np.mean([summary[f"{metric}_mean"] for summary in classes.values()]))
-        for metric in METRICS
+        for metric in metrics
     }
-    return Summary(len(scores), mean, classes)
+    intervals = _add_intervals(scores, classes, metrics)
+    num_patients = len({score.patient for score in scores})
+    return Summary(len(scores), mean, classes, num_patients, intervals, scores[0].units)
+
+
+def _add_intervals(
+    scores: Sequence[ImageScore], classes: Mapping[str, dict[str, Any]], metrics: Sequence[str]
+) -> dict[str, list[float] | None]:
+    """Adds `<metric>_interval` to every class, and returns those of the means over classes."""
+    patients = [score.patient for score in scores]
+    if len(set(patients)) < 2:
+        bounds = None
+    else:
+        rows = [[list(score.values[metric].values()) for metric in metrics] for score in scores]
+        table = np.array(rows)  # (N, metrics, classes)
+        table = np.concatenate([table, table.mean(-1, keepdims=True)], axis=-1)
+        found = bootstrap_columns(table.reshape(len(scores), -1), patients)
+        bounds = found.reshape(*table.shape[1:], 2)
+    intervals: dict[str, list[float] | None] = {}
+    for row, metric in enumerate(metrics):
+        for column, summary in enumerate(classes.values()):
+            summary[f"{metric}_interval"] = None if bounds is None else bounds[row, column].tolist()
+        intervals[metric] = None if bounds is None else bounds[row, -1].tolist()
+    return intervals
 
 
 def write_csv(path: Path, scores: Sequence[ImageScore]) -> None:
@@ -144,7 +233,7 @@ def scores_to_dict(scores: Sequence[ImageScore], summary: Summary) -> dict[str, 
     """The content of metrics.json as plain dicts and lists."""
     return {
         "empty_policy": EMPTY_POLICY,
-        "metrics": {name: metric.label for name, metric in METRICS.items()},
+        "metrics": {name: METRICS[name].label(summary.units) for name in summary.mean},
         "n": summary.n,
         **summary.mean,
         "classes": summary.classes,
@@ -165,37 +254,24 @@ def write_json(
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def format_table(summary: Summary) -> str:
-    """A plain text table of the classes, with the mean over them, n and the policy below it."""
-    labels = [metric.label for metric in METRICS.values()]
-    table = [["class", *labels, "empty truth", "empty prediction"]]
-    for name, row in summary.classes.items():
-        values = [f"{row[f'{metric}_mean']:.4f} ± {row[f'{metric}_std']:.4f}" for metric in METRICS]
-        empty = str(row["num_empty_truth"]), str(row["num_empty_prediction"])
-        table.append([name, *values, *empty])
-    table.append(["foreground", *(f"{mean:.4f}" for mean in summary.mean.values()), "", ""])
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
-        for cells in table
-    ]
-    return "\n".join([*lines, f"n = {summary.n} images. {EMPTY_POLICY}"])
-
-
-def _summarize_class(scores: Sequence[ImageScore], name: str) -> dict[str, Any]:
+def _summarize_class(
+    scores: Sequence[ImageScore], name: str, metrics: Sequence[str]
+) -> dict[str, Any]:
     row: dict[str, Any] = {"n": len(scores)}
-    for metric in METRICS:
+    for metric in metrics:
         values = [score.values[metric][name] for score in scores]
         row |= {f"{metric}_mean": float(np.mean(values)), f"{metric}_std": float(np.std(values))}
     row["num_empty_truth"] = sum(score.truth_size[name] == 0 for score in scores)
     row["num_empty_prediction"] = sum(score.prediction_size[name] == 0 for score in scores)
+    row["num_missed"] = sum(score.num_missed[name] for score in scores)
+    row["num_false"] = sum(score.num_false[name] for score in scores)
     return row
 
 
 def _score_to_dict(score: ImageScore) -> dict[str, Any]:
     row: dict[str, Any] = {}
     for key, value in vars(score).items():
-        if key != "counts":
+        if key not in ("counts", "units"):
             row |= value if key == "values" else {key: value}
     return row
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from acdc_seg.metrics.intervals import patient_bootstrap
+from acdc_seg.metrics.intervals import bootstrap_columns, patient_bootstrap
 
 
 def test_the_interval_of_a_constant_difference_is_that_constant():
@@ -39,3 +39,10 @@ def test_the_interval_repeats_with_its_seed_and_narrows_with_patients():
     low, high = patient_bootstrap(many, range(1000))
     assert low == pytest.approx(many.mean() - 1.96 / 1000**0.5, abs=0.01)
     assert high == pytest.approx(many.mean() + 1.96 / 1000**0.5, abs=0.01)
+
+
+def test_columns_share_their_draws():
+    values = np.random.default_rng(0).random((9, 3))
+    patients = list("aabbccdde")
+    expected = [patient_bootstrap(column, patients) for column in values.T]
+    np.testing.assert_allclose(bootstrap_columns(values, patients), expected)

@@ -1,13 +1,13 @@
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from acdc_seg.errors import DataError
-from acdc_seg.metrics import EMPTY_POLICY, METRICS, Metric
+from acdc_seg.metrics import EMPTY_POLICY, METRICS, Metric, Units
 from acdc_seg.metrics.scores import (
-    format_table,
     score_labels,
     scores_to_dict,
     summarize,
@@ -15,6 +15,7 @@ from acdc_seg.metrics.scores import (
     write_json,
     write_text,
 )
+from acdc_seg.metrics.tables import format_table
 
 CLASSES = ("background", "rv", "myo", "lv")
 
@@ -141,25 +142,97 @@ def test_a_row_of_metrics_is_all_a_new_metric_needs(tmp_path, monkeypatch):
     def recall(counts):
         return np.diagonal(counts) / counts.sum(1).clip(1)
 
-    row = Metric("Recall", recall, higher_is_better=True, empty_policy="Empty is 0.", unit="%")
-    monkeypatch.setitem(METRICS, "recall", row)
+    row = Metric("Share", recall, higher_is_better=True, empty_policy="Empty is 0.", unit="%")
+    monkeypatch.setitem(METRICS, "share", row)
     scores = two_rows()
     summary = summarize(scores)
-    assert scores[0].values["recall"] == {"rv": 0.5, "myo": 1, "lv": 0}
-    assert summary.mean["recall"] == pytest.approx((0.5 + 1) / 6)
-    assert format_table(summary).splitlines()[0].split()[1:5] == ["Dice", "IoU", "Recall", "(%)"]
+    assert scores[0].values["share"] == {"rv": 0.5, "myo": 1, "lv": 0}
+    assert summary.mean["share"] == pytest.approx((0.5 + 1) / 6)
+    assert "Share (%)" in format_table(summary)
     write_csv(tmp_path / "metrics.csv", scores)
-    assert "recall_rv,recall_myo,recall_lv,truth_size_rv" in (tmp_path / "metrics.csv").read_text()
+    assert "share_rv,share_myo,share_lv,truth_size_rv" in (tmp_path / "metrics.csv").read_text()
     content = scores_to_dict(scores, summary)
-    assert content["metrics"]["recall"] == "Recall (%)"
-    assert content["classes"]["myo"]["recall_mean"] == 0.5
+    assert content["metrics"]["share"] == "Share (%)"
+    assert content["classes"]["myo"]["share_mean"] == 0.5
 
 
-def test_table_names_classes_policy_and_n():
-    table = format_table(summarize(two_rows())).splitlines()
-    assert table[1].split() == ["rv", "0.2500", "±", "0.2500", "0.1667", "±", "0.1667", "0", "1"]
-    assert table[4].split() == ["foreground", "0.5500", "0.5000"]
-    assert table[-1] == f"n = 2 images. {EMPTY_POLICY}"
+def test_lengths_and_areas_are_in_mm_where_the_spacing_is_known():
+    truth, labels = np.zeros((2, 20, 20), int)
+    truth[5:11, 5:11] = 1
+    labels[5:11, 7:13] = 1  # two columns to the right
+    settings = {"id": "a", "classes": ("background", "heart"), "distances": True}
+    in_pixels = score_labels(labels, truth, **settings)
+    assert in_pixels.units == Units("pixels", "pixels", 2)
+    assert in_pixels.values["hd"] == {"heart": 2}
+    in_mm = score_labels(labels[:3], truth[:3], spacing=(2, 1.5), **settings)
+    assert in_mm.units == Units("mm", "mm²", 2)
+    labels[5:11, 12] = 0  # 30 of 36 pixels
+    in_mm = score_labels(labels, truth, spacing=(2, 1.5), **settings)
+    assert in_mm.values["hd"] == {"heart": 3}
+    assert in_mm.values["size_error"] == {"heart": 6 * 2 * 1.5}
+    assert in_mm.values["relative_size_error"] == pytest.approx({"heart": 6 / 36})
+    assert METRICS["hd95"].label(in_mm.units) == "HD95 (mm)"
+    assert METRICS["nsd"].label(in_mm.units) == "NSD at 2 mm"
+    volume = score_labels(labels[None], truth[None], spacing=(10, 2, 1.5), **settings)
+    assert volume.units == Units("mm", "mL", 2)
+    assert volume.values["size_error"] == {"heart": pytest.approx(0.18)}
+
+
+def test_a_missed_and_a_false_structure_cost_the_diagonal_and_are_counted():
+    """30 x 40 pixels have a diagonal of 50."""
+    truth, labels = np.zeros((2, 30, 40), int)
+    truth[3, 3] = 1
+    labels[8:12, 8:12] = 2
+    score = score_labels(labels, truth, id="a", classes=CLASSES, distances=True)
+    assert score.num_missed == {"rv": 1, "myo": 0, "lv": 0}
+    assert score.num_false == {"rv": 0, "myo": 1, "lv": 0}
+    for metric in ("hd95", "hd", "assd"):
+        assert score.values[metric] == {"rv": 50, "myo": 50, "lv": 0}
+    assert score.values["nsd"] == {"rv": 0, "myo": 0, "lv": 1}
+    assert score.values["precision"] == score.values["recall"] == {"rv": 0, "myo": 0, "lv": 1}
+    assert score.values["relative_size_error"] == {"rv": 1, "myo": 1, "lv": 0}
+    summary = summarize([score, score])
+    assert (summary.classes["rv"]["num_missed"], summary.classes["myo"]["num_false"]) == (2, 2)
+    assert "diagonal" in EMPTY_POLICY
+
+
+def test_missing_a_structure_is_never_better_than_finding_it_badly():
+    truth, labels = np.zeros((2, 30, 40), int)
+    truth[3, 3] = 1
+    missed = score_labels(labels, truth, id="a", classes=CLASSES, distances=True)
+    labels[29, 39] = 1  # as far away as it can be
+    found = score_labels(labels, truth, id="a", classes=CLASSES, distances=True)
+    assert missed.values["hd"]["rv"] > found.values["hd"]["rv"]
+
+
+def test_void_pixels_are_of_no_structure():
+    truth, labels = np.zeros((2, 9, 9), np.uint8)
+    truth[2:5, 2:5] = labels[2:5, 2:5] = 1
+    truth[5:] = 255
+    labels[5:, 2:5] = 1  # over void pixels only
+    score = score_labels(
+        labels, truth, id="a", classes=("background", "x"), ignore_index=255, distances=True
+    )
+    assert score.values["hd"] == {"x": 0}
+
+
+def test_distances_are_measured_only_when_asked_for():
+    """Validation after every epoch does not pay for them."""
+    score = score_labels(PREDICTION, TRUTH, id="a", classes=CLASSES)
+    taken = {name for name, metric in METRICS.items() if metric.takes == "counts"}
+    assert set(score.values) == taken
+    assert list(summarize([score]).mean) == [name for name in METRICS if name in taken]
+
+
+def test_means_have_intervals_over_patients():
+    first, second = two_rows()
+    alone = summarize([first, second])
+    assert (alone.num_patients, alone.intervals["dice"]) == (1, None)
+    assert alone.classes["rv"]["dice_interval"] is None
+    summary = summarize([first, replace(second, patient="2")])
+    assert summary.num_patients == 2
+    assert summary.intervals["dice"] == pytest.approx([(0 + 0 + 1) / 3, (0.5 + 0.8 + 1) / 3])
+    assert summary.classes["rv"]["dice_interval"] == [0, 0.5]
 
 
 def test_a_failed_write_keeps_the_old_file(tmp_path):

@@ -80,8 +80,8 @@ def test_the_examples_work(project):
     trained = run(project, f"{train} {TINY}")
     assert "tiny_net has no recipe: training with the defaults." in trained
     assert "tiny_net on flat" in trained
-    assert "Sensitivity" in run(project, evaluate)
+    assert "Specificity" in run(project, evaluate)
     columns = (project / "runs/tiny/val/metrics.csv").read_text().partition("\n")[0].split(",")
-    assert {"dice_lv", "sensitivity_rv", "sensitivity_myo", "sensitivity_lv"} <= set(columns)
+    assert {"dice_lv", "specificity_rv", "specificity_myo", "specificity_lv"} <= set(columns)
     done = subprocess.run([sys.executable, "-m", "ruff", "check", "."], cwd=project)
     assert done.returncode == 0

@@ -1,0 +1,75 @@
+"""Tables of scores as plain text."""
+
+from collections.abc import Sequence
+
+from acdc_seg.metrics import EMPTY_POLICY, METRICS
+from acdc_seg.metrics.scores import Summary
+
+METRICS_PER_BLOCK = 4
+"""So many metrics fit beside each other into a terminal of 100 columns."""
+COUNTS = {
+    "num_empty_truth": "empty truth",
+    "num_empty_prediction": "empty prediction",
+    "num_missed": "missed",
+    "num_false": "false",
+}
+
+
+def format_table(summary: Summary, *, unit: str = "image") -> str:
+    """The classes with mean ± standard deviation of every metric, the means over classes,
+    counts of empty, missed and false structures, and n and the policy below it.
+
+    Args:
+        summary: At least one image.
+        unit: Word for one of its images: image, slice, volume or patient.
+    """
+    metrics = list(summary.mean)
+    blocks = [
+        _metric_block(summary, metrics[start : start + METRICS_PER_BLOCK])
+        for start in range(0, len(metrics), METRICS_PER_BLOCK)
+    ]
+    counts = [["class", *COUNTS.values()]]
+    for name, row in summary.classes.items():
+        counts.append([name, *(str(row[key]) for key in COUNTS)])
+    lines = "\n\n".join(map(align, [*blocks, counts]))
+    of_patients = f" of {count(summary.num_patients, 'patient')}" if summary.num_patients else ""
+    return f"{lines}\nn = {count(summary.n, unit)}{of_patients}. {EMPTY_POLICY}"
+
+
+def _metric_block(summary: Summary, metrics: Sequence[str]) -> list[list[str]]:
+    table = [["class", *(METRICS[name].label(summary.units) for name in metrics)]]
+    for name, row in summary.classes.items():
+        values = [
+            f"{number(row[f'{metric}_mean'], metric)} ± {number(row[f'{metric}_std'], metric)}"
+            for metric in metrics
+        ]
+        table.append([name, *values])
+    means = [number(summary.mean[metric], metric) for metric in metrics]
+    return [*table, ["foreground", *means]]
+
+
+def with_interval(value: float, interval: Sequence[float] | None, metric: str) -> str:
+    """0.8123 [0.7890, 0.8345]"""
+    if interval is None:
+        return number(value, metric)
+    return f"{number(value, metric)} [{', '.join(number(bound, metric) for bound in interval)}]"
+
+
+def number(value: float, metric: str) -> str:
+    """Four decimals of a ratio, two of a value with a unit."""
+    return f"{value:.2f}" if METRICS[metric].unit else f"{value:.4f}"
+
+
+def count(number: int, noun: str) -> str:
+    """1 image, 2 images."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def align(table: Sequence[Sequence[str]]) -> str:
+    """Lines of cells in columns of equal width."""
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+        for cells in table
+    ]
+    return "\n".join(lines)
