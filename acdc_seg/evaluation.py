@@ -47,7 +47,7 @@ def score_example(labels: np.ndarray, example: Example, classes: ClassesConfig) 
         np.asarray(example.mask),
         id=record.id,
         classes=classes.names,
-        ignore_index=IGNORE_INDEX if classes.ignore_value is not None else None,
+        ignore_index=IGNORE_INDEX,
         patient=record.patient,
         phase=record.phase,
     )

@@ -4,7 +4,7 @@ Values come from the defaults of the sections, then the shipped recipe of a mode
 (`configs/<model>.yaml`) or a YAML file, then `section.key=value` overrides.
 """
 
-from acdc_seg.config.classes import ClassesConfig
+from acdc_seg.config.classes import ClassesConfig, ClassLabel
 from acdc_seg.config.data import (
     AugmentConfig,
     DataConfig,

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import PurePosixPath
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -83,6 +83,12 @@ class DataConfig(Section):
     """
     num_workers: Annotated[int, Field(ge=0)] = 0
     """Loader processes; 0 loads in the training process, fastest for small cached images."""
+
+    @field_validator("mask_pattern", mode="before")
+    @classmethod
+    def _accept_unquoted(cls, pattern: Any) -> Any:
+        """In YAML, {stem} without quotes is a block of one key."""
+        return "{stem}" if pattern == {"stem": None} else pattern
 
     @field_validator("mask_pattern")
     @classmethod

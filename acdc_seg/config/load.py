@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, get_args, get_origin
@@ -9,19 +10,13 @@ from typing import Any, Literal, get_args, get_origin
 import yaml
 from pydantic import ValidationError
 
+from acdc_seg.config.classes import COLUMNS, expand_classes
 from acdc_seg.config.models import MODEL_SECTIONS, UNET_PRESETS, UNetConfig
 from acdc_seg.config.schema import Config
-from acdc_seg.config.section import Section
+from acdc_seg.config.section import PathText, Section
 from acdc_seg.config.validation import describe
-from acdc_seg.config.yaml_text import Lines, parse_yaml, read_yaml
+from acdc_seg.config.yaml_text import Lines, configs_dir, parse_yaml, read_yaml
 from acdc_seg.errors import ConfigError, did_you_mean
-
-
-def configs_dir() -> Path:
-    """Folder of the shipped YAML files, in a checkout as in an installed wheel."""
-    package = Path(__file__).resolve().parents[1]
-    installed = package / "configs"
-    return installed if installed.is_dir() else package.parent / "configs"
 
 
 def find_recipe(model: str) -> Path | None:
@@ -115,7 +110,7 @@ def dump_yaml(config: Config) -> str:
 
 
 def parse_override(text: str) -> tuple[str, Any]:
-    """Splits `section.key=value`; the value is read as YAML.
+    """Splits `section.key=value`; the value is read as YAML, but that of a text as it is written.
 
     Raises:
         ConfigError: The text has no `=`, or a value that is not YAML.
@@ -125,7 +120,32 @@ def parse_override(text: str) -> tuple[str, Any]:
         raise ConfigError(
             f"invalid override '{text}': expected section.key=value, for example optimizer.lr=0.001"
         )
-    return key.strip(), parse_yaml(value, source=f"'{text[:100]}'")[0]
+    is_text = key.strip() in _text_settings()
+    try:
+        parsed = parse_yaml(value, source=f"'{text[:100]}'")[0]
+    except ConfigError:
+        if is_text:
+            return key.strip(), value
+        raise
+    return key.strip(), value if is_text and not isinstance(parsed, str | None) else parsed
+
+
+@cache
+def _text_settings() -> frozenset[str]:
+    """Dotted keys of the settings that are any text, such as `data.mask_pattern`."""
+    sections = {name: [type(field.default)] for name, field in Config.model_fields.items()}
+    sections["model"] = list(MODEL_SECTIONS.values())
+    keys = {key for key, field in Config.model_fields.items() if _is_text(field.annotation)}
+    for name, kinds in sections.items():
+        for kind in kinds:
+            fields = getattr(kind, "model_fields", {}).items()
+            keys |= {f"{name}.{key}" for key, field in fields if _is_text(field.annotation)}
+    return frozenset(keys)
+
+
+def _is_text(annotation: Any) -> bool:
+    """Whether an annotation is `str`, `PathText`, or one of them or None."""
+    return annotation is str or str in get_args(annotation) or PathText in get_args(annotation)
 
 
 def build_model_section(name: str, options: Mapping[str, Any]) -> Any:
@@ -153,11 +173,14 @@ def default_yaml() -> str:
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted keys of a tree of settings."""
+    """Dotted keys of a tree of settings; those of the classes are their short forms."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, Mapping):
             flat |= _flat(value, f"{prefix}{key}.")
+        elif f"{prefix}{key}" == "classes.labels":
+            for column, part in COLUMNS.items():
+                flat[prefix + column] = [label[part] for label in value]
         else:
             flat[prefix + key] = value
     return flat
@@ -172,7 +195,11 @@ def _commented(name: str, field: Any, value: Any, indent: str) -> list[str]:
     choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
     if len(choices) > 1:
         lines.append(f"# One of: {', '.join(map(str, choices))}.")
-    lines.append(f"{name}: {json.dumps(value, default=list)}")
+    if isinstance(value, tuple) and all(isinstance(item, Section) for item in value):
+        items = [json.dumps(to_dict(item)) for item in value]
+        lines += [f"{name}:", *(f"  - {item}" for item in items)]
+    else:
+        lines.append(f"{name}: {json.dumps(value, default=list)}")
     return [indent + line for line in lines]
 
 
@@ -198,14 +225,17 @@ def _merge(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
     """Sets dotted keys in a copy of the tree.
 
     Another `model.name` removes the options of the previous model, a preset those that it sets.
+    `classes=NAME` replaces all settings of classes, before others change some of them.
     """
     merged = json.loads(json.dumps(tree, default=str))
-    first = [key for key in ("model.name", "model.preset") if key in changes]
+    first = [key for key in ("model.name", "model.preset", "classes") if key in changes]
     for dotted in dict.fromkeys([*first, *changes]):
         value = changes[dotted]
         *parents, last = dotted.split(".")
         node = merged
         for parent in parents:
+            if parent == "classes" and node is merged:
+                node[parent] = _expand_classes(node.get(parent, {}))
             node = node.setdefault(parent, {})
             if not isinstance(node, dict):
                 raise ConfigError(f"{dotted}: '{parent}' is a value, not a section")
@@ -216,6 +246,13 @@ def _merge(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
                 node.pop(option, None)
         node[last] = value
     return merged
+
+
+def _expand_classes(value: Any) -> Any:
+    try:
+        return expand_classes(value)
+    except ValueError as error:
+        raise ConfigError(f"classes: {error}") from None
 
 
 def _validate(

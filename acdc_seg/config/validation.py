@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from acdc_seg.config.classes import COLUMNS
 from acdc_seg.config.models import MODEL_SECTIONS
 from acdc_seg.config.schema import Config
 from acdc_seg.errors import did_you_mean
@@ -19,6 +20,7 @@ RENAMED = {
     "patients": "patient_rule",
     "folds": "num_folds",
     "masks": "mask_encoding",
+    "ignore_value": "void",
     "turns": "flip_rotate_prob",
     "copies": "repeats",
     "beta": "lambda_ce",
@@ -61,10 +63,19 @@ def describe(
         section = root
         if len(path) > 1 and path[0] == "model" and path[1] in MODEL_SECTIONS:
             section, path = MODEL_SECTIONS[path[1]], ("model", *path[2:])
+        path = _short_path(path)
         name = ".".join(path) or "config"
         place = _place(path, source, lines, changed) if source else ""
         described.append(f"{place}{name}: {_explain(item, path, section)}")
     return "\n".join(dict.fromkeys(described))
+
+
+def _short_path(path: Path) -> Path:
+    """The path by which users know a part of a class, for example classes.values."""
+    columns = {part: column for column, part in COLUMNS.items()}
+    if path[:2] == ("classes", "labels") and len(path) > 3 and path[3] in columns:
+        return ("classes", columns[path[3]], path[2], *path[4:])
+    return path
 
 
 def _place(path: Path, source: str, lines: Mapping[Path, int], changed: set[Path]) -> str:

@@ -17,6 +17,13 @@ PARSE_ERRORS = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeErr
 Lines = dict[tuple[str, ...], int]
 
 
+def configs_dir() -> Path:
+    """Folder of the shipped YAML files, in a checkout as in an installed wheel."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "configs"
+    return installed if installed.is_dir() else package.parent / "configs"
+
+
 def read_yaml(path: Path, *, what: str) -> tuple[Any, Lines]:
     """Values of a UTF-8 file and the line, from 1, of every key.
 
@@ -65,7 +72,11 @@ def parse_yaml(text: str, *, source: str) -> tuple[Any, Lines]:
 
 
 def _not_yaml(source: str, error: Exception) -> ConfigError:
-    return ConfigError(f"{source}: this is not YAML: {' '.join(str(error).split())}")
+    remedy = "; put quotes around text that begins with a brace, as in '{stem}_mask'"
+    return ConfigError(
+        f"{source}: this is not YAML: {' '.join(str(error).split())}"
+        f"{remedy if 'block' in str(error) else ''}"
+    )
 
 
 def _collect_lines(node: yaml.Node, path: tuple[str, ...], lines: Lines, source: str) -> None:

@@ -97,9 +97,7 @@ class CandidatePool:
             [images[number].reshape(num_classes, -1) for images in self.probabilities]
         )  # (C, K, P)
         labels = values.argmax(1)  # (C, P)
-        is_counted = np.ones(mask.shape, bool)
-        if self.classes.ignore_value is not None:
-            is_counted = mask != IGNORE_INDEX
+        is_counted = mask != IGNORE_INDEX
         is_agreed = (labels == labels[0]).all(0)
         agreed, contested = is_counted & is_agreed, is_counted & ~is_agreed
         cells = mask[agreed] * num_classes + labels[0, agreed]

@@ -35,7 +35,7 @@ def write_report(
     Args:
         path: The file to write.
         title: Heading of the page.
-        config: The whole config as plain dicts and lists, `classes.names` and `classes.colors`
+        config: The whole config as plain dicts and lists, `classes.labels` with names and colors
             among them.
         run: Content of run.json; nested dicts such as the versions become a table each.
         protocol: Source of the data and how it was split, as label and text in the order to show.
@@ -47,8 +47,7 @@ def write_report(
     Raises:
         DataError: The file cannot be written.
     """
-    names, colors = config["classes"]["names"], config["classes"]["colors"]
-    by_name = {name: tuple(color) for name, color in zip(names, colors, strict=True)}
+    by_name = {label["name"]: tuple(label["color"]) for label in config["classes"]["labels"]}
     shown = {"Training": curves(history, colors=by_name)} if history else {}
     images = scores["images"] if scores else []
     headline = next(iter(scores["metrics"])) if scores else ""

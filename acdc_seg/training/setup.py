@@ -115,7 +115,7 @@ def prepare_training(
     criterion = build_loss(
         config.loss,
         num_classes=len(config.classes.names),
-        ignore_index=IGNORE_INDEX if config.classes.ignore_value is not None else None,
+        ignore_index=IGNORE_INDEX if config.classes.void is not None else None,
     ).to(accelerator.device)
     return Training(
         config, accelerator, state, model, criterion, loader, sampler, validation, writer

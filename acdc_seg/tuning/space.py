@@ -13,6 +13,7 @@ from optuna.trial import Trial
 from pydantic import ValidationError
 
 from acdc_seg.config import Config, configs_dir, to_dict, with_overrides
+from acdc_seg.config.classes import COLUMNS
 from acdc_seg.config.validation import describe
 from acdc_seg.config.yaml_text import read_yaml
 from acdc_seg.errors import ConfigError, did_you_mean
@@ -162,6 +163,9 @@ def _setting(config: Config, key: str) -> Any:
     Raises:
         ConfigError: There is no such setting.
     """
+    section, _, column = key.partition(".")
+    if section == "classes" and column in COLUMNS:
+        return list(getattr(config.classes, column))
     node: Any = to_dict(config)
     for part in key.split("."):
         if not isinstance(node, dict) or part not in node:

@@ -121,7 +121,7 @@ class TestTrainingData:
         assert "patient001_0_mask.png: the mask contains value 85 (" in (
             message := train("--data", hearts_folder)
         )
-        assert message.endswith("set classes.values=[0, 85, 170, 255] if that is so")
+        assert message.endswith("set classes.values=[0,85,170,255] if that is so")
 
     def test_mask_of_another_size(self, train, hearts_folder):
         change(hearts_folder / MASK, lambda pixels: pixels[:40])
@@ -308,7 +308,7 @@ class TestResume:
     def test_checkpoint_of_other_classes(self, refused, trained):
         stop(trained)
         config = trained / "config.yaml"
-        config.write_text(config.read_text().replace("- lv\n", "- left\n"))
+        config.write_text(config.read_text().replace("name: lv\n", "name: left\n"))
         message = refused("train", "--resume", trained)
         assert (
             "  classes.names: ['background', 'rv', 'myo', 'lv'] in the run, ['background', 'rv', "

@@ -290,7 +290,7 @@ def test_classes_and_names_of_the_data_go_there_and_back(
 def test_settings_take_the_place_of_a_run(command, paired_folder):
     truth = paired_folder / "test" / "mask"
     rename_masks(truth, [0, 3, 2, 1], "{stem}")
-    settings = ("classes.values=[0,3,2,1]", 'data.mask_pattern="{stem}"')
+    settings = ("classes.values=[0,3,2,1]", "data.mask_pattern={stem}")
     outcome = command("submit", "--from-masks", truth, *settings, "--out", "s.csv")
     assert outcome.code == 0
     proposed = shlex.split(outcome.out.splitlines()[1])[2:]
@@ -304,8 +304,8 @@ def test_a_run_is_scored_with_other_class_values(command, trained, paired_folder
     for kind in ("train", "val", "test"):
         rename_masks(paired_folder / kind / "mask", [0, 10, 20, 30], "{stem}")
     way = ("--data", paired_folder, "--split", "test", "--out", "other")
-    assert "value 10" in command("evaluate", trained, *way, 'data.mask_pattern="{stem}"').err
-    settings = ("classes.values=[0,10,20,30]", 'data.mask_pattern="{stem}"')
+    assert "value 10" in command("evaluate", trained, *way, "data.mask_pattern={stem}").err
+    settings = ("classes.values=[0,10,20,30]", "data.mask_pattern={stem}")
     assert command("evaluate", trained, *way, *settings).code == 0
     ours, theirs = (
         json.loads(Path(folder, "metrics.json").read_text())["images"]

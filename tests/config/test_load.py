@@ -7,7 +7,6 @@ from pydantic import ValidationError
 
 from acdc_seg.config import (
     MODEL_SECTIONS,
-    ClassesConfig,
     Config,
     DataConfig,
     DeepLabDRNConfig,
@@ -269,7 +268,7 @@ def test_overrides_without_key_or_value_are_refused(text):
         parse_override(text)
 
 
-@pytest.mark.parametrize("text", ["train.epochs=[1", "name=2020-13-45"])
+@pytest.mark.parametrize("text", ["train.epochs=[1", "train.epochs=2020-13-45"])
 def test_overrides_that_are_not_yaml_are_refused(text):
     with pytest.raises(ConfigError, match=f"^'{re.escape(text)}': this is not YAML: "):
         parse_override(text)
@@ -400,7 +399,7 @@ def test_values_in_place_of_sections_are_refused_over_a_recipe_too(write):
 def test_dicts_and_yaml_round_trip():
     config = load_config(
         model="deeplab_drn",
-        overrides=["data.size=[64, 96]", "classes.ignore_value=255", "name=größe"],
+        overrides=["data.size=[64, 96]", "classes.void=255", "name=größe"],
     )
     assert from_dict(to_dict(config)) == config
     assert from_dict(yaml.safe_load(dump_yaml(config))) == config
@@ -420,23 +419,6 @@ def test_differences_of_two_configs():
 def test_sections_are_frozen():
     with pytest.raises(ValidationError, match="frozen"):
         Config().train.epochs = 3
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"names": ("a", "b")}, "one entry for each class, got 2, 4 and 4"),
-        ({"names": ("a",), "values": (0,), "colors": ((0, 0, 0),)}, "at least two classes"),
-        ({"values": (0, 1, 1, 3)}, "must not repeat"),
-        ({"names": ("a", "b", "b", "c")}, "must not repeat"),
-        ({"mask_encoding": "colors", "colors": ((0, 0, 0),) * 4}, "colors must not repeat"),
-        ({"ignore_value": 3}, "ignore_value 3 is the value of a class"),
-        ({"colors": ((0, 0, 256),) * 4}, "less than or equal to 255"),
-    ],
-)
-def test_ambiguous_classes_are_refused(options, message):
-    with pytest.raises(ValidationError, match=message):
-        ClassesConfig(**options)
 
 
 @pytest.mark.parametrize(
@@ -520,8 +502,24 @@ def test_values_out_of_range_are_refused(section, options):
         section(**options)
 
 
-def test_more_classes_than_masks_can_hold_are_refused():
-    many = {"names": [f"c{n}" for n in range(256)], "values": [*range(256)]}
-    classes = {**many, "colors": [[n, 0, 0] for n in range(256)]}
-    with pytest.raises(ConfigError, match="256 classes, at most 255"):
-        from_dict({"classes": classes})
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("data.mask_pattern={stem}", "{stem}"),
+        ("data.mask_pattern={stem}_gt", "{stem}_gt"),
+        ("data.mask_pattern=a: {stem}", "a: {stem}"),
+        ('data.mask_pattern="{stem}_gt"', "{stem}_gt"),
+        (r"data.patient_rule=(case\d+): ", r"(case\d+): "),
+        ("data.path=2024", "2024"),
+        ("data.path=null", None),
+        ("name=1.50", "1.50"),
+    ],
+)
+def test_texts_need_no_quotes(text, value):
+    assert parse_override(text)[1] == value
+
+
+def test_the_stem_needs_no_quotes_in_files_either(write):
+    assert load_config(write("data:\n  mask_pattern: {stem}\n")).data.mask_pattern == "{stem}"
+    message = message_of(write("data:\n  mask_pattern: {stem}_gt\n"))
+    assert "put quotes around text that begins with a brace" in message

@@ -118,7 +118,7 @@ def test_void_pixels_stay_void_when_resized(paired_folder, write_png):
     write_png(
         paired_folder / "train" / "mask" / "patient001_0_mask.png", np.full((48, 48), 9, np.uint8)
     )
-    classes = ClassesConfig(ignore_value=9)
+    classes = ClassesConfig(void=9)
     assert (training_files(paired_folder, size=(33, 35), classes=classes)[0].mask == 255).all()
 
 

@@ -121,7 +121,7 @@ def test_settings_say_how_files_are_read(tmp_path, write_png):
         names=("background", "heart"),
         values=(0, 255),
         colors=((0, 0, 0), (255, 0, 0)),
-        ignore_value=7,
+        void=7,
     )
     assert (
         describe(DataConfig(path=str(tmp_path), channels=3), classes)[-1]

@@ -146,9 +146,9 @@ def test_each_class_is_decided_on_its_own():
 
 def test_quick_dice_equals_the_metric():
     rng = np.random.default_rng(0)
-    for classes in (ClassesConfig(), ClassesConfig(ignore_value=9)):
+    for classes in (ClassesConfig(), ClassesConfig(void=9)):
         pool = random_pool(rng, classes=classes)
-        if classes.ignore_value is not None:
+        if classes.void is not None:
             pool.examples[0].mask[2:4] = IGNORE_INDEX
             pool = CandidatePool(pool.probabilities, pool.examples, classes)
         assert 0 < pool.contested.shape[2] < sum(example.mask.size for example in pool.examples)

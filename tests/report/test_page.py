@@ -10,8 +10,11 @@ from acdc_seg.report.page import DISCLAIMER, write_report
 CONFIG = {
     "name": "unet",
     "classes": {
-        "names": ["background", "rv", "lv"],
-        "colors": [[0, 0, 0], [66, 133, 244], [234, 67, 53]],
+        "labels": [
+            {"name": "background", "value": 0, "color": [0, 0, 0]},
+            {"name": "rv", "value": 1, "color": [66, 133, 244]},
+            {"name": "lv", "value": 3, "color": [234, 67, 53]},
+        ],
     },
 }
 SCORES = {
@@ -69,7 +72,7 @@ def test_page_shows_headline_policy_protocol_and_versions(tmp_path):
         "rv 0.625 ± 0.050",
         "torch 2.13.0",
         "seed 7",
-        "names: [background, rv, lv]",
+        "name: background",
         DISCLAIMER,
     ):
         assert expected in text

@@ -75,7 +75,7 @@ def test_score_by_hand(tmp_path):
 
 
 def test_void_pixels_of_the_truth_do_not_score(tmp_path):
-    classes = ClassesConfig(ignore_value=255)
+    classes = ClassesConfig(void=255)
     write_masks(tmp_path / "truth", {"a": np.array([[1, 255, 0]])}.items(), classes)
     path = write(tmp_path, {"a": np.array([[1, 1, 0]])})
     assert check_submission(path, truth=tmp_path / "truth", classes=classes).score == 1

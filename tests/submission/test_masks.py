@@ -23,7 +23,7 @@ def test_masks_of_a_folder_return_in_natural_order(tmp_path):
 def test_scaled_masks_are_refused_with_the_fix(tmp_path):
     scaled = ClassesConfig(values=(0, 85, 170, 255))
     write_masks(tmp_path, [("a", np.array([[0, 1], [2, 3]]))], scaled)
-    with pytest.raises(DataError, match=r"85 \(1 pixels\).*set classes.values=\[0, 85, 170, 255\]"):
+    with pytest.raises(DataError, match=r"85 \(1 pixels\).*set classes.values=\[0,85,170,255\]"):
         read_masks(tmp_path, CLASSES)
     assert read_masks(tmp_path, scaled)["a"].tolist() == [[0, 1], [2, 3]]
 

@@ -399,7 +399,7 @@ def test_void_pixels_train_and_are_drawn(tiny_config, paired_folder, hearts, wri
         mask = hearts[0][1].copy()
         mask[:4] = 200
         write_png(path, mask)
-    changes = {"classes.ignore_value": 200, "train.log_images_interval": 1, "train.epochs": 1}
+    changes = {"classes.void": 200, "train.log_images_interval": 1, "train.epochs": 1}
     _, run = train_run(tiny_config, changes=changes)
     events = EventAccumulator(str(run.folder), size_guidance={"images": 0}).Reload()
     assert events.Tags()["images"] == ["validation/patient003_0", "validation/patient003_1"]

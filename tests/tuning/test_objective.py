@@ -117,10 +117,10 @@ def test_a_loss_that_is_not_finite_is_a_failed_trial(make_spec, run_study, monke
 
 def test_settings_that_exclude_each_other_are_a_failed_trial(make_spec, run_study, fake_train):
     fake_train()
-    space = "classes.ignore_value: [null, 9]\nclasses.values: [[0, 1, 2, 3], [0, 1, 2, 9]]\n"
+    space = "classes.void: [null, 9]\nclasses.values: [[0, 1, 2, 3], [0, 1, 2, 9]]\n"
     study = run_study(make_spec(space=space, num_trials=4, sampler="grid", pruner="none"))
     assert [trial.state for trial in study.trials] == [*[TrialState.COMPLETE] * 3, TrialState.FAIL]
-    assert "ignore_value 9 is the value of a class" in study.trials[3].user_attrs["reason"]
+    assert "void has the value of a class, 9" in study.trials[3].user_attrs["reason"]
 
 
 def test_steps_are_twentieths_of_a_trials_own_epochs(make_spec, run_study, fake_train):

@@ -173,13 +173,10 @@ def test_any_array_is_the_mask_that_was_written_or_refused(folder, pixels, void)
     (folder / "a.png").write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
     expected = np.where(pixels == void, IGNORE_INDEX, pixels) if void is not None else pixels
     if np.isin(pixels, [0, 1, 2, 3, -1 if void is None else void]).all():
-        assert (
-            read_mask(folder / "a.png", ClassesConfig(ignore_value=void)).tolist()
-            == expected.tolist()
-        )
+        assert read_mask(folder / "a.png", ClassesConfig(void=void)).tolist() == expected.tolist()
     else:
         with pytest.raises(DataError, match="the mask contains value"):
-            read_mask(folder / "a.png", ClassesConfig(ignore_value=void))
+            read_mask(folder / "a.png", ClassesConfig(void=void))
 
 
 @many
