@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from acdc_seg.config import DataConfig
-from acdc_seg.data.readers.paired import read_paired
+from acdc_seg.data.readers import read_records
 from acdc_seg.inference.load import load_predictor
 from acdc_seg.inference.stream import predict_examples, read_examples, to_labels
 from acdc_seg.report.figures import prediction_grid
@@ -20,7 +20,7 @@ options = parser.parse_args()
 predictor = load_predictor(options.run)
 records = [
     record
-    for record in read_paired(Path(options.data), DataConfig(path=options.data))
+    for record in read_records("paired", Path(options.data), DataConfig(path=options.data))
     if record.split == "val"
 ]
 chosen = (

@@ -33,8 +33,7 @@ from acdc_seg.config import ClassesConfig, Config, DataConfig, default_yaml, loa
 from acdc_seg.config.ensemble import read_ensemble
 from acdc_seg.data.images import read_image
 from acdc_seg.data.masks import read_mask
-from acdc_seg.data.readers.acdc import read_acdc
-from acdc_seg.data.readers.paired import read_paired
+from acdc_seg.data.readers import read_records
 from acdc_seg.data.splits import read_splits
 from acdc_seg.data.volumes import read_volume
 from acdc_seg.errors import AcdcError
@@ -347,13 +346,13 @@ READERS: dict[str, Reader] = {
     "Info.cfg": Reader(
         texts(INFO),
         "patient001/Info.cfg",
-        lambda path: read_acdc(path.parent, DataConfig()),
+        lambda path: read_records("acdc", path.parent, DataConfig()),
         prepare=make_patient,
     ),
     "records.csv": Reader(
         texts(RECORDS),
         "records.csv",
-        lambda path: read_paired(path.parent, DataConfig()),
+        lambda path: read_records("paired", path.parent, DataConfig()),
         prepare=make_pairs,
     ),
     "submission": Reader(texts(SUBMISSION), "submission.csv", check_submission),

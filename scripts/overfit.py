@@ -14,7 +14,7 @@ import torch
 from acdc_seg.config import ClassesConfig, Config, DataConfig, LossConfig, PrepareConfig
 from acdc_seg.data.examples import FileExamples, stack_examples
 from acdc_seg.data.phantom.patients import synthesize
-from acdc_seg.data.readers.paired import read_paired
+from acdc_seg.data.readers import read_records
 from acdc_seg.data.slicing import prepare
 from acdc_seg.data.source import read_volumes
 from acdc_seg.data.splits import select_splits
@@ -52,7 +52,9 @@ def phantom_slices() -> tuple[torch.Tensor, torch.Tensor]:
             settings=settings,
         )
         images, masks = stack_examples(
-            FileExamples(read_paired(slices, DATA), data=DATA, classes=CLASSES, for_training=True)
+            FileExamples(
+                read_records("paired", slices, DATA), data=DATA, classes=CLASSES, for_training=True
+            )
         ).tensors
         return images, masks
 

@@ -6,7 +6,7 @@ import torch
 
 from acdc_seg.config import ClassesConfig, Config, DataConfig
 from acdc_seg.data.examples import Example
-from acdc_seg.data.readers.paired import read_paired
+from acdc_seg.data.readers import read_records
 from acdc_seg.data.record import Record
 from acdc_seg.errors import DataError
 from acdc_seg.evaluation import score_example, score_examples
@@ -50,7 +50,7 @@ def evaluate_records(predictor, records, **settings):
 def test_scores_by_hand(oracle_folder):
     done = []
     oracle = Oracle()
-    records = read_paired(oracle_folder, DataConfig())
+    records = read_records("paired", oracle_folder, DataConfig())
     scores = evaluate_records(oracle, records, batch_size=2, on_image=done.append)
     assert [(score.id, score.patient) for score in scores] == [
         ("patient1_a", "patient1"),
@@ -67,7 +67,7 @@ def test_scores_by_hand(oracle_folder):
 def test_files_are_read_as_the_predictor_takes_them(oracle_folder, write_png):
     for path in (oracle_folder / "image").iterdir():
         write_png(path, np.full((1, 4, 3), (30, 0, 0), np.uint8))
-    records = read_paired(oracle_folder, DataConfig())[:2]
+    records = read_records("paired", oracle_folder, DataConfig())[:2]
     with pytest.raises(DataError, match="has 3 channels where 1 are configured"):
         evaluate_records(Oracle(), records)
     scores = evaluate_records(Oracle(channels=3), records)
@@ -79,7 +79,7 @@ def test_masks_are_read_by_the_predictors_classes(oracle_folder, write_png):
         write_png(
             path, np.array([[0, 85, 170, 255]], np.uint8)[:, : 3 if "patient2" in path.name else 4]
         )
-    records = read_paired(oracle_folder, DataConfig())
+    records = read_records("paired", oracle_folder, DataConfig())
     with pytest.raises(DataError, match="value 85"):
         evaluate_records(Oracle(), records)
     scores = evaluate_records(Oracle(ClassesConfig(values=(0, 85, 170, 255))), records)

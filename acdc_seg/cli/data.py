@@ -1,6 +1,7 @@
 """acdc-data"""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,13 +9,13 @@ import typer
 
 from acdc_seg.cli.app import Debug, Version, console, make_app, run, shell_path
 from acdc_seg.cli.progress import progress_bar
-from acdc_seg.errors import ConfigError
+from acdc_seg.errors import ConfigError, did_you_mean
 
 app = make_app()
 
 
-def _option(help: str, panel: str, default: str | bool = True) -> Any:
-    return typer.Option(help=help, rich_help_panel=panel, show_default=default)
+def _option(help: str, panel: str, default: str | bool = True, minimum: int | None = None) -> Any:
+    return typer.Option(help=help, rich_help_panel=panel, show_default=default, min=minimum)
 
 
 Tree = Annotated[Path, typer.Argument(help="ACDC tree.", show_default=False)]
@@ -42,36 +43,98 @@ Overrides = Annotated[
 ]
 
 
+NumPatients = Annotated[int | None, _option("Hearts to train on.", "Hearts", "40", 1)]
+NumTestPatients = Annotated[int | None, _option("Hearts of the testing folder.", "Hearts", "10", 0)]
+Cine = Annotated[
+    bool,
+    typer.Option(
+        "--cine",
+        help="Write the whole heart beat too (patientNNN_4d.nii.gz).",
+        rich_help_panel="Hearts",
+    ),
+]
+NumImages = Annotated[
+    int | None,
+    _option(
+        "Images to train on; of streets a quarter more validates.", "Streets and pets", "200", 1
+    ),
+]
+SceneSize = Annotated[
+    int | None,
+    _option("Pixels of a street's edge, or of a pet's on average.", "Streets and pets", "256", 32),
+]
+NEXT_COMMANDS = {
+    "hearts": ("patients", "acdc-data prepare OUT"),
+    "streets": ("street scenes", "acdc-train --model enet --data OUT classes=cityscapes8"),
+    "pets": (
+        "images",
+        "acdc-train --model unet --data OUT classes=binary data.channels=3 loss.name=bce",
+    ),
+}
+"""Content of each kind of synthetic data, and the command that trains on it."""
+
+
 @app.callback(no_args_is_help=True)
 def data(debug: Debug = False, version: Version = False) -> None:
     """Make, cut and inspect data."""
 
 
-@app.command(epilog="Example: acdc-data synthesize hearts --patients 10 --test-patients 5")
+@app.command(epilog="Example: acdc-data synthesize streets --kind streets --images 400")
 def synthesize(
-    out: Annotated[Path, typer.Argument(help="Folder to make.")] = Path("data/phantom"),
-    patients: Annotated[int, typer.Option(min=1, help="Patients to train on.")] = 40,
-    test_patients: Annotated[int, typer.Option(min=0, help="Patients of the testing folder.")] = 10,
-    cine: Annotated[
-        bool, typer.Option("--cine", help="Write the whole heart beat too (patientNNN_4d.nii.gz).")
-    ] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the patients.")] = 0,
+    out: Annotated[
+        Path | None, typer.Argument(help="Folder to make.", show_default="data/KIND")
+    ] = None,
+    kind: Annotated[str, typer.Option(help="hearts, streets or pets.")] = "hearts",
+    patients: NumPatients = None,
+    test_patients: NumTestPatients = None,
+    cine: Cine = False,
+    images: NumImages = None,
+    size: SceneSize = None,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same files.")] = 0,
 ) -> None:
-    """Write an ACDC tree of synthetic hearts: five groups, ED and ES volumes with masks."""
-    from acdc_seg.data.phantom.patients import synthesize as write_tree
+    """Write synthetic data: hearts, street scenes or pets.
 
-    with progress_bar() as report:
-        write_tree(
-            out,
-            num_patients=patients,
-            num_test_patients=test_patients,
-            seed=seed,
-            cine=cine,
-            on_progress=report,
+    hearts: an ACDC tree of five groups, ED and ES volumes with masks. streets: street scenes of
+    eight categories, image and colour mask side by side. pets: animals of several sizes before a
+    background.
+    """
+    from acdc_seg.data.phantom import is_builtin
+    from acdc_seg.data.phantom.patients import synthesize as write_hearts
+    from acdc_seg.data.phantom.pets import write_pets
+    from acdc_seg.data.phantom.streets import write_streets
+
+    if kind not in NEXT_COMMANDS:
+        raise ConfigError(f"unknown --kind '{kind}': {did_you_mean(kind, NEXT_COMMANDS)}")
+    of_hearts = {
+        "num_patients": patients,
+        "num_test_patients": test_patients,
+        "cine": cine or None,
+    }
+    of_photos = {"num_images": images, "size": size}
+    writers: dict[str, Callable[..., list[Path]]] = {
+        "hearts": write_hearts,
+        "streets": write_streets,
+        "pets": write_pets,
+    }
+    own, others = (of_hearts, of_photos) if kind == "hearts" else (of_photos, of_hearts)
+    if any(value is not None for value in others.values()):
+        raise ConfigError(
+            "--patients, --test-patients and --cine are for --kind hearts, --images and --size for "
+            "the other kinds"
         )
+    out = out or Path("data") / kind
+    if is_builtin(out):
+        raise ConfigError(
+            f"{out}: this is the folder of the built-in phantom, which acdc-train without --data "
+            "uses; choose another one"
+        )
+    with progress_bar() as report:
+        numbers = {name: value for name, value in own.items() if value is not None}
+        written = writers[kind](out, seed=seed, on_progress=report, **numbers)
+    things, command = NEXT_COMMANDS[kind]
     console.print(
-        f"Wrote {shell_path(out)}: {patients + test_patients} patients. Next: acdc-data prepare "
-        f"{shell_path(out)}"
+        f"Wrote {shell_path(out)}: {len(written)} {things}. Next: "
+        f"{command.replace('OUT', shell_path(out))}"
     )
 
 

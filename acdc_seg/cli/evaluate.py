@@ -18,7 +18,7 @@ from acdc_seg.cli.options import (
     split_words,
 )
 from acdc_seg.cli.progress import progress_bar
-from acdc_seg.cli.settings import option
+from acdc_seg.cli.settings import option, print_notes
 
 if TYPE_CHECKING:
     from acdc_seg.evaluation import Evaluation
@@ -89,6 +89,7 @@ def evaluate(
         )
     folder = out or _default_folder(paths[0], evaluation.images.name, data, tta)
     evaluation.write(folder)
+    print_notes(evaluation.images.source.notes)
     _print_header(paths, evaluation, tta)
     console.print(str(evaluation), markup=False)
     console.print(f"Wrote {shell_path(folder)}/metrics.csv and metrics.json")

@@ -1,7 +1,7 @@
 """Settings of a command line: a config file or a network's recipe, flags, and SECTION.KEY=VALUE."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,12 @@ def choices(setting: str) -> str:
     from acdc_seg.config import setting_choices
 
     return f"{', '.join(setting_choices(setting))}."
+
+
+def print_notes(notes: Iterable[str]) -> None:
+    """Prints what was found by looking at the data, a sentence each."""
+    for note in notes:
+        console.print(note, markup=False)
 
 
 def load_settings(

@@ -19,6 +19,7 @@ from acdc_seg.cli.settings import (
     choices,
     load_settings,
     option,
+    print_notes,
 )
 from acdc_seg.errors import ConfigError
 
@@ -244,6 +245,7 @@ def _train(config: "Config", resume: Path | None, *, extend: bool, shorten: bool
     if resume is not None and not _has_work(config, resume, extend=extend):
         return
     source = _open(config)
+    print_notes(source.notes)
     if resume is None:
         _leave_busy_cpus(config)
     if shorten:
@@ -316,10 +318,18 @@ def _train_folds(config: "Config") -> None:
     stop = StopOnSignal("after this step to write the checkpoint")
     _leave_busy_cpus(config)
     name = folds_name(config)
+    told: set[str] = set()
+
+    def open_fold(config: "Config") -> "Source":
+        source = _open(config)
+        print_notes([note for note in source.notes if note not in told])
+        told.update(source.notes)
+        return source
+
     runs = train_folds(
         config,
         name,
-        open_data=_open,
+        open_data=open_fold,
         train_fold=lambda config, source, run, resume: (
             _train_one(config, source, run, stop, resume=resume).stopped
         ),

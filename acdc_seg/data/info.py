@@ -8,7 +8,7 @@ import numpy as np
 
 from acdc_seg.config import ClassesConfig, DataConfig
 from acdc_seg.data.examples import read_example
-from acdc_seg.data.readers import READERS
+from acdc_seg.data.readers import READERS, read_records
 from acdc_seg.data.record import ProgressCallback, Record, no_progress
 from acdc_seg.data.source import detect_format
 from acdc_seg.data.volumes import read_volume
@@ -30,8 +30,8 @@ def describe(
     Raises:
         DataError: No known format at `data.path`, or a broken file.
     """
-    reader = READERS[detect_format(data)]
-    records = reader.read(Path(data.path or ""), data)
+    name = detect_format(data)
+    reader, records = READERS[name], read_records(name, Path(data.path or ""), data)
     names = [label.name for label in ACDC_LABELS] if reader.kind == "volumes" else classes.names
     shapes, spacings, details = [], [], []
     counts = np.zeros(256, np.int64)

@@ -20,9 +20,10 @@ class Record:
 
     `id` is unique in its data set, for an image the file's stem. `split` is one of `SPLITS` or
     empty, `spacing` (row, column) in mm; `phase` and `group` are empty where unknown. `page` is the
-    number of the page of a multi-page file, from 0; None reads the only one. A slice of a volume
-    has its number `slice` in it, from 0, and `slice_spacing`, the distance in mm from slice to
-    slice; all slices of one patient and phase show the same window.
+    number of the page of a multi-page image file, or of the frame of a 4-D volume, from 0; None
+    reads the only one. A slice of a volume has its number `slice` in it, from 0, and
+    `slice_spacing`, the distance in mm from slice to slice; all slices of one patient and phase
+    show the same window.
     """
 
     id: str

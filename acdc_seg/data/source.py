@@ -10,9 +10,10 @@ from functools import cached_property
 from pathlib import Path
 
 from acdc_seg.config import DataConfig, PrepareConfig, to_dict
+from acdc_seg.data.phantom import BUILTIN_FOLDER
 from acdc_seg.data.phantom.patients import synthesize
-from acdc_seg.data.readers import READERS
-from acdc_seg.data.readers.paired import read_paired
+from acdc_seg.data.problems import Scan, raise_errors
+from acdc_seg.data.readers import READERS, read_records, scan_records
 from acdc_seg.data.record import SPLITS, ProgressCallback, Record, no_progress
 from acdc_seg.data.slicing import SLICING_VERSION, prepare
 from acdc_seg.data.splits import assign_splits, check_disjoint, hold_out
@@ -28,12 +29,14 @@ class Source:
     """Records with images below `root`; `kind` is phantom or a name in `READERS`.
 
     `own_splits` are those that its folders or records.csv tell; others are drawn from train.
+    `notes` are sentences for the user about what was found by looking.
     """
 
     kind: str
     root: Path
     records: tuple[Record, ...]
     own_splits: tuple[str, ...] = SPLITS
+    notes: tuple[str, ...] = ()
 
     def split(self, name: str) -> list[Record]:
         """Records of train, val or test."""
@@ -78,24 +81,23 @@ def open_source(
         ConfigError: More folds than patients.
     """
     kind = "phantom" if data.path is None else detect_format(data)
-    volumes: DataConfig | None = None
     if data.path is not None and READERS[kind].kind == "images":
-        root = Path(data.path)
-        records = READERS[kind].read(root, data)
+        root, scan = Path(data.path), scan_records(kind, Path(data.path), data)
+        raise_errors(scan.problems)
+        records, divided = scan.records, scan.records
     else:
         work_dir = work_dir or default_work_dir()
         with _locked(work_dir):
             volumes = data
             if data.path is None:
-                phantom = work_dir / "builtin-phantom"
+                phantom = work_dir / BUILTIN_FOLDER
                 if not phantom.is_dir():
                     synthesize(phantom, num_patients=PHANTOM_PATIENTS, on_progress=on_progress)
                 volumes = data.model_copy(update={"path": str(phantom), "format": "acdc"})
-            root = _slice_once(volumes, prepare_settings, work_dir, on_progress)
-        records = read_paired(root, data)
-    divided = read_volumes(volumes) if volumes else records
+            root, scan = _slice_once(volumes, prepare_settings, work_dir, on_progress)
+        records, divided = read_records("paired", root, DataConfig()), scan.records
     own_splits = tuple(sorted({record.split for record in divided} - {""}))
-    source = Source(kind, root, tuple(assign_splits(records, data)), own_splits)
+    source = Source(kind, root, tuple(assign_splits(records, data)), own_splits, tuple(scan.notes))
     try:
         check_disjoint({name: [record.patient for record in source.split(name)] for name in SPLITS})
     except DataError as error:
@@ -131,8 +133,17 @@ def detect_format(data: DataConfig, *, kinds: Sequence[str] = ("images", "volume
 
 def read_volumes(data: DataConfig) -> list[Record]:
     """Records of the volumes at `data.path`; raises DataError where there are none."""
-    reader = READERS[detect_format(data, kinds=("volumes",))]
-    return reader.read(Path(data.path or ""), data)
+    scan = scan_volumes(data)
+    raise_errors(scan.problems)
+    return scan.records
+
+
+def scan_volumes(data: DataConfig) -> Scan:
+    """Volumes at `data.path` and what is wrong with them; raises DataError where no format of
+    volumes is recognized.
+    """
+    name = detect_format(data, kinds=("volumes",))
+    return scan_records(name, Path(data.path or ""), data)
 
 
 @contextmanager
@@ -153,8 +164,10 @@ def _locked(folder: Path) -> Iterator[None]:
 
 def _slice_once(
     data: DataConfig, settings: PrepareConfig, work_dir: Path, on_progress: ProgressCallback
-) -> Path:
-    """The folder of slices cut from these volumes with these settings, made where it is missing."""
+) -> tuple[Path, Scan]:
+    """The folder of slices cut from these volumes with these settings, made where it is missing,
+    and the volumes.
+    """
     tree = Path(data.path or "").resolve()
     files = [
         (path.relative_to(tree).as_posix(), path.stat().st_size, path.stat().st_mtime_ns)
@@ -164,7 +177,9 @@ def _slice_once(
     rule = [SLICING_VERSION, to_dict(settings), data.val_fraction, data.split_seed]
     key = json.dumps([files, rule])
     out = work_dir / "prepared" / f"{tree.name}-{sha256_bytes(key.encode())[:8]}"
+    scan = scan_volumes(data)
+    raise_errors(scan.problems)
     if not out.is_dir():
-        volumes = hold_out(read_volumes(data), val_fraction=data.val_fraction, seed=data.split_seed)
+        volumes = hold_out(scan.records, val_fraction=data.val_fraction, seed=data.split_seed)
         prepare(volumes, out, settings=settings, on_progress=on_progress)
-    return out
+    return out, scan

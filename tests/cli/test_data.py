@@ -1,6 +1,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from acdc_seg.data.record import SPLITS
 
 
@@ -24,6 +26,59 @@ def test_synthesize_writes_a_tree_that_the_seed_fixes(command, tree):
     assert all(
         (Path("hearts one") / file).read_bytes() == (tree / file).read_bytes() for file in files
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "wrote", "next_command"),
+    [
+        (
+            "streets",
+            "5 street scenes",
+            "acdc-train --model enet --data data/streets classes=cityscapes8",
+        ),
+        (
+            "pets",
+            "4 images",
+            "acdc-train --model unet --data data/pets classes=binary data.channels=3 loss.name=bce",
+        ),
+    ],
+)
+def test_synthesize_other_kinds(command, kind, wrote, next_command):
+    numbers = ("--images", 4, "--size", 32, "--seed", 1)
+    outcome = command("data", "synthesize", "--kind", kind, *numbers)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out == f"Wrote data/{kind}: {wrote}. Next: {next_command}\n"
+    assert command("data", "synthesize", "again", "--kind", kind, *numbers).code == 0
+    files = [path for path in Path("again").rglob("*") if path.is_file()]
+    assert all(
+        path.read_bytes() == (Path("data", kind) / path.relative_to("again")).read_bytes()
+        for path in files
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--kind", "street"], "unknown --kind 'street': did you mean 'streets'?"),
+        (["--kind", "pets", "--patients", "3"], "--patients, --test-patients and --cine are for"),
+        (["--kind", "streets", "--cine"], "--patients, --test-patients and --cine are for"),
+        (["--size", "64"], "--images and --size for the other kinds"),
+        (["data/builtin-phantom"], "the folder of the built-in phantom"),
+        (["data/builtin-phantom/mine", "--kind", "pets"], "the folder of the built-in phantom"),
+    ],
+)
+def test_synthesize_refuses(command, words, message):
+    outcome = command("data", "synthesize", *words)
+    assert outcome.code == 2
+    assert message in outcome.err
+    assert not Path("data").exists()
+
+
+def test_synthesize_spares_the_built_in_phantom_of_another_work_dir(command, monkeypatch):
+    monkeypatch.setenv("ACDC_WORK_DIR", "work")
+    assert command("data", "synthesize", "work/../work/builtin-phantom").code == 2
+    small = ("--kind", "pets", "--images", 1, "--size", 32)
+    assert command("data", "synthesize", "data/builtin-phantom", *small).code == 0
 
 
 def test_prepare(command, tree):

@@ -27,7 +27,7 @@ PANELS = {
     "tune": ["What", "How", "Computing", "Output", "Other"],
     "models": ["What", "Computing", "Other"],
     "data": ["Other", "Commands"],
-    "data synthesize": ["Arguments", "Options"],
+    "data synthesize": ["Arguments", "Options", "Hearts", "Streets and pets"],
     "data prepare": ["Arguments", "Geometry", "What", "Split"],
     "data info": ["Arguments"],
 }

@@ -15,7 +15,7 @@ from acdc_seg.data.examples import (
     stack_examples,
 )
 from acdc_seg.data.loader import TrainingSet, batches, make_loader
-from acdc_seg.data.readers.paired import read_paired
+from acdc_seg.data.readers import read_records
 from acdc_seg.errors import DataError
 
 HEART_BYTES = 48 * 48 * (4 + 1)
@@ -24,7 +24,10 @@ HEART_BYTES = 48 * 48 * (4 + 1)
 def training_files(folder, *, classes=None, **settings):
     data = DataConfig(**settings)
     return FileExamples(
-        read_paired(folder, data), data=data, classes=classes or ClassesConfig(), for_training=True
+        read_records("paired", folder, data),
+        data=data,
+        classes=classes or ClassesConfig(),
+        for_training=True,
     )
 
 
@@ -78,7 +81,7 @@ def test_a_pickle_holds_no_pixels_and_maps_the_same_files(paired_folder, tmp_pat
 
 
 def test_an_example_is_read_at_its_size_on_disk(paired_folder, hearts):
-    record = read_paired(paired_folder, DataConfig())[1]
+    record = read_records("paired", paired_folder, DataConfig())[1]
     example = read_example(record, data=DataConfig(size=(32, 32)), classes=ClassesConfig())
     assert example.record == record
     assert (example.image.dtype, example.mask.dtype) == (torch.float32, torch.uint8)
@@ -89,7 +92,7 @@ def test_an_example_is_read_at_its_size_on_disk(paired_folder, hearts):
 
 
 def test_an_example_of_two_sizes_is_refused(paired_folder, write_png):
-    record = read_paired(paired_folder, DataConfig())[0]
+    record = read_records("paired", paired_folder, DataConfig())[0]
     write_png(record.mask, np.zeros((48, 40), np.uint8))
     with pytest.raises(
         DataError,
@@ -124,7 +127,7 @@ def test_void_pixels_stay_void_when_resized(paired_folder, write_png):
 
 def load(folder, storage, tmp_path, *, change=lambda record: record, **settings):
     data = DataConfig(cache=storage, **settings)
-    records = [change(record) for record in read_paired(folder, data)]
+    records = [change(record) for record in read_records("paired", folder, data)]
     return load_examples(
         records[:6], records[6:], data=data, classes=ClassesConfig(), folder=tmp_path / "data"
     )

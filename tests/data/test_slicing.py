@@ -8,8 +8,7 @@ import pytest
 
 from acdc_seg import __version__
 from acdc_seg.config import DataConfig, PrepareConfig
-from acdc_seg.data.readers.acdc import read_acdc
-from acdc_seg.data.readers.paired import read_paired
+from acdc_seg.data.readers import read_records
 from acdc_seg.data.record import Record
 from acdc_seg.data.slicing import crop_slice, prepare
 from acdc_seg.data.splits import hold_out, select_splits
@@ -54,7 +53,7 @@ def make_tree(
 
 
 def volumes_of(tree: Path) -> list[Record]:
-    return hold_out(read_acdc(tree, DataConfig()), val_fraction=0.2, seed=0)
+    return hold_out(read_records("acdc", tree, DataConfig()), val_fraction=0.2, seed=0)
 
 
 def save(path: Path, voxels: np.ndarray, spacing: tuple[float, ...]) -> None:
@@ -239,7 +238,9 @@ class TestPrepare:
         assert (tmp_path / "out" / "records.csv").read_text().splitlines()[1].endswith(",3,2")
         assert len(list((tmp_path / "out/test/image").iterdir())) == 6
         assert not list((tmp_path / "out/test/mask").iterdir())
-        assert [record.mask for record in read_paired(tmp_path / "out", DataConfig())] == [None] * 6
+        assert [
+            record.mask for record in read_records("paired", tmp_path / "out", DataConfig())
+        ] == [None] * 6
 
     @pytest.mark.parametrize(("depth", "middle"), [(1, "s00"), (3, "s01"), (4, "s02"), (6, "s02")])
     def test_mid_slice_of_one_phase(self, tmp_path, depth, middle):
@@ -257,7 +258,7 @@ class TestPrepare:
         tree = make_tree(tmp_path / "tree", patients, depth=1)
         num_images = prepare(volumes_of(tree), tmp_path / "out", settings=NATIVE)
         assert num_images == {"train": 16, "val": 4, "test": 2}
-        records = read_paired(tmp_path / "out", DataConfig())
+        records = read_records("paired", tmp_path / "out", DataConfig())
         assert {record.patient for record in records if record.split == "test"} == {"patient101"}
         assert {record.group for record in records if record.split == "val"} == {"NOR", "DCM"}
         assert records[0].spacing == (1.8, 1.8)
@@ -302,7 +303,7 @@ class TestErrors:
 
         def on_progress(what: str, done: int, total: int) -> None:
             if done == 2:
-                raise stop
+                raise stop("stopped")
 
         with pytest.raises(stop):
             prepare(volumes_of(tree), tmp_path / "out", settings=NATIVE, on_progress=on_progress)

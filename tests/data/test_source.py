@@ -290,7 +290,7 @@ def test_a_file_that_vanishes_is_named_by_the_digest(paired_folder):
 
 
 def test_the_working_folder_is_set_by_the_environment(tmp_path, monkeypatch):
-    """What `acdc-data synthesize` writes by default, data/phantom, is not trained on unasked."""
+    """A tree in data/phantom, which nobody asked for, is not trained on."""
     made = []
 
     def stop(folder, **options):

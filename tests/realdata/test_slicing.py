@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from acdc_seg.config import DataConfig, PrepareConfig
-from acdc_seg.data.readers.acdc import read_acdc
+from acdc_seg.data.readers import read_records
 from acdc_seg.data.slicing import crop_slice, prepare
 from acdc_seg.data.volumes import read_volume
 
@@ -48,7 +48,9 @@ def agreement(real_data: Path, index: int) -> list[tuple[float, float]]:
     a pair.
     """
     split, patient_number = NUMBERED[index]
-    records = read_acdc(real_data / "acdc/training" / f"patient{patient_number:03d}", DataConfig())
+    records = read_records(
+        "acdc", real_data / "acdc/training" / f"patient{patient_number:03d}", DataConfig()
+    )
     results = []
     for offset, record in enumerate(records):
         volume = read_volume(record.image, record.mask)
@@ -77,7 +79,7 @@ def test_coursework_slices_are_reproduced(real_data, index):
 
 def test_prepared_slices_hold_the_whole_heart(real_data, tmp_path):
     prepare(
-        read_acdc(real_data / "acdc/training/patient001", DataConfig()),
+        read_records("acdc", real_data / "acdc/training/patient001", DataConfig()),
         tmp_path / "out",
         settings=PrepareConfig(slices="mid"),
     )

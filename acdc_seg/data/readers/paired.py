@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from acdc_seg.config import DataConfig, split_pattern
+from acdc_seg.data.problems import Problem, Scan
 from acdc_seg.data.record import SPLITS, Record, natural_key
 from acdc_seg.errors import DataError
 
@@ -16,27 +17,28 @@ def is_paired(path: Path, config: DataConfig) -> bool:
     return any((path / split / config.image_dir).is_dir() for split in ("", *SPLITS))
 
 
-def read_paired(path: Path, config: DataConfig) -> list[Record]:
-    """Records of all split folders, in natural order of file names.
-
-    Raises:
-        DataError: No images, an image without mask (outside test), or a mask without image.
+def scan_paired(path: Path, config: DataConfig) -> Scan:
+    """Records of all split folders, in natural order of file names; an image without mask (outside
+    test), a mask without image, and two images of one name are problems.
     """
-    details = _read_details(path / "records.csv")
-    records = []
-    for split in ("", *SPLITS):
-        if (path / split / config.image_dir).is_dir():
-            records += _read_split(path / split, split, config, details)
-    if not records:
-        raise DataError(
-            f"{path}: no images in {config.image_dir}/ with endings "
-            f"{', '.join(config.extensions)}; check the folder and data.extensions"
-        )
+    records, problems = [], []
+    try:
+        details = _read_details(path / "records.csv")
+        for split in ("", *SPLITS):
+            if (path / split / config.image_dir).is_dir():
+                scan = _scan_split(path / split, split, config, details)
+                records += scan.records
+                problems += scan.problems
+    except DataError as error:
+        problems.append(Problem.from_error(path, error))
+    if not records and not problems:
+        text = f"no images in {config.image_dir}/ with endings {', '.join(config.extensions)}"
+        fix = "check the folder and data.extensions"
+        problems.append(Problem(path, "no_image", "error", text, fix))
     if len({record.id for record in records}) < len(records):
-        raise DataError(
-            f"{path}: two images share one name across the split folders; names must be unique"
-        )
-    return records
+        text = "two images share one name across the split folders"
+        problems.append(Problem(path, "duplicate_id", "error", text, "names must be unique"))
+    return Scan(records, problems, [])
 
 
 def find_images(path: Path, config: DataConfig) -> dict[str, Path]:
@@ -80,28 +82,23 @@ def patient_of(stem: str, rule: str) -> str:
     return match[1]
 
 
-def _read_split(
+def _scan_split(
     folder: Path, split: str, config: DataConfig, details: Mapping[str, Mapping[str, str]]
-) -> list[Record]:
+) -> Scan:
     images = _list_images(folder / config.image_dir, config)
     mask_folder = folder / config.mask_dir
     masks = _list_images(mask_folder, config) if mask_folder.is_dir() else {}
     before, after = split_pattern(config.mask_pattern)
     mask_stems = {stem: f"{before}{stem}{after}" for stem in images}
-    missing = [stem for stem in images if mask_stems[stem] not in masks]
-    if missing and (masks or split != "test"):
-        first = ", ".join(images[stem].name for stem in missing[:3])
-        raise DataError(
-            f"{folder}: {len(missing)} of {len(images)} images have no mask, first {first}; "
-            f"expected {config.mask_dir}/{mask_stems[missing[0]]}.png (settings data.mask_dir, "
-            "data.mask_pattern)"
-        )
-    orphans = sorted(set(masks) - set(mask_stems.values()), key=natural_key)
-    if orphans:
-        raise DataError(
-            f"{folder}: {len(orphans)} masks have no image, first {masks[orphans[0]].name}; add "
-            "the image or remove the mask"
-        )
+    problems = []
+    for stem, image in images.items():
+        if mask_stems[stem] not in masks and (masks or split != "test"):
+            text = f"has no mask, expected {config.mask_dir}/{mask_stems[stem]}.png"
+            fix = "add it (settings data.mask_dir, data.mask_pattern)"
+            problems.append(Problem(image, "no_mask", "error", text, fix))
+    for stem in sorted(set(masks) - set(mask_stems.values()), key=natural_key):
+        text, fix = "the mask has no image", "add the image or remove the mask"
+        problems.append(Problem(masks[stem], "no_image", "error", text, fix))
     records = []
     for stem, image in images.items():
         detail = details.get(stem, {})
@@ -119,7 +116,7 @@ def _read_split(
                 slice_spacing=_read_slice_spacing(stem, detail),
             )
         )
-    return records
+    return Scan(records, problems, [])
 
 
 def _list_images(folder: Path, config: DataConfig) -> dict[str, Path]:

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from acdc_seg.config import DataConfig
-from acdc_seg.data.readers.acdc import is_acdc_tree, read_acdc
+from acdc_seg.data.readers import read_records
+from acdc_seg.data.readers.acdc import is_acdc_tree, scan_acdc
 from acdc_seg.data.record import Record
 from acdc_seg.errors import DataError
 
@@ -38,7 +39,7 @@ def splits_of(records: list[Record]) -> dict[str, str]:
 class TestTree:
     def test_patient(self, tmp_path):
         folder = make_patient(tmp_path / "training" / "patient007")
-        assert read_acdc(tmp_path, DATA) == [
+        assert read_records("acdc", tmp_path, DATA) == [
             Record(
                 f"patient007_{phase}",
                 folder / f"patient007_frame{frame}.nii.gz",
@@ -55,7 +56,7 @@ class TestTree:
     def test_training_and_testing_sorted_by_id(self, tmp_path, root):
         for name in ("testing/patient101", "training/patient002", "training/patient001"):
             make_patient(tmp_path / root / name)
-        assert splits_of(read_acdc(tmp_path, DATA)) == {
+        assert splits_of(read_records("acdc", tmp_path, DATA)) == {
             "patient001": "train",
             "patient002": "train",
             "patient101": "test",
@@ -66,18 +67,20 @@ class TestTree:
         folder = make_patient(tmp_path / "testing" / "patient101")
         flat = make_patient(tmp_path / "Herz-Übung 1" / "patient003")
         for path in (folder.parent, folder):
-            assert splits_of(read_acdc(path, DATA)) == {"patient101": "test"}
+            assert splits_of(read_records("acdc", path, DATA)) == {"patient101": "test"}
             assert is_acdc_tree(path, DATA)
-        assert splits_of(read_acdc(flat.parent, DATA)) == {"patient003": ""}
+        assert splits_of(read_records("acdc", flat.parent, DATA)) == {"patient003": ""}
         assert is_acdc_tree(flat.parent, DATA)
 
     def test_working_directory_may_be_the_patient(self, tmp_path, monkeypatch):
         monkeypatch.chdir(make_patient(tmp_path / "patient004"))
-        assert read_acdc(Path("."), DATA)[0].id == "patient004_ED"
+        assert read_records("acdc", Path("."), DATA)[0].id == "patient004_ED"
 
     def test_uncompressed_files_without_labels(self, tmp_path):
         make_patient(tmp_path / "patient001", suffix=".nii", labels=False)
-        assert [(record.image.name, record.mask) for record in read_acdc(tmp_path, DATA)] == [
+        assert [
+            (record.image.name, record.mask) for record in read_records("acdc", tmp_path, DATA)
+        ] == [
             ("patient001_frame01.nii", None),
             ("patient001_frame09.nii", None),
         ]
@@ -91,13 +94,13 @@ class TestTree:
         with pytest.raises(
             DataError, match=r"image: no folders patient001, .* give the folder that holds them"
         ):
-            read_acdc(tmp_path / "image", DATA)
+            read_records("acdc", tmp_path / "image", DATA)
 
     def test_patient_in_training_and_testing(self, tmp_path):
         make_patient(tmp_path / "training" / "patient001")
         make_patient(tmp_path / "testing" / "patient001")
         with pytest.raises(DataError, match=r"patient001 is in both training/ and testing/"):
-            read_acdc(tmp_path, DATA)
+            read_records("acdc", tmp_path, DATA)
 
 
 class TestInfo:
@@ -105,7 +108,6 @@ class TestInfo:
         ("changes", "message"),
         [
             ({"ED": None}, "the key 'ED' is missing; add"),
-            ({"Group": None}, "the key 'Group' is missing; add a line 'Group: NOR'"),
             ({"Group": "DCN"}, "Group 'DCN' is unknown; did you mean 'DCM'"),
             ({"ES": "nine"}, "ES is 'nine', it must be a frame number"),
             ({"ES": "9.5"}, "ES is '9.5', it must be a frame number"),
@@ -120,28 +122,74 @@ class TestInfo:
     def test_wrong_entries_name_file_and_fix(self, tmp_path, changes, message):
         make_patient(tmp_path / "patient001", **changes)
         with pytest.raises(DataError, match=message) as error:
-            read_acdc(tmp_path, DATA)
+            read_records("acdc", tmp_path, DATA)
         assert str(tmp_path / "patient001" / "Info.cfg") in str(error.value)
+
+    def test_only_the_frames_are_needed(self, tmp_path):
+        changes = dict.fromkeys(("Group", "Height", "Weight", "NbFrame"))
+        folder = make_patient(tmp_path / "patient001", **changes)
+        records, (problem,), _ = scan_acdc(tmp_path, DATA)
+        assert [record.group for record in records] == ["", ""]
+        assert (problem.severity, problem.code) == ("warning", "no_group")
+        assert str(problem) == (
+            f"{folder}/Info.cfg: the diagnosis ('Group') is unknown, so splits cannot be balanced "
+            "by it"
+        )
+
+    def test_all_mistakes_are_found_at_once(self, tmp_path):
+        make_patient(tmp_path / "patient001", ED="0", ES=None)
+        make_patient(tmp_path / "patient002", Group="DCN")
+        make_patient(tmp_path / "patient003")
+        records, problems, _ = scan_acdc(tmp_path, DATA)
+        assert splits_of(records) == {"patient003": ""}
+        assert [(problem.path.parent.name, problem.text) for problem in problems] == [
+            ("patient001", "ED is '0', it must be a frame number 1, 2, ..."),
+            ("patient001", "the key 'ES' is missing"),
+            ("patient002", "Group 'DCN' is unknown"),
+        ]
+
+    @pytest.mark.parametrize(("split", "labels"), [("training", False), ("testing", True)])
+    def test_one_missing_mask_is_named(self, tmp_path, split, labels):
+        make_patient(tmp_path / split / "patient001", labels=labels)
+        path = tmp_path / split / "patient002/patient002_frame09_gt.nii.gz"
+        make_patient(path.parent)
+        path.unlink()
+        _, problems, _ = scan_acdc(tmp_path, DATA)
+        assert problems[-1].code == "no_mask"
+        assert str(problems[-1]) == f"{path}: the mask of the ES frame is missing; add the file"
+        assert len(problems) == (1 if labels else 3)
+
+    def test_frames_inside_the_whole_beat(self, tmp_path):
+        folder = make_patient(tmp_path / "training" / "patient001")
+        (folder / "patient001_frame09.nii.gz").rename(folder / "patient001_4d.nii.gz")
+        (ed, es), problems, _ = scan_acdc(tmp_path, DATA)
+        assert problems == []
+        assert (ed.image.name, ed.page) == ("patient001_frame01.nii.gz", None)
+        assert (es.image.name, es.page) == ("patient001_4d.nii.gz", 8)
+        assert es.mask == folder / "patient001_frame09_gt.nii.gz"
+        es.mask.unlink()
+        _, (problem,), _ = scan_acdc(tmp_path, DATA)
+        assert problem.path == es.mask
 
     def test_group_may_be_withheld_in_testing(self, tmp_path):
         make_patient(tmp_path / "testing" / "patient101", Group=None)
-        assert read_acdc(tmp_path, DATA)[0].group == ""
+        assert read_records("acdc", tmp_path, DATA)[0].group == ""
 
     def test_missing_file(self, tmp_path):
         (make_patient(tmp_path / "patient001") / "Info.cfg").unlink()
         assert is_acdc_tree(tmp_path, DATA)
         with pytest.raises(DataError, match=r"Info.cfg: cannot read the file \(No such file"):
-            read_acdc(tmp_path, DATA)
+            read_records("acdc", tmp_path, DATA)
 
     def test_line_without_colon(self, tmp_path):
         (make_patient(tmp_path / "patient001") / "Info.cfg").write_text("ED: 1\n\nES 9\n")
-        with pytest.raises(DataError, match=r"Info.cfg, line 3: expected 'Key: value', got 'ES 9'"):
-            read_acdc(tmp_path, DATA)
+        with pytest.raises(DataError, match=r"Info.cfg: line 3: expected 'Key: value', got 'ES 9'"):
+            read_records("acdc", tmp_path, DATA)
 
     def test_binary_file(self, tmp_path):
         (make_patient(tmp_path / "patient001") / "Info.cfg").write_bytes(b"\x1f\x8b\xff")
         with pytest.raises(DataError, match=r"Info.cfg: cannot read the file \(not a text\); copy"):
-            read_acdc(tmp_path, DATA)
+            read_records("acdc", tmp_path, DATA)
 
     def test_frame_absent_while_another_exists(self, tmp_path):
         make_patient(tmp_path / "patient001", ED="4")
@@ -150,11 +198,11 @@ class TestInfo:
             match=r"patient001_frame04.nii.gz: the ED frame .* the folder has "
             r"patient001_frame01.nii.gz and patient001_frame09.nii.gz; add the file or correct ED",
         ):
-            read_acdc(tmp_path, DATA)
+            read_records("acdc", tmp_path, DATA)
 
     def test_no_frames(self, tmp_path):
         folder = make_patient(tmp_path / "patient001")
         for file in folder.glob("*.nii.gz"):
             file.unlink()
         with pytest.raises(DataError, match="has no frame at all"):
-            read_acdc(tmp_path, DATA)
+            read_records("acdc", tmp_path, DATA)

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from acdc_seg.config import DataConfig
-from acdc_seg.data.readers.paired import find_images, is_paired, patient_of, read_paired
+from acdc_seg.data.readers import read_records, scan_records
+from acdc_seg.data.readers.paired import find_images, is_paired, patient_of
 from acdc_seg.data.record import Record, natural_key
 from acdc_seg.errors import DataError
 
@@ -41,7 +42,7 @@ def test_natural_order_counts():
 def test_flat_folders_are_read_in_natural_order(write_pairs):
     root = write_pairs("cmr10", "cmr9", "cmr2")
     assert is_paired(root, DATA)
-    assert read_paired(root, DATA) == [
+    assert read_records("paired", root, DATA) == [
         Record("cmr2", root / "image" / "cmr2.png", root / "mask" / "cmr2_mask.png", "pair001"),
         Record("cmr9", root / "image" / "cmr9.png", root / "mask" / "cmr9_mask.png", "pair005"),
         Record("cmr10", root / "image" / "cmr10.png", root / "mask" / "cmr10_mask.png", "pair005"),
@@ -49,7 +50,7 @@ def test_flat_folders_are_read_in_natural_order(write_pairs):
 
 
 def test_split_folders_name_the_split(paired_folder):
-    records = read_paired(paired_folder, DATA)
+    records = read_records("paired", paired_folder, DATA)
     assert [(record.split, record.id, record.patient) for record in records] == [
         (split, f"{patient}_{index}", patient)
         for patient, split in (
@@ -68,19 +69,19 @@ def test_names_of_folders_masks_and_endings_are_settings(tmp_path, write_png):
     (tmp_path / "scans" / "notes.txt").write_text("left alone")
     (tmp_path / "scans" / "._a.png").write_text("left alone")
     config = DataConfig(image_dir="scans", mask_dir="labels", mask_pattern="seg-{stem}")
-    (record,) = read_paired(tmp_path, config)
+    (record,) = read_records("paired", tmp_path, config)
     assert (record.image.name, record.mask.name) == ("a.TIF", "seg-a.png")
     with pytest.raises(
         DataError,
         match=r"no images in scans/ with endings \.bmp; check the folder and data\.extensions",
     ):
-        read_paired(tmp_path, config.model_copy(update={"extensions": (".bmp",)}))
+        read_records("paired", tmp_path, config.model_copy(update={"extensions": (".bmp",)}))
 
 
 def test_test_images_need_no_masks(write_pairs, tmp_path):
     write_pairs("a", folder="train")
     write_pairs("b", folder="test", masks=[])
-    records = read_paired(tmp_path, DATA)
+    records = read_records("paired", tmp_path, DATA)
     assert [(record.split, record.mask is None) for record in records] == [
         ("train", False),
         ("test", True),
@@ -90,41 +91,45 @@ def test_test_images_need_no_masks(write_pairs, tmp_path):
 @pytest.mark.parametrize("folder", ["", "train", "val", "test"])
 def test_images_without_mask_are_named(write_pairs, tmp_path, folder):
     write_pairs("a", "b10", "b9", folder=folder, masks=["a"])
+    problems = scan_records("paired", tmp_path, DATA).problems
+    assert [problem.code for problem in problems] == ["no_mask"] * 2
     with pytest.raises(
         DataError,
-        match=r"2 of 3 images have no mask, first b9\.png, b10\.png; expected mask/b9_mask\.png",
+        match=r"b9\.png: has no mask, expected mask/b9_mask\.png.*\n.*b10\.png: has no mask",
     ):
-        read_paired(tmp_path, DATA)
+        read_records("paired", tmp_path, DATA)
 
 
 def test_a_folder_of_images_alone_cannot_train(write_pairs, tmp_path):
     write_pairs("a", folder="train", masks=[])
-    with pytest.raises(DataError, match="1 of 1 images have no mask"):
-        read_paired(tmp_path, DATA)
+    with pytest.raises(DataError, match=r"a\.png: has no mask"):
+        read_records("paired", tmp_path, DATA)
 
 
 @pytest.mark.parametrize("folder", ["", "val", "test"])
 def test_masks_without_image_are_named(write_pairs, tmp_path, folder):
     write_pairs("a", folder=folder, masks=["a", "b10", "b9"])
-    with pytest.raises(DataError, match=r"2 masks have no image, first b9_mask\.png"):
-        read_paired(tmp_path, DATA)
+    with pytest.raises(
+        DataError, match=r"b9_mask\.png: the mask has no image.*\n.*b10_mask\.png: "
+    ):
+        read_records("paired", tmp_path, DATA)
 
 
 def test_an_empty_folder_is_refused(tmp_path):
     (tmp_path / "image").mkdir()
     with pytest.raises(DataError, match=r"no images in image/ with endings \.png, \.jpg"):
-        read_paired(tmp_path, DATA)
+        read_records("paired", tmp_path, DATA)
 
 
 def test_names_are_unique(write_pairs, write_png, tmp_path):
     write_pairs("a", folder="train")
     write_png(tmp_path / "train" / "image" / "a.bmp", PIXELS)
     with pytest.raises(DataError, match="two files differ only in their ending"):
-        read_paired(tmp_path, DATA)
+        read_records("paired", tmp_path, DATA)
     (tmp_path / "train" / "image" / "a.bmp").unlink()
     write_pairs("a", folder="val")
     with pytest.raises(DataError, match="two images share one name across the split folders"):
-        read_paired(tmp_path, DATA)
+        read_records("paired", tmp_path, DATA)
 
 
 def test_what_is_paired(tmp_path, paired_folder):
@@ -169,7 +174,7 @@ def test_records_csv_tells_patient_phase_group_slice_and_spacing(write_pairs):
         "a,p1,ED,DCM,07,1.8,1.25,8\nb,p1,ES,DCM,,,,\n",
         encoding="utf-8",
     )
-    a, b, c = read_paired(root, DATA)
+    a, b, c = read_records("paired", root, DATA)
     assert (a.patient, a.phase, a.group, a.spacing) == ("p1", "ED", "DCM", (1.8, 1.25))
     assert (b.patient, b.phase, b.group, b.spacing) == ("p1", "ES", "DCM", None)
     assert (c.patient, c.phase, c.group, c.spacing) == ("c", "", "", None)
@@ -180,7 +185,7 @@ def test_records_csv_tells_patient_phase_group_slice_and_spacing(write_pairs):
 def test_short_rows_leave_details_empty(write_pairs):
     root = write_pairs("a")
     (root / "records.csv").write_text("id,patient,phase,group\na,p1\n")
-    (record,) = read_paired(root, DATA)
+    (record,) = read_records("paired", root, DATA)
     assert (record.patient, record.phase, record.group) == ("p1", "", "")
 
 
@@ -214,20 +219,20 @@ def test_ill_tables_are_refused(write_pairs, content, message):
     root = write_pairs("a")
     (root / "records.csv").write_bytes(content)
     with pytest.raises(DataError, match=rf"records\.csv: {message}"):
-        read_paired(root, DATA)
+        read_records("paired", root, DATA)
 
 
 def test_ids_of_records_csv_are_names_and_never_paths(write_pairs, tmp_path):
     root = write_pairs("a")
     (root / "records.csv").write_text("id,patient\n../../etc/passwd,p1\n/etc/passwd,p2\na,../p3\n")
-    (record,) = read_paired(root, DATA)
+    (record,) = read_records("paired", root, DATA)
     assert (record.id, record.patient, record.image) == ("a", "../p3", root / "image" / "a.png")
 
 
 def test_names_with_braces_are_names(write_png, tmp_path):
     write_png(tmp_path / "image" / "{0.__class__}.png", np.zeros((4, 4), np.uint8))
     write_png(tmp_path / "mask" / "{0.__class__}_mask.png", np.zeros((4, 4), np.uint8))
-    assert [record.id for record in read_paired(tmp_path, DATA)] == ["{0.__class__}"]
+    assert [record.id for record in read_records("paired", tmp_path, DATA)] == ["{0.__class__}"]
 
 
 def test_order_does_not_depend_on_the_directory(tmp_path, monkeypatch):

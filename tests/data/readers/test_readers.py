@@ -2,7 +2,7 @@ import pytest
 
 from acdc_seg.config import DataConfig, setting_choices
 from acdc_seg.data.phantom.patients import synthesize
-from acdc_seg.data.readers import READERS
+from acdc_seg.data.readers import READERS, read_records
 from acdc_seg.data.source import detect_format
 from acdc_seg.errors import DataError
 
@@ -17,7 +17,7 @@ def test_a_folder_is_read_by_the_format_that_recognizes_it(tmp_path, paired_fold
         data = DataConfig(path=str(path))
         assert detect_format(data) == name
         assert [key for key, reader in READERS.items() if reader.recognizes(path, data)] == [name]
-        assert READERS[name].read(path, data)
+        assert read_records(name, path, data)
     assert detect_format(DataConfig(path=str(tmp_path), format="acdc")) == "acdc"
 
 
@@ -29,7 +29,7 @@ def test_what_no_reader_recognizes_is_refused_with_all_layouts(tmp_path, paired_
     with pytest.raises(DataError) as caught:
         detect_format(DataConfig(path=str(tmp_path), image_dir="scans"))
     assert str(caught.value) == (
-        f"{tmp_path}: not recognized as paired folders (scans/ and mask/, also below train, val, "
+        f"{tmp_path}: not recognized as paired folders (image/ and mask/, also below train, val, "
         "test) or ACDC tree (patient001/Info.cfg ..., also below training, testing); check the "
         "path, or set data.image_dir and data.mask_dir"
     )

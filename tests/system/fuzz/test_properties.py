@@ -26,7 +26,7 @@ from acdc_seg.config import (
 from acdc_seg.config.yaml_text import parse_yaml
 from acdc_seg.data.images import read_image
 from acdc_seg.data.masks import read_mask
-from acdc_seg.data.readers.acdc import read_acdc
+from acdc_seg.data.readers import read_records
 from acdc_seg.errors import AcdcError, DataError
 from acdc_seg.labels import IGNORE_INDEX
 from acdc_seg.submission.table import encode_rows, read_rows, write_rows
@@ -187,4 +187,4 @@ def test_any_info_is_a_patient_or_refused(folder, lines):
     (folder / "patient001" / "Info.cfg").write_bytes(text.encode(errors="surrogatepass"))
     for frame in range(1, 4):
         (folder / "patient001" / f"patient001_frame{frame:02d}.nii.gz").touch()
-    ends_in_sense(read_acdc, folder, DataConfig())
+    ends_in_sense(read_records, "acdc", folder, DataConfig())
