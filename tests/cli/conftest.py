@@ -1,44 +1,20 @@
-"""Runs the commands in this process, through their entry points and in a working directory of their
-own.
-"""
+"""Runs the commands in a working directory of their own."""
 
 import shutil
 import signal
-import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from commands import Command, make_command
 
-from acdc_seg.cli import app, data, ensemble, evaluate, models, submit, train, tune
+from acdc_seg.cli import app
 from acdc_seg.data.phantom.patients import synthesize
 
-MAIN = {
-    "train": train.main,
-    "evaluate": evaluate.main,
-    "ensemble": ensemble.main,
-    "submit": submit.main,
-    "data": data.main,
-    "tune": tune.main,
-    "models": models.main,
-}
 TINY = (
     *("--epochs", "2", "--batch-size", "2", "--device", "cpu", "--precision", "fp32"),
     *("model.depth=2", "model.base_channels=4", "train.log_images_interval=0"),
 )
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """Exit code and both output streams of a command."""
-
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Outcome]
 
 
 @pytest.fixture(autouse=True)
@@ -58,17 +34,7 @@ def _own_process_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
 
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    def call(name: str, *arguments: object) -> Outcome:
-        monkeypatch.setattr(sys, "argv", [f"acdc-{name}", *map(str, arguments)])
-        code = 0
-        try:
-            MAIN[name]()
-        except SystemExit as stop:
-            code = stop.code if isinstance(stop.code, int) else 0
-        streams = capsys.readouterr()
-        return Outcome(code, streams.out, streams.err)
-
-    return call
+    return make_command(monkeypatch, capsys)
 
 
 @pytest.fixture
