@@ -1,6 +1,6 @@
 """Synthetic street scenes: an image and its mask in colours side by side in one JPEG file.
 
-Labels, colours and layout are like those of the street scenes of Cityscapes in eight categories.
+Labels and colours are those of `classes=cityscapes8`.
 Each scene is a function of the seed and the scene's number alone.
 """
 
@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from acdc_seg.config import ClassesConfig
 from acdc_seg.data.phantom.painting import (
     OVERSAMPLING,
     Look,
@@ -41,18 +42,6 @@ from acdc_seg.data.phantom.street_view import (
 from acdc_seg.data.record import ProgressCallback, no_progress
 from acdc_seg.files import new_folder
 
-STREET_COLORS = {
-    "flat": (128, 64, 128),
-    "construction": (70, 70, 70),
-    "object": (153, 153, 153),
-    "nature": (107, 142, 35),
-    "sky": (70, 130, 180),
-    "human": (220, 20, 60),
-    "vehicle": (0, 0, 142),
-    "void": (0, 0, 0),
-}
-"""Colour of each category in the masks."""
-
 Thing = tuple[float, Callable[[], None]]
 """How far ahead it is, and what paints it."""
 
@@ -78,6 +67,7 @@ def write_streets(
         DataError: `out` holds files already or cannot be written, or a number is out of range.
     """
     check_numbers(num_images, size, seed)
+    colors = np.array(ClassesConfig.model_validate("cityscapes8").colors, np.uint8)
     num_val = max(num_images // 4, 1)
     files = [f"train/{number}.jpg" for number in range(1, num_images + 1)]
     files += [f"val/{number}.jpg" for number in range(1, num_val + 1)]
@@ -86,8 +76,7 @@ def write_streets(
             (folder / name).mkdir()
         for index, file in enumerate(files):
             image, labels = draw_street(np.random.default_rng([seed, index]), size)
-            mask = np.array(list(STREET_COLORS.values()), np.uint8)[labels]
-            (folder / file).write_bytes(jpeg(np.concatenate([image, mask], axis=1)))
+            (folder / file).write_bytes(jpeg(np.concatenate([image, colors[labels]], axis=1)))
             on_progress("street scenes", index + 1, len(files))
     return [out / file for file in files]
 

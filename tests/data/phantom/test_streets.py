@@ -5,11 +5,13 @@ import numpy as np
 import pytest
 from sklearn.ensemble import RandomForestClassifier
 
+from acdc_seg.config import ClassesConfig
 from acdc_seg.data.phantom.painting import Look, gray
 from acdc_seg.data.phantom.street_view import FLAT, HUMAN, OBJECT, SKY, VEHICLE, VOID, View
-from acdc_seg.data.phantom.streets import STREET_COLORS, draw_street, write_streets
+from acdc_seg.data.phantom.streets import draw_street, write_streets
 from acdc_seg.errors import DataError
 
+CLASSES = ClassesConfig.model_validate("cityscapes8")
 SIZE = 96
 Scene = tuple[np.ndarray, np.ndarray]
 
@@ -40,9 +42,20 @@ def test_the_right_half_is_the_mask_in_the_categories_colors(folder):
     image, labels = draw_street(np.random.default_rng([5, 0]), 64)
     both = read_rgb(folder / "train/1.jpg")
     assert np.abs(both[:, :60] - image[:, :60]).mean() < 8
-    colors = np.array(list(STREET_COLORS.values()))
+    colors = np.array(CLASSES.colors)
     nearest = np.square(both[:, 64:, None] - colors).sum(axis=-1).argmin(axis=-1)
     assert (nearest == labels).mean() > 0.93  # JPEG mixes colors at edges
+
+
+def test_labels_are_in_the_order_of_the_classes():
+    assert CLASSES.names[VEHICLE] == "vehicle"
+    assert [CLASSES.names.index(name) for name in ("flat", "object", "sky", "human", "void")] == [
+        FLAT,
+        OBJECT,
+        SKY,
+        HUMAN,
+        VOID,
+    ]
 
 
 def test_same_seed_writes_the_same_bytes(folder, tmp_path):
