@@ -1,10 +1,10 @@
 """Loss functions by name: logits `(B, K, H, W)` and class indices `(B, H, W)` to one number.
 
-Region losses (Dice, Jaccard, Tversky) leave out the background, as the headline metric does, and
-pool each class over the batch before dividing. Slices near apex and base lack classes; taken image
-by image, the Dice loss of an absent class is stuck near one, almost without gradient, until every
-pixel of the prediction has vanished. Pooled, its false positives cost what they cost in other
-images (nnU-Net does the same in 2D: Isensee 2021).
+Region losses (Dice, Jaccard, Tversky) leave out the background where there is one, as the headline
+metric does, and pool each class over the batch before dividing. Slices near apex and base lack
+classes; taken image by image, the Dice loss of an absent class is stuck near one, almost without
+gradient, until every pixel of the prediction has vanished. Pooled, its false positives cost what
+they cost in other images (nnU-Net does the same in 2D: Isensee 2021).
 
 `class_weights` make weighted means: over pixels, by their class, in cross-entropy and focal loss;
 over classes in the others. Void pixels (`ignore_index`) count nowhere and receive a gradient of
@@ -12,7 +12,7 @@ exactly zero.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -26,8 +26,26 @@ PIXEL_LOSSES = ("cross_entropy", "focal", "bce")
 TINY = torch.finfo(torch.float32).tiny
 
 
+class TargetClasses(NamedTuple):
+    """The classes of a loss.
+
+    Attributes:
+        weights: Of each class, `(K,)`.
+        ignore_index: Index of void pixels.
+        has_background: The first class is the background.
+    """
+
+    weights: torch.Tensor
+    ignore_index: int | None = None
+    has_background: bool = True
+
+
 def build_loss(
-    config: LossConfig, *, num_classes: int, ignore_index: int | None = None
+    config: LossConfig,
+    *,
+    num_classes: int,
+    ignore_index: int | None = None,
+    has_background: bool = True,
 ) -> nn.Module:
     """The configured loss, from logits `(B, K, H, W)` and class indices `(B, H, W)` to a scalar.
 
@@ -38,12 +56,14 @@ def build_loss(
         config: Name and options.
         num_classes: K, at least 2.
         ignore_index: Index of void pixels.
+        has_background: The first class is the background, which region losses leave out.
 
     Raises:
         ConfigError: The class weights do not fit the classes, or leave nothing to minimise.
     """
-    weights = _class_weights(config, num_classes)
-    return SegmentationLoss(LOSSES[config.name](config, weights, ignore_index))
+    weights = _class_weights(config, num_classes, int(has_background))
+    classes = TargetClasses(weights, ignore_index, has_background)
+    return SegmentationLoss(LOSSES[config.name](config, classes))
 
 
 class SegmentationLoss(nn.Module):
@@ -64,16 +84,11 @@ class PixelwiseLoss(nn.Module):
     class_weights: torch.Tensor
 
     def __init__(
-        self,
-        class_weights: torch.Tensor,
-        ignore_index: int | None,
-        *,
-        label_smoothing: float = 0.0,
-        gamma: float = 0.0,
+        self, classes: TargetClasses, *, label_smoothing: float = 0.0, gamma: float = 0.0
     ) -> None:
         super().__init__()
-        self.register_buffer("class_weights", class_weights)
-        self.ignore_index = ignore_index
+        self.register_buffer("class_weights", classes.weights)
+        self.ignore_index = classes.ignore_index
         self.label_smoothing = label_smoothing
         self.gamma = gamma
 
@@ -114,27 +129,27 @@ class BinaryCrossEntropyLoss(PixelwiseLoss):
 
 
 class OverlapLoss(nn.Module):
-    """One of MONAI's overlap losses, a weighted mean over the foreground classes.
+    """One of MONAI's overlap losses, a weighted mean over the classes but the background.
 
     Args:
-        overlap: One loss per foreground class of logits `(B, K, H, W)` and indices `(B, 1, H, W)`.
-        class_weights: Weight of each class, `(K,)`; that of the background is not used.
+        overlap: One loss per counted class of logits `(B, K, H, W)` and indices `(B, 1, H, W)`.
+        classes: The weight of the background, if there is one, is not used.
         exponent: Power of each class's loss; below one, classes that are almost right count more.
     """
 
     class_weights: torch.Tensor
 
     def __init__(
-        self, overlap: nn.Module, class_weights: torch.Tensor, *, exponent: float = 1.0
+        self, overlap: nn.Module, classes: TargetClasses, *, exponent: float = 1.0
     ) -> None:
         super().__init__()
-        self.register_buffer("class_weights", class_weights[1:])
+        self.register_buffer("class_weights", classes.weights[int(classes.has_background) :])
         self.overlap = overlap
         self.exponent = exponent
 
     def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Scalar of logits `(B, K, H, W)` and class indices `(B, H, W)`."""
-        class_losses = self.overlap(logits, target[:, None]).flatten()  # (K - 1,)
+        class_losses = self.overlap(logits, target[:, None]).flatten()  # (K - 1,) or (K,)
         if self.exponent != 1.0:  # clamped, for the slope at zero is infinite
             class_losses = class_losses.clamp_min(1e-6).pow(self.exponent)
         return (class_losses * self.class_weights).sum() / self.class_weights.sum()
@@ -157,69 +172,58 @@ class WeightedSum(nn.Module):
         return torch.stack(terms).sum()
 
 
-OVERLAP: dict[str, Any] = {
-    "include_background": False,
-    "to_onehot_y": True,
-    "softmax": True,
-    "batch": True,
-    "reduction": "none",
-}
-
-
-def cross_entropy(config: LossConfig, weights: torch.Tensor, ignore_index: int | None) -> nn.Module:
+def cross_entropy(config: LossConfig, classes: TargetClasses) -> nn.Module:
     """Softmax cross-entropy with label smoothing."""
-    return CrossEntropyLoss(weights, ignore_index, label_smoothing=config.label_smoothing)
+    return CrossEntropyLoss(classes, label_smoothing=config.label_smoothing)
 
 
-def focal(config: LossConfig, weights: torch.Tensor, ignore_index: int | None) -> nn.Module:
+def focal(config: LossConfig, classes: TargetClasses) -> nn.Module:
     """Softmax focal loss (Lin 2017)."""
-    return CrossEntropyLoss(weights, ignore_index, gamma=config.gamma)
+    return CrossEntropyLoss(classes, gamma=config.gamma)
 
 
-def bce(config: LossConfig, weights: torch.Tensor, ignore_index: int | None) -> nn.Module:
+def bce(config: LossConfig, classes: TargetClasses) -> nn.Module:
     """Sigmoid cross-entropy of every class against the rest."""
-    return BinaryCrossEntropyLoss(weights, ignore_index, label_smoothing=config.label_smoothing)
+    return BinaryCrossEntropyLoss(classes, label_smoothing=config.label_smoothing)
 
 
-def dice(config: LossConfig, weights: torch.Tensor, ignore_index: int | None) -> nn.Module:
+def dice(config: LossConfig, classes: TargetClasses) -> nn.Module:
     """1 - soft Dice (Milletari 2016)."""
-    return OverlapLoss(DiceLoss(**OVERLAP, ignore_index=ignore_index), weights)
+    return OverlapLoss(DiceLoss(**_overlap_options(classes)), classes)
 
 
-def jaccard(config: LossConfig, weights: torch.Tensor, ignore_index: int | None) -> nn.Module:
+def jaccard(config: LossConfig, classes: TargetClasses) -> nn.Module:
     """1 - soft intersection over union."""
-    return OverlapLoss(DiceLoss(**OVERLAP, jaccard=True, ignore_index=ignore_index), weights)
+    return OverlapLoss(DiceLoss(**_overlap_options(classes), jaccard=True), classes)
 
 
-def tversky(config: LossConfig, weights: torch.Tensor, ignore_index: int | None) -> nn.Module:
+def tversky(config: LossConfig, classes: TargetClasses) -> nn.Module:
     """1 - Tversky index: Dice that weights false positives and negatives (Salehi 2017)."""
-    return OverlapLoss(_tversky_overlap(config, ignore_index), weights)
+    return OverlapLoss(_tversky_overlap(config, classes), classes)
 
 
-def focal_tversky(config: LossConfig, weights: torch.Tensor, ignore_index: int | None) -> nn.Module:
+def focal_tversky(config: LossConfig, classes: TargetClasses) -> nn.Module:
     """(1 - Tversky index)**tversky_gamma (Abraham 2019)."""
-    return OverlapLoss(
-        _tversky_overlap(config, ignore_index), weights, exponent=config.tversky_gamma
-    )
+    return OverlapLoss(_tversky_overlap(config, classes), classes, exponent=config.tversky_gamma)
 
 
-def dice_ce(config: LossConfig, weights: torch.Tensor, ignore_index: int | None) -> nn.Module:
+def dice_ce(config: LossConfig, classes: TargetClasses) -> nn.Module:
     """lambda_dice * Dice + lambda_ce * cross-entropy."""
     return WeightedSum(
-        (config.lambda_dice, dice(config, weights, ignore_index)),
-        (config.lambda_ce, cross_entropy(config, weights, ignore_index)),
+        (config.lambda_dice, dice(config, classes)),
+        (config.lambda_ce, cross_entropy(config, classes)),
     )
 
 
-def dice_focal(config: LossConfig, weights: torch.Tensor, ignore_index: int | None) -> nn.Module:
+def dice_focal(config: LossConfig, classes: TargetClasses) -> nn.Module:
     """lambda_dice * Dice + lambda_focal * focal loss."""
     return WeightedSum(
-        (config.lambda_dice, dice(config, weights, ignore_index)),
-        (config.lambda_focal, focal(config, weights, ignore_index)),
+        (config.lambda_dice, dice(config, classes)),
+        (config.lambda_focal, focal(config, classes)),
     )
 
 
-LOSSES: dict[str, Callable[[LossConfig, torch.Tensor, int | None], nn.Module]] = {
+LOSSES: dict[str, Callable[[LossConfig, TargetClasses], nn.Module]] = {
     "cross_entropy": cross_entropy,
     "dice": dice,
     "dice_ce": dice_ce,
@@ -232,10 +236,21 @@ LOSSES: dict[str, Callable[[LossConfig, torch.Tensor, int | None], nn.Module]] =
 }
 
 
-def _tversky_overlap(config: LossConfig, ignore_index: int | None) -> TverskyLoss:
-    return TverskyLoss(
-        **OVERLAP, alpha=config.tversky_alpha, beta=config.tversky_beta, ignore_index=ignore_index
-    )
+def _overlap_options(classes: TargetClasses) -> dict[str, Any]:
+    """Of MONAI's losses: softmax, each class pooled over the batch, one value for each."""
+    return {
+        "include_background": not classes.has_background,
+        "to_onehot_y": True,
+        "softmax": True,
+        "batch": True,
+        "reduction": "none",
+        "ignore_index": classes.ignore_index,
+    }
+
+
+def _tversky_overlap(config: LossConfig, classes: TargetClasses) -> TverskyLoss:
+    options = _overlap_options(classes)
+    return TverskyLoss(**options, alpha=config.tversky_alpha, beta=config.tversky_beta)
 
 
 def _without_void(
@@ -248,15 +263,15 @@ def _without_void(
     return target.where(valid, 0), valid
 
 
-def _class_weights(config: LossConfig, num_classes: int) -> torch.Tensor:
+def _class_weights(config: LossConfig, num_classes: int, first: int) -> torch.Tensor:
     """Weight per class, `(num_classes,)`; ones where none are given."""
     weights = config.class_weights or (1.0,) * num_classes
     if len(weights) != num_classes:
         raise ConfigError(
             f"loss.class_weights has {len(weights)} entries for {num_classes} classes: give one "
-            "per class, background first"
+            "per class, in their order"
         )
-    if not any(weights if config.name in PIXEL_LOSSES else weights[1:]):
+    if not any(weights if config.name in PIXEL_LOSSES else weights[first:]):
         raise ConfigError(
             f"loss.class_weights {list(weights)} leaves {config.name} nothing to minimise: give a "
             "foreground class a weight"

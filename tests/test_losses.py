@@ -11,7 +11,7 @@ from torch import nn
 
 from acdc_seg.config import LossConfig
 from acdc_seg.errors import ConfigError
-from acdc_seg.losses import LOSSES, build_loss
+from acdc_seg.losses import LOSSES, PIXEL_LOSSES, build_loss
 from acdc_seg.models import create_model
 
 VOID = 255
@@ -47,12 +47,16 @@ def criterion(
     target: torch.Tensor,
     *,
     ignore_index: int | None = None,
+    has_background: bool = True,
     **options: Any,
 ) -> torch.Tensor:
     config = LossConfig(name=name, **options)
-    return build_loss(config, num_classes=logits.shape[1], ignore_index=ignore_index)(
-        logits, target
-    )
+    return build_loss(
+        config,
+        num_classes=logits.shape[1],
+        ignore_index=ignore_index,
+        has_background=has_background,
+    )(logits, target)
 
 
 def test_registry_and_config_know_the_same_losses() -> None:
@@ -143,6 +147,21 @@ def test_dice_ce_agrees_with_monai() -> None:
         logits, target[:, None]
     )
     assert criterion("dice_ce", logits, target).item() == pytest.approx(theirs.item(), abs=1e-6)
+
+
+def test_region_losses_count_the_first_class_where_it_is_no_background() -> None:
+    torch.manual_seed(0)
+    logits, target = torch.randn(3, 4, 8, 8), torch.randint(0, 4, (3, 8, 8))
+    theirs = DiceCELoss(include_background=True, to_onehot_y=True, softmax=True, batch=True)(
+        logits, target[:, None]
+    )
+    ours = criterion("dice_ce", logits, target, has_background=False)
+    assert ours.item() == pytest.approx(theirs.item(), abs=1e-6)
+    alone = criterion("dice", logits, target, has_background=False, class_weights=(1, 0, 0, 0))
+    assert 0 < alone.item() < 1
+    for name in PIXEL_LOSSES:
+        losses = [criterion(name, logits, target, has_background=has) for has in (False, True)]
+        assert torch.equal(*losses)
 
 
 @pytest.mark.parametrize("name", LOSSES)

@@ -116,6 +116,7 @@ def prepare_training(
         config.loss,
         num_classes=len(config.classes.names),
         ignore_index=IGNORE_INDEX if config.classes.void is not None else None,
+        has_background=config.classes.has_background,
     ).to(accelerator.device)
     return Training(
         config, accelerator, state, model, criterion, loader, sampler, validation, writer
