@@ -47,6 +47,7 @@ def score_example(labels: np.ndarray, example: Example, classes: ClassesConfig) 
         np.asarray(example.mask),
         id=record.id,
         classes=classes.names,
+        has_background=classes.has_background,
         ignore_index=IGNORE_INDEX,
         patient=record.patient,
         phase=record.phase,

@@ -73,7 +73,7 @@ class TrainProgress:
         self.bar = make_progress(console)
         self.num_epochs, self.source = config.train.epochs, source
         self.task = self.bar.add_task("epochs", total=self.num_epochs)
-        self.names = config.classes.names[1:] if config.data.validation else ()
+        self.names = config.classes.foreground if config.data.validation else ()
         self.loss, self.best = math.nan, math.nan
         self.run: Run | None = None
         self.seconds_before, self.has_header, self.is_announced = 0.0, False, False

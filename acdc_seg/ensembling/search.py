@@ -20,6 +20,7 @@ from acdc_seg.ensembling.selection import (
 from acdc_seg.errors import ConfigError, DataError
 from acdc_seg.inference.predictors import TTA_VIEWS
 from acdc_seg.inference.stored import NO_TTA
+from acdc_seg.labels import IGNORE_INDEX
 from acdc_seg.metrics.intervals import patient_bootstrap
 
 TTA_CHOICES = (NO_TTA, *TTA_VIEWS)
@@ -122,6 +123,9 @@ def search_ensemble(
     """
     settings = settings or SearchSettings()
     records = common_validation(candidates) if records is None else records
+    classes = classes or candidates[0].runs[0].config.classes
+    examples = _read_examples(records, candidates[0], classes)
+    records = [example.record for example in examples]
     if len({record.patient for record in records}) < 2:
         raise DataError(
             f"{len(records)} images of one patient give no interval; choose on 2 patients or "
@@ -133,8 +137,7 @@ def search_ensemble(
         predict_candidate, device=device, batch_size=batch_size, on_progress=on_progress
     )
     probabilities = [predict(candidate, records, tta=tta) for candidate, tta in entries]
-    classes = classes or candidates[0].runs[0].config.classes
-    pool = CandidatePool(probabilities, _read_examples(records, candidates[0], classes), classes)
+    pool = CandidatePool(probabilities, examples, classes)
     images = np.ones(len(records), bool)
     selection = greedy(pool, images=images, rounds=settings.rounds, largest=settings.largest)
     best = best_single(pool, images=images, largest=settings.largest)
@@ -177,11 +180,17 @@ def _check_leakage(
 def _read_examples(
     records: Sequence[Record], candidate: Candidate, classes: ClassesConfig
 ) -> list[Example]:
+    """The images with their masks, without those that are wholly void."""
     for record in records:
         if record.mask is None:
             raise DataError(f"{record.image}: has no mask; choose on a split with masks")
     data = candidate.runs[0].config.data
-    return [read_example(record, data=data, classes=classes) for record in records]
+    examples = [read_example(record, data=data, classes=classes) for record in records]
+    return [
+        example
+        for example in examples
+        if example.mask is not None and (example.mask != IGNORE_INDEX).any()
+    ]
 
 
 def estimate(

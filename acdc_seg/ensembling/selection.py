@@ -60,7 +60,9 @@ class CandidatePool:
         without largest regions.
         """
         counts = np.bincount(self._cells + most_probable(total), minlength=self._agreed.size)
-        return foreground_dice(self._agreed + counts.reshape(self._agreed.shape))
+        return foreground_dice(
+            self._agreed + counts.reshape(self._agreed.shape), self.classes.first
+        )
 
     def image_scores(self, selection: Selection) -> list[ImageScore]:
         """All metrics of every image for a selection."""
@@ -118,11 +120,11 @@ def most_probable(values: np.ndarray) -> np.ndarray:
     return labels
 
 
-def foreground_dice(confusion: np.ndarray) -> np.ndarray:
+def foreground_dice(confusion: np.ndarray, first: int = 1) -> np.ndarray:
     """Mean foreground Dice `(N,)` of pixel counts `(N, K, K)`; a class that is empty in mask and
     prediction scores 1.
     """
-    return dice(confusion)[:, 1:].mean(1)
+    return dice(confusion)[:, first:].mean(1)
 
 
 def best_single(pool: CandidatePool, *, images: np.ndarray, largest: bool = True) -> Selection:
@@ -175,7 +177,7 @@ def with_largest(pool: CandidatePool, selection: Selection, *, images: np.ndarra
     `images` `(N,)` most.
     """
     score = pool.dice(selection)[images].mean()
-    names = list(pool.classes.names[1:])
+    names = list(pool.classes.foreground)
     while names:
         options = [Selection(selection.counts, (*selection.keep_largest, name)) for name in names]
         scores = [pool.dice(option)[images].mean() for option in options]

@@ -24,7 +24,7 @@ class KeepLargest(Predictor):
     """
 
     def __init__(self, predictor: Predictor, names: Sequence[str]) -> None:
-        foreground = predictor.classes.names[1:]
+        foreground = predictor.classes.foreground
         if unknown := [name for name in names if name not in foreground]:
             raise ConfigError(
                 f"keep_largest names '{unknown[0]}'; choose from the foreground classes: "

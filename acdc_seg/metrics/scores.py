@@ -1,11 +1,15 @@
 """Scores of images, their summary, and the tables of both.
 
+Images whose pixels are all void have no score: they are left out, and counted (`num_void`). The
+foreground classes are all but the background, or all where the classes have none.
+
 metrics.csv has a row per image: `id`, `patient`, `phase`, then `<metric>_<class>` for every metric
 and foreground class, then `truth_size_<class>` and `prediction_size_<class>` in pixels.
 
 metrics.json holds `protocol` (see `evaluation.make_protocol`), `empty_policy`, `metrics` (their
 labels), `n`, the mean of each over images and foreground classes (`dice`, `iou`), `classes` (of
-each `n`, `<metric>_mean`, `<metric>_std`, `num_empty_truth` and `num_empty_prediction`) and
+each `n`, `<metric>_mean`, `<metric>_std`, `num_empty_truth` and `num_empty_prediction`), `pooled`
+(see `pooled.pool_counts`) and
 `images`, the rows of metrics.csv with a dict by class in place of the columns.
 """
 
@@ -23,6 +27,7 @@ from acdc_seg.metrics import EMPTY_POLICY, METRICS, NO_UNITS, Units
 from acdc_seg.metrics.distances import TOLERANCE
 from acdc_seg.metrics.intervals import bootstrap_columns
 from acdc_seg.metrics.overlap import count_pixels
+from acdc_seg.metrics.pooled import pool_counts
 from acdc_seg.metrics.values import pixel_size, score_counts, score_distances, units_of
 
 
@@ -49,6 +54,11 @@ class ImageScore:
     units: Units = field(default=NO_UNITS, compare=False)
 
     @property
+    def is_void(self) -> bool:
+        """Whether no pixel has a class."""
+        return self.counts is not None and not self.counts.any()
+
+    @property
     def dice(self) -> dict[str, float]:
         """Dice by class."""
         return self.values["dice"]
@@ -70,6 +80,8 @@ class Summary:
         intervals: 95 % interval of each mean when patients are drawn anew, see
             `intervals.patient_bootstrap`; None for a single patient.
         units: Of lengths and sizes.
+        num_void: Images that are left out, for all of their pixels are void.
+        pooled: Dice and IoU of all images as one, see `pooled.pool_counts`.
     """
 
     n: int
@@ -78,6 +90,8 @@ class Summary:
     num_patients: int = 0
     intervals: dict[str, list[float] | None] = field(default_factory=dict)
     units: Units = NO_UNITS
+    num_void: int = 0
+    pooled: dict[str, Any] = field(default_factory=dict)
 
     @property
     def dice(self) -> float:
@@ -91,6 +105,7 @@ def score_labels(
     *,
     id: str,
     classes: Sequence[str],
+    has_background: bool = True,
     ignore_index: int | None = None,
     patient: str = "",
     phase: str = "",
@@ -105,7 +120,8 @@ def score_labels(
         labels: Predicted class indices `(H, W)` or `(Z, H, W)`.
         mask: True class indices of the same shape.
         id: The image's name.
-        classes: Names of all classes, background first.
+        classes: Names of all classes.
+        has_background: The first of them is the background, which has no score.
         ignore_index: Mask value of void pixels; they count for no class.
         patient: Whose image it is.
         phase: ED, ES or nothing.
@@ -129,6 +145,7 @@ def score_labels(
         {name: values[name] for name in METRICS if name in values},
         id=id,
         classes=classes,
+        has_background=has_background,
         patient=patient,
         phase=phase,
         group=group,
@@ -143,6 +160,7 @@ def make_score(
     id: str,
     classes: Sequence[str],
     units: Units,
+    has_background: bool = True,
     patient: str = "",
     phase: str = "",
     group: str = "",
@@ -150,7 +168,8 @@ def make_score(
     """A score of pixel counts `(K, K)` and values `(K,)` by metric."""
 
     def by_class(values: np.ndarray) -> dict[str, Any]:
-        return dict(zip(classes[1:], values[1:].tolist(), strict=True))
+        first = int(has_background)
+        return dict(zip(classes[first:], values[first:].tolist(), strict=True))
 
     truth_size, prediction_size = counts.sum(1), counts.sum(0)
     return ImageScore(
@@ -172,10 +191,13 @@ def summarize(scores: Sequence[ImageScore]) -> Summary:
     """Means over images and classes, with intervals over patients.
 
     Raises:
-        DataError: There are no scores.
+        DataError: There are no scores, or all images are wholly void.
     """
     if not scores:
         raise DataError("there are no scores to summarize: no image has a mask to compare with")
+    num_all, scores = len(scores), without_void(scores)
+    if not scores:
+        raise DataError(f"all pixels of all {num_all} masks are void; check classes.void")
     metrics = list(scores[0].values)
     classes = {name: _summarize_class(scores, name, metrics) for name in scores[0].dice}
     mean = {
@@ -184,7 +206,21 @@ def summarize(scores: Sequence[ImageScore]) -> Summary:
     }
     intervals = _add_intervals(scores, classes, metrics)
     num_patients = len({score.patient for score in scores})
-    return Summary(len(scores), mean, classes, num_patients, intervals, scores[0].units)
+    return Summary(
+        len(scores),
+        mean,
+        classes,
+        num_patients,
+        intervals,
+        scores[0].units,
+        num_void=num_all - len(scores),
+        pooled=pool_counts(sum_counts(scores), list(classes)),
+    )
+
+
+def without_void(scores: Sequence[ImageScore]) -> list[ImageScore]:
+    """The scores of images that have a pixel of a class."""
+    return [score for score in scores if not score.is_void]
 
 
 def _add_intervals(
@@ -211,7 +247,7 @@ def _add_intervals(
 def write_csv(path: Path, scores: Sequence[ImageScore]) -> None:
     """Writes metrics.csv; raises DataError like `write_table`."""
     rows = []
-    for score in scores:
+    for score in without_void(scores):
         row: dict[str, Any] = {}
         for key, value in _score_to_dict(score).items():
             if isinstance(value, dict):
@@ -235,10 +271,12 @@ def scores_to_dict(scores: Sequence[ImageScore], summary: Summary) -> dict[str, 
         "empty_policy": EMPTY_POLICY,
         "metrics": {name: METRICS[name].label(summary.units) for name in summary.mean},
         "n": summary.n,
+        "num_void": summary.num_void,
         **summary.mean,
         "classes": summary.classes,
         "confusion": sum_counts(scores).tolist(),
-        "images": [_score_to_dict(score) for score in scores],
+        "pooled": summary.pooled,
+        "images": [_score_to_dict(score) for score in without_void(scores)],
     }
 
 

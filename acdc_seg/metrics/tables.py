@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from acdc_seg.metrics import EMPTY_POLICY, METRICS
+from acdc_seg.metrics.pooled import POOLED, POOLED_RULE
 from acdc_seg.metrics.scores import Summary
 
 METRICS_PER_BLOCK = 4
@@ -31,9 +32,22 @@ def format_table(summary: Summary, *, unit: str = "image") -> str:
     counts = [["class", *COUNTS.values()]]
     for name, row in summary.classes.items():
         counts.append([name, *(str(row[key]) for key in COUNTS)])
-    lines = "\n\n".join(map(align, [*blocks, counts]))
+    pooled = [_pooled_block(summary)] if summary.pooled else []
+    lines = "\n\n".join(map(align, [*blocks, *pooled, counts]))
     of_patients = f" of {count(summary.num_patients, 'patient')}" if summary.num_patients else ""
-    return f"{lines}\nn = {count(summary.n, unit)}{of_patients}. {EMPTY_POLICY}"
+    rules = [f"n = {count(summary.n, unit)}{of_patients}."]
+    if summary.num_void:
+        rules.append(f"Left out, for all of their pixels are void: {summary.num_void}.")
+    rules += [EMPTY_POLICY, *([POOLED_RULE] if pooled else [])]
+    return f"{lines}\n{' '.join(rules)}"
+
+
+def _pooled_block(summary: Summary) -> list[list[str]]:
+    table = [["class", *(f"pooled {METRICS[metric].title}" for metric in POOLED)]]
+    for name, row in summary.pooled["classes"].items():
+        values = [row[metric] for metric in POOLED]
+        table.append([name, *("-" if value is None else number(value, "dice") for value in values)])
+    return [*table, ["mean", *(number(summary.pooled[metric], metric) for metric in POOLED)]]
 
 
 def _metric_block(summary: Summary, metrics: Sequence[str]) -> list[list[str]]:
@@ -45,7 +59,7 @@ def _metric_block(summary: Summary, metrics: Sequence[str]) -> list[list[str]]:
         ]
         table.append([name, *values])
     means = [number(summary.mean[metric], metric) for metric in metrics]
-    return [*table, ["foreground", *means]]
+    return [*table, ["mean", *means]]
 
 
 def with_interval(value: float, interval: Sequence[float] | None, metric: str) -> str:

@@ -23,6 +23,7 @@ def overlay(
     labels: np.ndarray,
     *,
     colors: Sequence[Color],
+    first: int = 1,
     alpha: float = 0.45,
 ) -> np.ndarray:
     """The image with its foreground classes painted over it, uint8 (H, W, 3) in R, G, B.
@@ -31,7 +32,8 @@ def overlay(
         image: (H, W), (1, H, W) or (3, H, W) of any range; its smallest value becomes black, its
             largest white.
         labels: Class indices (H, W); background and void pixels stay as they are.
-        colors: (R, G, B) in 0..255 of every class, background first.
+        colors: (R, G, B) in 0..255 of every class.
+        first: Index of the first class that is painted; 0 where none is the background.
         alpha: Opacity of the paint in 0..1.
     """
     pixels = _stretch(image)
@@ -40,7 +42,7 @@ def overlay(
             f"an image of {pixels.shape[:2]} and labels of {labels.shape} differ in size"
         )
     palette = np.asarray(colors, np.float32)
-    painted = (labels > 0) & (labels < len(palette))
+    painted = (labels >= first) & (labels < len(palette))
     pixels[painted] = np.rint((1 - alpha) * pixels[painted] + alpha * palette[labels[painted]])
     return pixels
 
@@ -64,7 +66,7 @@ def curves(
             name = key.removeprefix("dice_")
             color = hex_color((colors or {}).get(name))
             _plot(right, history, key, label=name, color=color, linewidth=1)
-    _plot(right, history, "dice", label="foreground", color=INK, linewidth=2)
+    _plot(right, history, "dice", label="mean", color=INK, linewidth=2)
     _mark_best(right, history)
     for axes, title in ((left, "Loss"), (right, "Dice (validation)")):
         _style(axes, title, xlabel="epoch")
@@ -81,6 +83,7 @@ def prediction_grid(
     colors: Sequence[Color],
     names: Sequence[str],
     titles: Sequence[str],
+    first: int = 1,
 ) -> Figure:
     """One row per case: image, truth (where known) and prediction, with a legend of the classes.
 
@@ -88,9 +91,10 @@ def prediction_grid(
         images: (H, W) or (C, H, W) of any range.
         predictions: Class indices (H, W).
         masks: True class indices (H, W).
-        colors: (R, G, B) in 0..255 of every class, background first.
-        names: Class names, background first.
+        colors: (R, G, B) in 0..255 of every class.
+        names: Class names.
         titles: Texts at the left of each row.
+        first: Index of the first class that is painted; 0 where none is the background.
     """
     columns = (
         {"prediction": predictions}
@@ -106,7 +110,7 @@ def prediction_grid(
     for row, (image, title) in enumerate(zip(images, titles, strict=True)):
         pictures = {"image": _stretch(image)}
         for name, labels in columns.items():
-            pictures[name] = overlay(image, labels[row], colors=colors)
+            pictures[name] = overlay(image, labels[row], colors=colors, first=first)
         for axes, (name, picture) in zip(grid[row], pictures.items(), strict=True):
             axes.imshow(picture, interpolation="nearest")
             axes.set(xticks=[], yticks=[], frame_on=False)
@@ -114,7 +118,7 @@ def prediction_grid(
         grid[row, 0].set_ylabel(title, fontsize=9, color=INK)
     legend = [
         Patch(color=hex_color(color), label=name)
-        for name, color in zip(names[1:], colors[1:], strict=True)
+        for name, color in zip(names[first:], colors[first:], strict=True)
     ]
     figure.legend(
         handles=legend, loc="outside lower center", ncols=len(legend), frameon=False, fontsize=9

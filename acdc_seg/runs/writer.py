@@ -95,13 +95,17 @@ class RunWriter:
         """
         if not self.active or self.events is None:
             return
-        num_images, colors = self.config.train.num_log_images, self.config.classes.colors
+        num_images, classes = self.config.train.num_log_images, self.config.classes
         step = max(1, len(examples) // num_images)
         for index in range(0, len(examples), step)[:num_images]:
             record, image, mask = examples[index]
             pair = [
-                torch.from_numpy(overlay(image.numpy(), classes.numpy(), colors=colors))
-                for classes in (predict(image), mask)
+                torch.from_numpy(
+                    overlay(
+                        image.numpy(), labels.numpy(), colors=classes.colors, first=classes.first
+                    )
+                )
+                for labels in (predict(image), mask)
             ]
             with self._writing_events():
                 self.events.add_image(

@@ -166,7 +166,9 @@ def _draw_cases(
     images: Sequence[Mapping[str, Any]],
 ) -> dict[str, Figure]:
     """The best, the median and the worst image, each with its prediction and its mask."""
-    cases = {case: examples[index] for case, index in pick_cases(images).items()}
+    numbers = {record.id: number for number, record in enumerate(examples.records)}
+    picked = pick_cases(images)  # of the images that have a score
+    cases = {case: examples[numbers[images[index]["id"]]] for case, index in picked.items()}
     chosen = list(cases.values())
     predictions = predict_examples(predictor, chosen, batch_size=1)
     figure = prediction_grid(
@@ -175,6 +177,7 @@ def _draw_cases(
         [example.mask.numpy() for example in chosen],
         colors=config.classes.colors,
         names=config.classes.names,
+        first=config.classes.first,
         titles=[f"{case}\n{example.record.id}" for case, example in cases.items()],
     )
     return {"Best, median and worst validation image": figure}

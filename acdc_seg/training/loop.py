@@ -14,6 +14,7 @@ from acdc_seg.data.examples import Example
 from acdc_seg.data.loader import batches, explain_lost_worker
 from acdc_seg.data.source import Source, open_source
 from acdc_seg.data.transforms import preprocess
+from acdc_seg.errors import DataError
 from acdc_seg.evaluation import score_example
 from acdc_seg.inference.predictors import ModelPredictor
 from acdc_seg.inference.stream import batch_examples, to_labels
@@ -193,7 +194,8 @@ def _finished_epoch(training: Training) -> dict[str, Any]:
 
 
 def validate(training: Training, *, epoch: int, draw: bool) -> dict[str, float]:
-    """Loss and Dice of the validation images at their files' size, overall and by class.
+    """Loss and Dice of the validation images at their files' size, overall and by class; images
+    that are wholly void have no Dice.
 
     Processes take batches in turn, so that each does its share and batches are those of one.
 
@@ -201,6 +203,9 @@ def validate(training: Training, *, epoch: int, draw: bool) -> dict[str, float]:
         training: Its averaged weights are validated.
         epoch: Finished epochs, for the pictures.
         draw: Add a few predictions to TensorBoard.
+
+    Raises:
+        DataError: All images are wholly void.
     """
     config, accelerator, examples = training.config, training.accelerator, training.validation
     predictor = ModelPredictor(
@@ -209,7 +214,7 @@ def validate(training: Training, *, epoch: int, draw: bool) -> dict[str, float]:
         device=accelerator.device,
         precision=config.train.precision,
     )
-    columns = ["val_loss", *(f"dice_{name}" for name in config.classes.names[1:])]
+    columns = ["val_loss", *(f"dice_{name}" for name in config.classes.foreground)]
     table, start = np.zeros((len(examples), len(columns))), 0
     batches = batch_examples(examples, batch_size=config.train.batch_size)
     for number, batch in enumerate(batches):
@@ -221,7 +226,11 @@ def validate(training: Training, *, epoch: int, draw: bool) -> dict[str, float]:
         training.writer.draw(
             epoch, examples, lambda image: predictor.logits(image[None])[0].argmax(0).cpu()
         )
-    means = [float(np.mean(column)) for column in table.T.copy()]
+    is_counted = ~np.isnan(table[:, 1:]).any(axis=1)
+    if not is_counted.any():
+        raise DataError("all pixels of all validation masks are void; check classes.void")
+    means = [float(np.mean(table[:, 0].copy()))]
+    means += [float(np.mean(column)) for column in table[is_counted, 1:].T.copy()]
     by_column = dict(zip(columns, means, strict=True))
     return {"val_loss": by_column.pop("val_loss"), "dice": float(np.mean(means[1:])), **by_column}
 
@@ -238,4 +247,5 @@ def _score_batch(
     loss = training.criterion(logits, target).item()
     classes = training.config.classes
     scores = map(score_example, to_labels(logits), batch, [classes] * len(batch))
-    return [[loss, *score.dice.values()] for score in scores]
+    nothing = [math.nan] * len(classes.foreground)  # an image that is wholly void has no Dice
+    return [[loss, *(nothing if score.is_void else score.dice.values())] for score in scores]

@@ -86,6 +86,16 @@ def test_one_patient_gives_no_interval(save_run):
         )
 
 
+def test_images_that_are_wholly_void_are_not_chosen_on(save_run, write_png):
+    (candidate,) = open_candidates([save_run("a", **{"classes.void": 9})])
+    first = candidate.runs[0].val[0]
+    write_png(first.mask, np.full((48, 48), 9, np.uint8))
+    settings = SearchSettings(tta=("none",), largest=False)
+    result = search_ensemble([candidate], settings=settings, device="cpu")
+    assert len(result.records) == 3
+    assert first.id not in [record.id for record in result.records]
+
+
 def test_images_without_masks_are_refused(save_run):
     (candidate,) = open_candidates([save_run("a")])
     records = [

@@ -146,7 +146,11 @@ def test_each_class_is_decided_on_its_own():
 
 def test_quick_dice_equals_the_metric():
     rng = np.random.default_rng(0)
-    for classes in (ClassesConfig(), ClassesConfig(void=9)):
+    for classes in (
+        ClassesConfig(),
+        ClassesConfig(void=9),
+        ClassesConfig(has_background=False),
+    ):
         pool = random_pool(rng, classes=classes)
         if classes.void is not None:
             pool.examples[0].mask[2:4] = IGNORE_INDEX

@@ -32,6 +32,47 @@ def test_dice_and_iou_by_hand():
     assert row.prediction_size == {"rv": 2, "myo": 3, "lv": 0}
 
 
+def test_the_first_class_counts_where_it_is_no_background(tmp_path):
+    score = score_labels(PREDICTION, TRUTH, id="a", classes=CLASSES, has_background=False)
+    assert score.dice == pytest.approx({"background": 2 / 3, "rv": 1 / 2, "myo": 4 / 5, "lv": 1})
+    summary = summarize([score])
+    assert summary.dice == pytest.approx((2 / 3 + 1 / 2 + 4 / 5 + 1) / 4)
+    assert list(summary.classes) == list(CLASSES)
+    write_csv(tmp_path / "m.csv", [score])
+    assert "dice_background" in (tmp_path / "m.csv").read_text().splitlines()[0]
+
+
+def test_pooled_scores_divide_the_sums_over_all_images():
+    first = score_labels(PREDICTION, TRUTH, id="a", classes=CLASSES)
+    second = score_labels(TRUTH * 0, TRUTH, id="b", classes=CLASSES)
+    pooled = summarize([first, second]).pooled
+    assert pooled["classes"]["rv"] == {"dice": 2 * 1 / (4 + 2), "iou": 1 / 5}
+    assert pooled["classes"]["myo"] == pytest.approx({"dice": 2 * 2 / (4 + 3), "iou": 2 / 5})
+    assert pooled["classes"]["lv"] == {"dice": None, "iou": None}  # nowhere in the set
+    assert pooled["dice"] == pytest.approx((1 / 3 + 4 / 7) / 2)
+    assert scores_to_dict([first], summarize([first]))["pooled"]["iou"] == pytest.approx(1 / 2)
+    all_classes = score_labels(PREDICTION, TRUTH, id="a", classes=CLASSES, has_background=False)
+    pooled = summarize([all_classes]).pooled
+    assert pooled["classes"]["background"] == pytest.approx({"dice": 2 / 3, "iou": 1 / 2})
+
+
+def test_images_that_are_wholly_void_leave_n(tmp_path):
+    """They would score 1 in every class, and raise each mean."""
+    score = score_labels(PREDICTION, TRUTH, id="a", classes=CLASSES)
+    void = score_labels(PREDICTION, TRUTH * 0 + 255, id="b", classes=CLASSES, ignore_index=255)
+    assert (score.is_void, void.is_void) == (False, True)
+    summary = summarize([score, void])
+    assert (summary.n, summary.num_void) == (1, 1)
+    assert summary.dice == summarize([score]).dice
+    content = scores_to_dict([score, void], summary)
+    assert (content["n"], content["num_void"]) == (1, 1)
+    assert [image["id"] for image in content["images"]] == ["a"]
+    write_csv(tmp_path / "m.csv", [score, void])
+    assert len((tmp_path / "m.csv").read_text().splitlines()) == 2
+    with pytest.raises(DataError, match=r"all pixels of all 1 masks are void; check classes\.void"):
+        summarize([void])
+
+
 @pytest.mark.parametrize(("prediction", "truth"), [([[3, 0]], [[0, 0]]), ([[0, 0]], [[3, 0]])])
 def test_a_class_empty_on_one_side_scores_zero(prediction, truth):
     row = score_labels(np.array(prediction), np.array(truth), id="a", classes=CLASSES)

@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 
 from acdc_seg.metrics import EMPTY_POLICY
+from acdc_seg.metrics.pooled import POOLED_RULE
 from acdc_seg.metrics.scores import score_labels, summarize
 from acdc_seg.metrics.tables import format_table, with_interval
 
@@ -21,11 +22,23 @@ def test_every_metric_and_count_of_the_classes_with_n_and_policy_below():
     blocks = format_table(summarize(two_scores())).split("\n\n")
     rv = blocks[0].splitlines()[1].split()
     assert rv[:7] == ["rv", "0.2500", "±", "0.2500", "0.1667", "±", "0.1667"]
-    assert blocks[0].splitlines()[4].split()[:3] == ["foreground", "0.5500", "0.5000"]
+    assert blocks[0].splitlines()[4].split()[:3] == ["mean", "0.5500", "0.5000"]
     counts = blocks[-1].splitlines()
     assert counts[0].split("  ")[-2:] == ["missed", "false"]
     assert counts[1].split() == ["rv", "0", "1", "1", "0"]
-    assert counts[-1] == f"n = 2 images of 1 patient. {EMPTY_POLICY}"
+    assert counts[-1] == f"n = 2 images of 1 patient. {EMPTY_POLICY} {POOLED_RULE}"
+
+
+def test_pooled_scores_have_a_table_and_void_images_a_number():
+    void = score_labels(TRUTH, TRUTH * 0 + 255, id="c", classes=CLASSES, ignore_index=255)
+    text = format_table(summarize([*two_scores(), void]))
+    table = next(block for block in text.split("\n\n") if "pooled" in block).splitlines()
+    assert table[0].split("  ")[-2:] == ["pooled Dice", "pooled IoU"]
+    # rv: 1 pixel of 4 + 2 of 2 + 0; myo: 2 of 5 + 2 of 2 + 0
+    assert table[1].split() == ["rv", "0.3333", "0.2000"]
+    assert table[3].split() == ["lv", "-", "-"]
+    assert table[4].split()[0] == "mean"
+    assert "n = 2 images of 1 patient. Left out, for all of their pixels are void: 1." in text
 
 
 def test_lines_fit_a_terminal_and_units_are_named():

@@ -405,6 +405,39 @@ def test_void_pixels_train_and_are_drawn(tiny_config, paired_folder, hearts, wri
     assert events.Tags()["images"] == ["validation/patient003_0", "validation/patient003_1"]
 
 
+def test_images_that_are_wholly_void_have_no_part_in_the_dice(
+    tiny_config, paired_folder, write_png, tmp_path
+):
+    """Before, they scored 1."""
+    changes = {"classes.void": 200, "train.epochs": 1}
+    first, second = sorted((paired_folder / "val" / "mask").glob("*.png"))
+    void = np.full((48, 48), 200, np.uint8)
+    write_png(second, void)
+    dice = train_run(tiny_config, changes=changes)[0].dice
+    content = second.read_bytes()
+    second.unlink()
+    image = paired_folder / "val" / "image" / second.name.replace("_mask", "")
+    image.rename(tmp_path / "image.png")
+    assert train_run(tiny_config, "alone", changes=changes)[0].dice == dice < 0.9
+    (tmp_path / "image.png").rename(image)
+    second.write_bytes(content)
+    write_png(first, void)
+    with pytest.raises(DataError, match="all validation masks are void"):
+        train_run(tiny_config, "void", changes=changes)
+
+
+@pytest.mark.parametrize("loss", ["dice_ce", "bce"])
+def test_every_class_counts_where_there_is_no_background(tiny_config, loss):
+    changes = {"classes.has_background": False, "train.epochs": 1, "loss.name": loss}
+    result, run = train_run(tiny_config, changes=changes, finish=True)
+    row = result.history[-1]
+    names = ("background", "rv", "myo", "lv")
+    assert row["dice"] == pytest.approx(np.mean([row[f"dice_{name}"] for name in names]))
+    scores = json.loads((run.folder / "metrics.json").read_text())
+    assert list(scores["classes"]) == list(scores["pooled"]["classes"]) == list(names)
+    assert (run.folder / "report.html").is_file()
+
+
 def spoil_no_val(folder, write_png):
     for path in (folder / "val").rglob("*.png"):
         path.unlink()
