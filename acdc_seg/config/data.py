@@ -4,7 +4,14 @@ import re
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import (
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    field_validator,
+    model_validator,
+)
 
 from acdc_seg.config.section import (
     Count,
@@ -14,6 +21,23 @@ from acdc_seg.config.section import (
     Positive,
     Section,
 )
+
+
+def _check_per_channel(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    # else pydantic explains why the value is no number, and then why it is not three
+    try:
+        return validate(value)
+    except ValidationError:
+        raise ValueError(
+            f"got {str(value)[:50]}; expected a number, or three for R, G and B, above 0 for std"
+        ) from None
+
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+PerChannel = Annotated[Finite | tuple[Finite, Finite, Finite], WrapValidator(_check_per_channel)]
+PositivePerChannel = Annotated[
+    Positive | tuple[Positive, Positive, Positive], WrapValidator(_check_per_channel)
+]
 
 PATIENT_RULES = ("auto", "pairs", "each")
 
@@ -56,17 +80,22 @@ class DataConfig(Section):
     channels: Literal[1, 3] = 1
     """1 for grey images, 3 for RGB."""
     size: tuple[Count, Count] | None = None
-    """Height and width that images are resized to; null keeps them (all training images must then
-    have one size).
+    """Height and width that the network trains on. null: images of one size keep it, and for images
+    of several sizes one is chosen, said, and written into the run's config.
     """
-    normalize: Literal["per_image", "fixed", "none"] = "per_image"
-    """`per_image`: zero mean and unit variance per image; `fixed`: by `mean` and `std`; `none`:
-    grey values in 0..1.
+    fit: Literal["auto", "resize", "pad", "crop", "stretch"] = "auto"
+    """Images of other sizes than `size`. `resize`: scaled to fit, aspect kept, then padded; `pad`:
+    padded; `crop`: random windows of `size` train, overlapping windows predict; `stretch`: scaled,
+    aspect lost; `auto`: resize, or crop where `size` was chosen. Padding counts in no loss.
     """
-    mean: float = 68.1232 / 255
-    """Mean of `fixed` normalisation on the 0..1 scale."""
-    std: Positive = 61.0349 / 255
-    """Standard deviation of `fixed` normalisation on the 0..1 scale."""
+    normalize: Literal["per_image", "fixed", "imagenet", "none"] = "per_image"
+    """`per_image`: zero mean and unit variance per image; `fixed`: by `mean` and `std`; `imagenet`:
+    by the means and deviations of ImageNet's RGB; `none`: values in 0..1.
+    """
+    mean: PerChannel = 68.1232 / 255
+    """Mean of `fixed` normalisation on the 0..1 scale, or three, for R, G and B."""
+    std: PositivePerChannel = 61.0349 / 255
+    """Standard deviation of `fixed` normalisation on the 0..1 scale, or three."""
     val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Fraction of the patients that validate when the data has no val folder."""
     split_seed: int = 0
@@ -83,6 +112,11 @@ class DataConfig(Section):
     """
     num_workers: Annotated[int, Field(ge=0)] = 0
     """Loader processes; 0 loads in the training process, fastest for small cached images."""
+
+    @property
+    def window(self) -> tuple[int, int] | None:
+        """Height and width of the windows that train and predict; None where whole images do."""
+        return self.size if self.fit == "crop" else None
 
     @field_validator("mask_pattern", mode="before")
     @classmethod
@@ -119,6 +153,20 @@ class DataConfig(Section):
                 "with one group"
             )
         return rule
+
+    @model_validator(mode="after")
+    def _check_channels(self) -> Self:
+        if self.channels == 3:
+            return self
+        if self.normalize == "imagenet":
+            raise ValueError(
+                "normalize=imagenet is for RGB: set data.channels=3, which reads gray files too"
+            )
+        if isinstance(self.mean, tuple) or isinstance(self.std, tuple):
+            raise ValueError(
+                "mean and std of three channels are for RGB: set data.channels=3, or give a number"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_folds(self) -> Self:

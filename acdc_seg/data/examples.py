@@ -1,21 +1,21 @@
 """Examples to train and validate on: in memory, in an unnamed file, or in their own files."""
 
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
-from typing import IO, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
-import numpy as np
 import torch
 from torch.utils.data import TensorDataset
 
 from acdc_seg.config import ClassesConfig, DataConfig
-from acdc_seg.data.images import read_image
+from acdc_seg.data.disk import DiskExamples
+from acdc_seg.data.geometry import place
+from acdc_seg.data.images import image_shape, read_image
 from acdc_seg.data.masks import read_mask
 from acdc_seg.data.record import Record
-from acdc_seg.data.transforms import resize
+from acdc_seg.data.transforms import normalize
 from acdc_seg.errors import DataError
 from acdc_seg.files import work_dir
 from acdc_seg.runtime.memory import available_disk, available_memory, choose_storage
@@ -59,6 +59,15 @@ def read_example(record: Record, *, data: DataConfig, classes: ClassesConfig) ->
     return Example(record, torch.from_numpy(image), torch.from_numpy(mask))
 
 
+def example_size(record: Record) -> tuple[int, int]:
+    """Height and width of a record's image, from the header of its file.
+
+    Raises:
+        DataError: The file is unreadable.
+    """
+    return image_shape(record.image, record.page)
+
+
 class FileExamples(Sequence[Example]):
     """Examples with masks, read from their files whenever they are asked for.
 
@@ -66,8 +75,9 @@ class FileExamples(Sequence[Example]):
         records: Images and masks to read.
         data: Channels, and the size to train at.
         classes: Values of the masks.
-        for_training: Resize to `data.size`, and refuse an example of another size than the first;
-            else they keep the size of their files.
+        for_training: Fit them to `data.size`, and refuse an example of another size than the first;
+            images that windows are cut from keep their size and are normalized. Else all are as in
+            their files.
     """
 
     def __init__(
@@ -81,7 +91,8 @@ class FileExamples(Sequence[Example]):
         self.records, self.data, self.classes = records, data, classes
         self.for_training = for_training
         self.size: torch.Size | None = None
-        self.size = self[0].image.shape if for_training and records else None
+        if for_training and records and not data.window:
+            self.size = self[0].image.shape
 
     def __len__(self) -> int:
         return len(self.records)
@@ -95,18 +106,38 @@ class FileExamples(Sequence[Example]):
             purpose = "training" if self.for_training else "validation"
             raise DataError(f"{record.image}: {purpose} needs a mask for every image")
         if self.for_training:
-            image = resize(image[None], self.data.size)[0]
-            mask = resize(mask[None, None], self.data.size, mode="nearest-exact")[0, 0]
+            image, mask = self._fit(record, image, mask)
         if self.size and image.shape != self.size:
             raise DataError(
                 f"{record.image}: size {tuple(image.shape[1:])} differs from "
-                f"{self.records[0].image.name}; set data.size=[H, W]"
+                f"{self.records[0].image.name}; set data.size=[H, W]",
+                code="size",
             )
         return Example(record, image, mask)
 
+    def _fit(
+        self, record: Record, image: torch.Tensor, mask: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Image and mask as training keeps them."""
+        if self.data.window:
+            return normalize(image[None], self.data)[0], mask
+        placement = place((mask.shape[0], mask.shape[1]), self.data)
+        if self.data.size not in (None, placement.padded):
+            raise DataError(
+                f"{record.image}: {mask.shape[0]}x{mask.shape[1]} pixels do not fit into "
+                f"data.size={list(self.data.size or ())}, and data.fit=pad scales nothing; set "
+                "data.fit=crop for windows of the images, or a larger data.size",
+                code="size",
+                settings=("data.fit=crop",),
+            )
+        return placement.fit_images(image[None])[0], placement.fit_mask(mask)
+
     def num_bytes(self) -> int:
-        """Memory that all examples take, estimated from the first."""
-        return len(self) * sum(part.nbytes for part in self[0][1:]) if len(self) else 0
+        """Memory that all examples take, by the headers of their files."""
+        pixel_bytes = 4 * self.data.channels + 1
+        if self.size:
+            return len(self) * self.size[1] * self.size[2] * pixel_bytes
+        return sum(prod(example_size(record)) for record in self.records) * pixel_bytes
 
     def check(self) -> None:
         """Reads every file once; raises DataError like `__getitem__`."""
@@ -114,57 +145,10 @@ class FileExamples(Sequence[Example]):
             pass
 
 
-class DiskExamples:
-    """Training examples in a memory-mapped file without a name, so that nothing is left of them
-    however the process ends. Another process maps the file again instead of receiving a copy.
-
-    Raises:
-        DataError: No room for the file, or it cannot be written.
-    """
-
-    def __init__(self, examples: FileExamples, folder: Path) -> None:
-        _, image, mask = examples[0]
-        parts = [("image", np.float32, image.shape), ("mask", np.uint8, mask.shape)]
-        row = np.zeros((), np.dtype(parts, align=True))
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder) as file:
-                # written, for a full disk would kill a process that writes into a mapping
-                for _, row["image"], row["mask"] in examples:
-                    file.write(row.tobytes())
-                file.flush()
-                self.__setstate__((_path_of(file), len(examples), row.dtype))
-        except OSError as error:
-            raise DataError(
-                f"{folder}: cannot keep the training images here ({error.strerror}); free some "
-                "space, or set data.cache=none"
-            ) from None
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        image, mask = self.rows["image"][index], self.rows["mask"][index]
-        return torch.from_numpy(image), torch.from_numpy(mask)
-
-    def __getstate__(self) -> tuple[str, int, np.dtype]:
-        return _path_of(self.file), len(self), self.rows.dtype
-
-    def __setstate__(self, state: tuple[str, int, np.dtype]) -> None:
-        path, size, dtype = state
-        self.file = open(path, "rb")  # noqa: SIM115
-        self.rows = np.memmap(self.file, dtype, mode="c", shape=(size,))
-
-
-def _path_of(file: IO[bytes]) -> str:
-    """A path that opens this file again from any process, although it has no name."""
-    return f"/proc/{os.getpid()}/fd/{file.fileno()}"
-
-
 @dataclass(frozen=True)
 class TrainingData:
-    """Training examples of one size, validation examples of the files' sizes, where the former are
-    kept (memory, disk or none), and what all take in memory.
+    """Training examples, validation examples of the files' sizes, where the former are kept
+    (memory, disk or none), and what all take in memory.
     """
 
     training: ExamplePairs
@@ -193,7 +177,8 @@ def load_examples(
 
     Raises:
         DataError: No records to train on, a damaged file, a record without mask, training images of
-            several sizes without `data.size`, or no room to keep them.
+            several sizes without `data.size`, one larger than it with `data.fit=pad`, or no room to
+            keep them.
     """
     if not training:
         raise DataError("no images to train on; check the data folder and its split folders")
@@ -210,12 +195,18 @@ def load_examples(
             disk=available_disk(folder),
         )
     if storage == "memory":
-        return TrainingData(stack_examples(train_files), list(val_files), storage, num_bytes)
+        return TrainingData(_in_memory(train_files), list(val_files), storage, num_bytes)
     val_files.check()
     if storage == "disk":
         return TrainingData(DiskExamples(train_files, folder), val_files, storage, num_bytes)
     train_files.check()
     return TrainingData(train_files, val_files, storage, num_bytes)
+
+
+def _in_memory(examples: FileExamples) -> ExamplePairs:
+    if examples.size:
+        return stack_examples(examples)
+    return [(image, mask) for _, image, mask in examples]
 
 
 def stack_examples(examples: FileExamples) -> TensorDataset:

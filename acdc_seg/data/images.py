@@ -80,7 +80,8 @@ def image_shape(path: Path, page: int | None = None) -> tuple[int, int]:
     Raises:
         DataError: The file is unreadable, or has several pages and `page` is None.
     """
-    width, height = read_header(path, read_bytes(path), page).size
+    with _at_page(path, _open(path), page) as image:
+        width, height = image.size
     return height, width
 
 
@@ -90,24 +91,29 @@ def num_pages(path: Path) -> int:
     Raises:
         DataError: The file is unreadable.
     """
-    content = read_bytes(path)
-    return _count_pages(path, content, _open(path, content))
+    with _open(path) as image:
+        return _count_pages(path, image)
 
 
 def read_bytes(path: Path) -> bytes:
     """Content of a file; raises DataError where it cannot be read, or is no file."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise DataError(
-                f"{path}: a folder, pipe or device with the name of an image; move it elsewhere",
-                code="unreadable",
-            )
+        check_regular(path)
         return path.read_bytes()
     except OSError as error:
         raise DataError(
             f"{path}: cannot read the file ({error.strerror}); check the path and its permissions",
             code="unreadable",
         ) from None
+
+
+def check_regular(path: Path) -> None:
+    """Raises DataError for what has the name of a file and is none."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise DataError(
+            f"{path}: a folder, pipe or device with the name of an image; move it elsewhere",
+            code="unreadable",
+        )
 
 
 def decode(path: Path, content: bytes, page: int | None = None) -> np.ndarray:
@@ -165,8 +171,24 @@ def read_header(path: Path, content: bytes, page: int | None = None) -> Image.Im
     Raises:
         DataError: The file is unreadable, has no such page, or several and `page` is None.
     """
-    image = _open(path, content)
-    pages = _count_pages(path, content, image)
+    return _at_page(path, _open(path, content), page)
+
+
+def _open(path: Path, content: bytes | None = None) -> Image.Image:
+    """The header of a file, of which no more is read where its content is not given."""
+    try:
+        if content is None:
+            check_regular(path)
+        with quiet_decoders():
+            return Image.open(path if content is None else io.BytesIO(content), formats=FORMATS)
+    except DataError:
+        raise
+    except Exception:  # a damaged header can end in any of them
+        raise unreadable(path, read_bytes(path) if content is None else content) from None
+
+
+def _at_page(path: Path, image: Image.Image, page: int | None) -> Image.Image:
+    pages = _count_pages(path, image)
     if page is None and pages > 1:
         raise DataError(
             f"{path}: the file has {pages} pages where one image is expected; save each page as a "
@@ -185,15 +207,7 @@ def read_header(path: Path, content: bytes, page: int | None = None) -> Image.Im
     return image
 
 
-def _open(path: Path, content: bytes) -> Image.Image:
-    try:
-        with quiet_decoders():
-            return Image.open(io.BytesIO(content), formats=FORMATS)
-    except Exception:  # a damaged header can end in any of them
-        raise unreadable(path, content) from None
-
-
-def _count_pages(path: Path, content: bytes, image: Image.Image) -> int:
+def _count_pages(path: Path, image: Image.Image) -> int:
     # the second picture of an MPO, which cameras write as .jpg, is another view or size of it
     if image.format not in PAGED_FORMATS:
         return 1
@@ -201,7 +215,7 @@ def _count_pages(path: Path, content: bytes, image: Image.Image) -> int:
         with quiet_decoders():
             return getattr(image, "n_frames", 1)
     except Exception:  # a damaged header can end in any of them
-        raise unreadable(path, content) from None
+        raise unreadable(path, read_bytes(path)) from None
 
 
 @contextmanager

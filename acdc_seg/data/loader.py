@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from acdc_seg.config import AugmentConfig
 from acdc_seg.data.examples import ExamplePairs
+from acdc_seg.data.geometry import Size, draw_window
 from acdc_seg.data.transforms import Augment
 from acdc_seg.errors import AcdcError, TrainingError
 
@@ -19,14 +20,23 @@ Pair = tuple[torch.Tensor, torch.Tensor]
 
 
 class TrainingSet(Dataset[Pair | AcdcError]):
-    """Augmented pairs of image `(C, H, W)` and mask `(H, W)`, by (epoch, index).
+    """Augmented pairs of image `(C, H, W)` and mask `(H, W)`, by (epoch, index), or of a window of
+    both.
 
     An unusable file gives its error in place of a pair, which `batches` raises: PyTorch would bury
     the error of a worker in a traceback.
     """
 
-    def __init__(self, examples: ExamplePairs, *, augment: AugmentConfig, seed: int) -> None:
-        self.examples, self.repeats, self.seed = examples, augment.repeats, seed
+    def __init__(
+        self,
+        examples: ExamplePairs,
+        *,
+        augment: AugmentConfig,
+        seed: int,
+        window: Size | None = None,
+    ) -> None:
+        self.examples, self.repeats = examples, augment.repeats
+        self.seed, self.window = seed, window
         self.augment = Augment(augment)
 
     def __len__(self) -> int:
@@ -38,7 +48,10 @@ class TrainingSet(Dataset[Pair | AcdcError]):
             *_, image, mask = self.examples[index % len(self.examples)]
         except AcdcError as error:
             return error
-        image, mask = self.augment(image.numpy(), mask.numpy(), key=(self.seed, epoch, index))
+        keys = (self.seed, epoch, index)
+        if self.window:
+            image, mask = draw_window(image, mask, size=self.window, key=keys)
+        image, mask = self.augment(image.numpy(), mask.numpy(), key=keys)
         return torch.from_numpy(image), torch.from_numpy(mask)
 
 

@@ -8,37 +8,53 @@ import albumentations as A
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from acdc_seg.config import AugmentConfig, DataConfig
+from acdc_seg.data.geometry import place
+from acdc_seg.labels import IGNORE_INDEX
 
 Transforms = list[A.BasicTransform | A.BaseCompose]
 SHEAR_DEGREES = 16.7
 """The reference study's shear factor of 0.3 as an angle."""
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+"""Means and standard deviations of ImageNet's R, G and B on the 0..1 scale."""
 
 
 def preprocess(images: torch.Tensor, data: DataConfig) -> torch.Tensor:
-    """Images `(B, C, H, W)` in 0..1 as networks see them: resized, normalized, channels_last."""
-    images = _normalize(resize(images, data.size), data)
+    """Whole images `(B, C, H, W)` in 0..1 as networks see them, or see windows of them: of the size
+    that `data` says, normalized, channels_last.
+    """
+    placement = place((images.shape[-2], images.shape[-1]), data)
+    if data.window:
+        # by the image, for in a window of background alone noise would pass for contrast
+        images = placement.fit_images(normalize(images, data))
+    else:
+        images = normalize(placement.fit_images(images), data)
     return images.contiguous(memory_format=torch.channels_last)
 
 
-def resize(
-    images: torch.Tensor, size: tuple[int, int] | None, *, mode: str = "bilinear"
-) -> torch.Tensor:
-    """Resizes `(B, C, H, W)` on half-pixel centers; None keeps the size."""
-    if size is None or images.shape[-2:] == size:
-        return images
-    return F.interpolate(images, size=size, mode=mode)
+def preprocess_batch(images: torch.Tensor, data: DataConfig) -> torch.Tensor:
+    """Training examples `(B, C, H, W)`, which have their size, as networks see them; windows are
+    normalized already, with the image that they are from.
+    """
+    images = images if data.window else normalize(images, data)
+    return images.contiguous(memory_format=torch.channels_last)
 
 
-def _normalize(images: torch.Tensor, data: DataConfig) -> torch.Tensor:
+def normalize(images: torch.Tensor, data: DataConfig) -> torch.Tensor:
+    """Images `(B, C, H, W)` in 0..1, normalized as `data.normalize` says."""
     if data.normalize == "none":
         return images
-    if data.normalize == "fixed":
-        return (images - data.mean) / data.std
-    std, mean = torch.std_mean(images, dim=(1, 2, 3), keepdim=True, correction=0)
-    return (images - mean) / std.clamp_min(1e-6)
+    if data.normalize == "per_image":
+        std, mean = torch.std_mean(images, dim=(1, 2, 3), keepdim=True, correction=0)
+        return (images - mean).div_(std.clamp_min(1e-6))
+    constants = IMAGENET if data.normalize == "imagenet" else (data.mean, data.std)
+    center, scale = (_per_channel(value, images) for value in constants)
+    return (images - center).div_(scale)
+
+
+def _per_channel(value: Any, images: torch.Tensor) -> Any:
+    return images.new_tensor(value)[:, None, None] if isinstance(value, tuple) else value
 
 
 class Augment:
@@ -116,7 +132,9 @@ def _shift(limit: float, p: float) -> A.Affine:
 
 
 def _shear(p: float) -> A.Affine:
-    return A.Affine(shear=dict.fromkeys("xy", (-SHEAR_DEGREES, SHEAR_DEGREES)), p=p)
+    """A shear that brings in black pixels, as the study's does, which are void in the mask."""
+    limits = dict.fromkeys("xy", (-SHEAR_DEGREES, SHEAR_DEGREES))
+    return A.Affine(shear=limits, fill_mask=IGNORE_INDEX, p=p)
 
 
 def _strong(config: AugmentConfig) -> Transforms:
@@ -143,6 +161,9 @@ def _strong(config: AugmentConfig) -> Transforms:
         A.GaussianBlur(blur_limit=0, sigma_limit=(0.2, 0.2 + 0.8 * s), p=0.2),
     ]
 
+
+VOID_PRESETS = ("shear", "mix")
+"""Presets that bring in pixels from outside the image, whose class nobody knows."""
 
 _PIPELINES: dict[str, Callable[[AugmentConfig], Transforms]] = {
     "none": lambda config: [],

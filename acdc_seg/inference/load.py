@@ -13,7 +13,9 @@ from acdc_seg.models import build_model
 from acdc_seg.runs.checkpoint import has_checkpoint, load_checkpoint, previous_of
 from acdc_seg.runtime.device import resolve_device, resolve_precision
 
-NETWORK_SETTINGS = ("data.channels", "data.size", "data.normalize", "data.mean", "data.std")
+NETWORK_SETTINGS = tuple(
+    f"data.{name}" for name in ("channels", "size", "fit", "normalize", "mean", "std")
+)
 """Settings of the data that a trained network depends on."""
 
 

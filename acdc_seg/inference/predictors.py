@@ -9,20 +9,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from monai.inferers import SlidingWindowInferer
 from torch import nn
 
 from acdc_seg.config import ClassesConfig, Config
-from acdc_seg.data.transforms import preprocess, resize
+from acdc_seg.data.geometry import place
+from acdc_seg.data.transforms import preprocess
 from acdc_seg.errors import ConfigError, DataError
 from acdc_seg.runs.trained_on import TrainedOn
 from acdc_seg.runtime.device import DTYPES
 
 LUMA = (0.299, 0.587, 0.114)
+WINDOWS_AT_ONCE = 8
+"""Windows of large images that a network is given at a time."""
+OVERLAP = 0.25
+"""Part of a window's height and width that the next one covers again: 1.8 times the pixels of the
+image are predicted, 4 times with a half.
+"""
+SIGMA = 0.2
+"""Deviation of the Gaussian that windows are weighted with, as part of their sides. MONAI's 0.125
+ends below its least weight, so that windows are not blended along the image's border.
+"""
 
 
 @dataclass(frozen=True)
@@ -77,7 +89,9 @@ class Predictor(ABC):
 
 
 class ModelPredictor(Predictor):
-    """A network with its preprocessing: resize, normalize, network, back to the image's size."""
+    """A network with its preprocessing: fit the image to its size, normalize, network, and back to
+    the image's size; window by window where windows trained it.
+    """
 
     def __init__(
         self, model: nn.Module, config: Config, *, device: torch.device, precision: str
@@ -90,12 +104,22 @@ class ModelPredictor(Predictor):
     def logits(self, images: torch.Tensor) -> torch.Tensor:
         """Class scores float32 `(B, K, H, W)` at the images' size, on the predictor's device."""
         self.model.eval()
-        inputs = preprocess(self._fit_channels(images).to(self.device), self.config.data)
-        with torch.autocast(
-            self.device.type, DTYPES[self.precision], enabled=self.precision != "fp32"
-        ):
-            logits = self.model(inputs).float()
-        return resize(logits, (images.shape[-2], images.shape[-1]))
+        data, size = self.config.data, (images.shape[-2], images.shape[-1])
+        inputs = preprocess(self._fit_channels(images).to(self.device), data)
+        if data.window in (None, inputs.shape[-2:]):
+            logits = self._forward(inputs)
+        else:
+            slide = SlidingWindowInferer(
+                data.window, WINDOWS_AT_ONCE, OVERLAP, mode="gaussian", sigma_scale=SIGMA
+            )
+            logits = cast(torch.Tensor, slide(inputs, self._forward))
+        return place(size, data).undo(logits, size)
+
+    def _forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Logits float32 of what the network sees."""
+        is_low = self.precision != "fp32"
+        with torch.autocast(self.device.type, DTYPES[self.precision], enabled=is_low):
+            return self.model(inputs).float()
 
     def predict_batch(self, images: torch.Tensor) -> torch.Tensor:
         """The softmax of `logits`; the sigmoids, divided by their sum, where `bce` trained them."""

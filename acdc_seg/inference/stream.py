@@ -4,8 +4,10 @@ Validation, evaluation, stored probabilities, submissions and reports all read f
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import groupby, islice
+from math import prod
 
 import numpy as np
 import torch
@@ -14,6 +16,9 @@ from acdc_seg.data.examples import Example, read_example
 from acdc_seg.data.record import Record
 from acdc_seg.errors import DataError
 from acdc_seg.inference.predictors import Predictor
+
+MAX_PIXELS = 2**22
+"""Pixels of the images of a batch, 16 of 512 x 512; a larger image is a batch of its own."""
 
 
 def read_examples(
@@ -47,11 +52,24 @@ def batch_examples(examples: Iterable[Example], *, batch_size: int) -> Iterator[
 
     Args:
         examples: Each read once.
-        batch_size: Most examples in a batch.
+        batch_size: Most examples in a batch; fewer of those that would have more than `MAX_PIXELS`
+            together.
     """
-    for _, neighbors in groupby(examples, key=lambda example: example.image.shape):
-        while batch := list(islice(neighbors, batch_size)):
+    for shape, neighbors in groupby(examples, key=lambda example: example.image.shape):
+        size = max(1, min(batch_size, MAX_PIXELS // prod(shape[1:])))
+        while batch := list(islice(neighbors, size)):
             yield batch
+
+
+@contextmanager
+def name_file(batch: Sequence[Example]) -> Iterator[None]:
+    """Puts the first file of a batch before the text of a DataError about it."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(
+            f"{batch[0].record.image}: {error}", code=error.code, settings=error.settings
+        ) from None
 
 
 def predict_batches(
@@ -68,10 +86,8 @@ def predict_batches(
         DataError: Names the first file of a batch that cannot be predicted.
     """
     for batch in batch_examples(examples, batch_size=batch_size):
-        try:
+        with name_file(batch):
             outputs = predict(torch.stack([example.image for example in batch]))
-        except DataError as error:
-            raise DataError(f"{batch[0].record.image}: {error}") from None
         yield batch, outputs
 
 

@@ -120,6 +120,9 @@ def _load(path: Path) -> Checkpoint:
             f"{path}: checkpoint format {content['format']}, this version reads {FORMAT}; install "
             "the version that wrote it, or train again"
         )
+    data = content["config"].get("data", {})
+    if isinstance(data, dict) and data.get("size"):
+        data.setdefault("fit", "stretch")  # as all images were before there was a choice
     try:
         config = from_dict(content["config"], source=str(path))
     except ConfigError as error:

@@ -10,8 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from acdc_seg.config import Config, to_dict
-from acdc_seg.data.examples import FileExamples
-from acdc_seg.data.images import image_shape
+from acdc_seg.data.examples import FileExamples, example_size
 from acdc_seg.data.record import Record
 from acdc_seg.data.source import Source
 from acdc_seg.errors import AcdcWarning
@@ -88,7 +87,7 @@ def probability_bytes(config: Config, records: Sequence[Record]) -> int:
     """Bytes of the probabilities that are kept of these images: all if they are small or of a fold,
     else none.
     """
-    num_pixels = sum(prod(image_shape(record.image)) for record in records)
+    num_pixels = sum(prod(example_size(record)) for record in records)
     size = num_pixels * np.dtype(DTYPE).itemsize * len(config.classes.names)
     return size if config.data.fold is not None or size <= KEPT_BYTES else 0
 

@@ -6,6 +6,7 @@ from statistics import fmean, pstdev
 from typing import Any
 
 from acdc_seg.config import Config, differences, load_config, with_overrides
+from acdc_seg.data.sizes import with_size
 from acdc_seg.data.source import Source
 from acdc_seg.errors import ConfigError
 from acdc_seg.files import numbered
@@ -101,7 +102,8 @@ def fold_table(scores: Sequence[Mapping[str, Any]]) -> str:
 def _check_same(run: Run, config: Config, source: Source) -> None:
     """Raises ConfigError where the run has other settings or data."""
     saved = load_config(run.folder / "config.yaml", with_recipe=False)
-    changes: dict[str, str | None] = {"name": None}
+    data = with_size(config.data, source)
+    changes: dict[str, Any] = {"name": None, "data.size": data.size, "data.fit": data.fit}
     if config.train.precision == "auto":
         changes["train.precision"] = saved.train.precision
     changed = differences(saved, with_overrides(config, changes))

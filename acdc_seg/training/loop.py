@@ -13,11 +13,11 @@ from acdc_seg.config import Config
 from acdc_seg.data.examples import Example
 from acdc_seg.data.loader import batches, explain_lost_worker
 from acdc_seg.data.source import Source, open_source
-from acdc_seg.data.transforms import preprocess
+from acdc_seg.data.transforms import preprocess_batch
 from acdc_seg.errors import DataError
 from acdc_seg.evaluation import score_example
 from acdc_seg.inference.predictors import ModelPredictor
-from acdc_seg.inference.stream import batch_examples, to_labels
+from acdc_seg.inference.stream import batch_examples, name_file, to_labels
 from acdc_seg.runs.folder import Run
 from acdc_seg.runtime.distributed import (
     any_rank,
@@ -134,7 +134,7 @@ def _train_epochs(training: Training, hooks: Hooks) -> bool:
         for images, masks in batches(loader):
             seed_batch(config.seed, epoch, state.batch, accelerator.process_index)
             with accelerator.accumulate(model):
-                logits = model(preprocess(images, config.data))
+                logits = model(preprocess_batch(images, config.data))
                 loss = training.criterion(
                     gather_batch(accelerator, logits), gather_batch(accelerator, masks.long())
                 )
@@ -242,7 +242,8 @@ def _score_batch(
     images = torch.stack([example.image for example in batch])
     # train.batch_size is that of all processes, of which one may not have the memory.
     share = math.ceil(training.config.train.batch_size / training.accelerator.num_processes)
-    logits = torch.cat([predictor.logits(part) for part in images.split(share)])
+    with name_file(batch):
+        logits = torch.cat([predictor.logits(part) for part in images.split(share)])
     target = torch.stack([example.mask for example in batch]).long().to(logits.device)
     loss = training.criterion(logits, target).item()
     classes = training.config.classes

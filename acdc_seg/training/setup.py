@@ -15,7 +15,9 @@ from torch.utils.data import DataLoader
 from acdc_seg.config import Config, EncoderConfig, with_overrides
 from acdc_seg.data.examples import Example, load_examples
 from acdc_seg.data.loader import EpochSampler, TrainingSet, make_loader
+from acdc_seg.data.sizes import with_size
 from acdc_seg.data.source import Source
+from acdc_seg.data.transforms import VOID_PRESETS
 from acdc_seg.errors import ConfigError, DataError
 from acdc_seg.labels import IGNORE_INDEX
 from acdc_seg.losses import build_loss
@@ -85,6 +87,8 @@ def prepare_training(
     device = resolve_device(config.train.device)
     precision = resolve_precision(config.train.precision, device)
     name, config = config.name, with_overrides(config, {"train.precision": precision, "name": None})
+    data = with_size(config.data, source, on_notice=on_notice)
+    config = with_overrides(config, {"data.size": data.size, "data.fit": data.fit})
     num_threads = config.train.num_threads
     if num_threads is None and resume and run is not None:  # for the same last digits
         num_threads = run.read_json().get("num_threads")
@@ -115,12 +119,19 @@ def prepare_training(
     criterion = build_loss(
         config.loss,
         num_classes=len(config.classes.names),
-        ignore_index=IGNORE_INDEX if config.classes.void is not None else None,
+        ignore_index=IGNORE_INDEX if _may_be_void(config) else None,
         has_background=config.classes.has_background,
     ).to(accelerator.device)
     return Training(
         config, accelerator, state, model, criterion, loader, sampler, validation, writer
     )
+
+
+def _may_be_void(config: Config) -> bool:
+    """Whether masks can hold void pixels: their own, padding, or what augmentation brings in."""
+    is_padded = config.data.size is not None and config.data.fit != "stretch"
+    is_sheared = config.augment.preset in VOID_PRESETS
+    return config.classes.void is not None or is_padded or is_sheared
 
 
 def _warn_of_leakage(
@@ -154,11 +165,12 @@ def _load_data(
     loaded = load_examples(
         source.split("train"), source.split("val"), data=config.data, classes=config.classes
     )
-    height, width = loaded.training[0][-1].shape
+    height, width = config.data.size or loaded.training[0][-1].shape
     if min(height, width) < MIN_SIZE:
         raise DataError(
             f"{source.root}: images of {height}x{width} are too small, {MIN_SIZE} is the least; "
-            "set data.size"
+            "set data.size",
+            code="size",
         )
     if not loaded.validation and config.data.validation:
         raise DataError(
@@ -170,7 +182,9 @@ def _load_data(
             f"The images would take {megabytes(loaded.num_bytes)} of memory: they are kept on "
             f"{loaded.storage} instead."
         )
-    dataset = TrainingSet(loaded.training, augment=config.augment, seed=config.seed)
+    dataset = TrainingSet(
+        loaded.training, augment=config.augment, seed=config.seed, window=config.data.window
+    )
     loader = make_loader(
         dataset, batch_size=config.train.batch_size, num_workers=config.data.num_workers
     )

@@ -147,10 +147,12 @@ class TestTrainingData:
             in train("--data", hearts_folder)
         )
 
-    def test_images_of_several_sizes(self, train, hearts_folder):
-        for file in (IMAGE, MASK):
-            change(hearts_folder / file, lambda pixels: pixels[:40])
-        assert "set data.size=[H, W]" in train("--data", hearts_folder)
+    def test_images_larger_than_the_size_they_are_padded_to(self, train, hearts_folder):
+        message = train("--data", hearts_folder, "data.fit=pad", "data.size=[48,40]")
+        assert message.endswith(
+            "patient001_0.png: 48x48 pixels do not fit into data.size=[48, 40], and data.fit=pad "
+            "scales nothing; set data.fit=crop for windows of the images, or a larger data.size"
+        )
 
     def test_unwritable_paths(self, train, hearts_folder):
         Path("file").touch()

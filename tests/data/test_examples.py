@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from acdc_seg.config import AugmentConfig, ClassesConfig, DataConfig
+from acdc_seg.data import disk
 from acdc_seg.data import examples as examples_module
+from acdc_seg.data.disk import DiskExamples
 from acdc_seg.data.examples import (
-    DiskExamples,
     FileExamples,
     load_examples,
     read_example,
@@ -112,9 +113,33 @@ def test_images_of_several_sizes_need_a_size(paired_folder, write_png):
         r"data\.size=\[H, W\]",
     ):
         stack_examples(training_files(paired_folder))
-    images, masks = stack_examples(training_files(paired_folder, size=(32, 40))).tensors
+    files = training_files(paired_folder, size=(32, 40), fit="stretch")
+    images, masks = stack_examples(files).tensors
     assert (images.shape, masks.shape) == ((8, 1, 32, 40), (8, 32, 40))
     assert (masks[2] == 3).all()
+
+
+def test_images_are_scaled_to_fit_and_padded(paired_folder, write_png):
+    write_png(paired_folder / "train/image/patient002_0.png", np.full((40, 80), 9, np.uint8))
+    write_png(paired_folder / "train/mask/patient002_0_mask.png", np.full((40, 80), 3, np.uint8))
+    images, masks = stack_examples(training_files(paired_folder, size=(32, 40))).tensors
+    assert (images.shape, masks.shape) == ((8, 1, 32, 40), (8, 32, 40))
+    assert (images[2] == np.float32(9) / 255).all()
+    assert (masks[2, 6:26] == 3).all()
+    assert (masks[2, :6] == 255).all()
+    assert (masks[2, 26:] == 255).all()
+    assert (masks[0, :, 4:36] != 255).all()  # a square image is padded at its sides
+    assert (masks[0, :, :4] == 255).all()
+
+
+def test_an_image_that_does_not_fit_is_told_of_crops(paired_folder):
+    files = training_files(paired_folder, size=(64, 48), fit="pad")
+    assert stack_examples(files).tensors[0].shape == (8, 1, 64, 48)
+    with pytest.raises(
+        DataError, match=r"48x48 pixels do not fit into .*set data\.fit=crop"
+    ) as error:
+        training_files(paired_folder, size=(64, 47), fit="pad")
+    assert (error.value.code, error.value.settings) == ("size", ("data.fit=crop",))
 
 
 def test_void_pixels_stay_void_when_resized(paired_folder, write_png):
@@ -122,7 +147,8 @@ def test_void_pixels_stay_void_when_resized(paired_folder, write_png):
         paired_folder / "train" / "mask" / "patient001_0_mask.png", np.full((48, 48), 9, np.uint8)
     )
     classes = ClassesConfig(void=9)
-    assert (training_files(paired_folder, size=(33, 35), classes=classes)[0].mask == 255).all()
+    mask = training_files(paired_folder, size=(33, 35), fit="stretch", classes=classes)[0].mask
+    assert (mask == 255).all()
 
 
 def load(folder, storage, tmp_path, *, change=lambda record: record, **settings):
@@ -146,6 +172,31 @@ def test_wherever_they_are_kept_the_examples_are_the_same(paired_folder, tmp_pat
     assert [record.id for record, _, _ in loaded.validation] == ["patient004_0", "patient004_1"]
     for (_, *ours), (_, *theirs) in zip(loaded.validation, expected.validation, strict=True):
         assert all(map(torch.equal, ours, theirs))
+
+
+@pytest.mark.parametrize("storage", ["memory", "disk", "none"])
+def test_images_of_windows_keep_their_sizes_wherever_they_are(
+    paired_folder, tmp_path, write_png, storage
+):
+    sizes = [(47, 33), (5, 7), (48, 48), (61, 50), (48, 48), (48, 48)]
+    for record, size in zip(training_files(paired_folder).records, sizes, strict=False):
+        rng = np.random.default_rng(size)
+        write_png(record.image, rng.integers(0, 256, size, np.uint8))
+        write_png(record.mask, rng.integers(0, 4, size, np.uint8))
+    settings = {"size": (32, 40), "fit": "crop"}
+    loaded = load(paired_folder, storage, tmp_path, **settings)
+    files = training_files(paired_folder, **settings)
+    num_pixels = sum(height * width for height, width in sizes)
+    assert loaded.num_bytes == num_pixels * 5 + 2 * HEART_BYTES
+    assert [loaded.training[row][-1].shape for row in range(6)] == sizes
+    for row in range(6):
+        assert all(map(torch.equal, loaded.training[row][-2:], files[row][-2:]))
+        image = files[row].image
+        torch.testing.assert_close(image.std(correction=0), torch.tensor(1.0))
+    window = TrainingSet(
+        loaded.training, augment=AugmentConfig(preset="none"), seed=0, window=(32, 40)
+    )
+    assert {part.shape[-2:] for row in range(6) for part in window[(0, row)]} == {(32, 40)}
 
 
 @pytest.mark.parametrize("storage", ["memory", "disk", "none"])
@@ -179,7 +230,7 @@ def test_auto_asks_for_the_memory_that_is_left(paired_folder, tmp_path, monkeypa
 
 def test_a_full_disk_is_told(paired_folder, tmp_path, monkeypatch):
     full = lambda dir: open("/dev/full", "w+b")  # noqa: E731, SIM115
-    monkeypatch.setattr(examples_module.tempfile, "TemporaryFile", full)
+    monkeypatch.setattr(disk.tempfile, "TemporaryFile", full)
     with pytest.raises(
         DataError,
         match=r"data: cannot keep the training images here \(No space left on device\); free some "

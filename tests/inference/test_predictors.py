@@ -2,9 +2,20 @@ import numpy as np
 import pytest
 import torch
 
-from acdc_seg.config import ClassesConfig, Config, DataConfig, LossConfig
+from acdc_seg.config import AugmentConfig, ClassesConfig, Config, DataConfig, LossConfig
+from acdc_seg.data.examples import FileExamples, read_example
+from acdc_seg.data.loader import TrainingSet
+from acdc_seg.data.readers import read_records
+from acdc_seg.data.transforms import preprocess, preprocess_batch
 from acdc_seg.errors import ConfigError, DataError
-from acdc_seg.inference.predictors import TTA, Ensemble, ModelPredictor, Predictor, as_batch
+from acdc_seg.inference.predictors import (
+    TTA,
+    WINDOWS_AT_ONCE,
+    Ensemble,
+    ModelPredictor,
+    Predictor,
+    as_batch,
+)
 from acdc_seg.models import create_model
 
 CPU = torch.device("cpu")
@@ -302,3 +313,101 @@ def test_a_path_or_a_batch_is_told_what_to_do(predictor):
         predictor("x.png")
     with pytest.raises(DataError, match="is a batch of images; predict one at a time"):
         predictor(np.zeros((2, 1, 40, 40), np.float32))
+
+
+def window_predictor(network=None, **settings):
+    """A predictor of windows of 32x48, and the same network for whole images."""
+    predictor = small_predictor(size=(32, 48), fit="crop", **settings)
+    predictor.model = network or predictor.model
+    config = Config(data=DataConfig(**settings))
+    whole = ModelPredictor(predictor.model, config, device=CPU, precision="fp32")
+    return predictor, whole
+
+
+SIZES = [(32, 48), (70, 131), (33, 49), (20, 100), (90, 30), (7, 5)]
+
+
+@pytest.mark.parametrize("normalize", ["per_image", "fixed"])
+@pytest.mark.parametrize("size", SIZES)
+def test_windows_of_a_network_of_single_pixels_give_the_whole(size, normalize):
+    network = torch.nn.Conv2d(1, 4, 1)
+    predictor, whole = window_predictor(network, normalize=normalize)
+    images = torch.rand(3, 1, *size, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(predictor.logits(images), whole.logits(images), atol=1e-5)
+    assert predictor.logits(images).shape == (3, 4, *size)
+
+
+def test_a_network_of_windows_sees_nothing_but_windows(image):
+    predictor, _ = window_predictor()
+    seen = []
+    predictor.model.encoder.register_forward_hook(
+        lambda module, inputs, output: seen.append(inputs[0].shape)
+    )
+    assert predictor(np.zeros((60, 200))).shape == (4, 60, 200)
+    assert {shape[-2:] for shape in seen} == {(32, 48)}
+    assert max(shape[0] for shape in seen) == WINDOWS_AT_ONCE
+    assert sum(shape[0] for shape in seen) == 3 * 6
+
+
+def test_windows_are_normalized_as_those_that_train(paired_folder):
+    """The window of an image of its size is what training gives the network."""
+    data = DataConfig(path=str(paired_folder), size=(48, 48), fit="crop")
+    record = read_records("paired", paired_folder, data)[0]
+    files = FileExamples([record], data=data, classes=CLASSES, for_training=True)
+    dataset = TrainingSet(files, augment=AugmentConfig(preset="none"), seed=0, window=data.window)
+    trained = preprocess_batch(dataset[(0, 0)][0][None], data)
+    image = read_example(record, data=data, classes=CLASSES).image
+    assert torch.equal(preprocess(image[None], data), trained)
+
+
+def test_the_seams_of_windows_do_not_show():
+    """Where windows overlap their logits are blended, here of a network that adds the column."""
+
+    class Column(torch.nn.Module):
+        def forward(self, images):
+            column = torch.linspace(-1, 1, images.shape[-1])
+            return (images * 0 + column).repeat(1, 2, 1, 1)
+
+    predictor, _ = window_predictor(Column())
+    logits = predictor.logits(torch.zeros(1, 1, 32, 84))[0, 0, 0]
+    steps = logits.diff()[40:]  # the second window begins at column 36
+    assert steps.min() < -0.1  # it turns back ...
+    assert steps.min() > -0.3  # ... and never jumps, as it would without blending: by 1.5
+
+
+@pytest.mark.parametrize("fit", ["resize", "stretch", "pad", "crop"])
+@pytest.mark.parametrize("views", ["flips", "dihedral"])
+def test_views_of_images_of_any_size_are_predicted(fit, views):
+    predictor = small_predictor(size=(32, 64), fit=fit)
+    for size in ((20, 60), (37, 91)):
+        probabilities = TTA(predictor, views=views)(np.random.default_rng(0).random(size))
+        assert probabilities.shape == (4, *size)
+        np.testing.assert_allclose(probabilities.sum(0), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(61, 83), (130, 45)])
+def test_members_of_different_sizes_and_fits_vote_at_the_images_size(size):
+    members = [
+        small_predictor(size=(32, 48), fit="crop", seed=1),
+        small_predictor(size=(64, 64), fit="resize", seed=2),
+        small_predictor(size=(96, 64), fit="stretch", seed=3),
+        small_predictor(seed=4),
+    ]
+    image = np.random.default_rng(0).random(size)
+    expected = np.mean([member(image) for member in members], axis=0)
+    np.testing.assert_allclose(Ensemble(members)(image), expected, atol=1e-6)
+
+
+def test_padding_is_cut_off_and_the_aspect_kept():
+    """A network that passes the image on gives it back, at its place and size."""
+
+    class Copy(torch.nn.Module):
+        def forward(self, images):
+            return images.repeat(1, 2, 1, 1)
+
+    ramp = torch.linspace(0, 1, 80)[None, None, None].expand(1, 1, 30, 80)
+    for fit, tolerance in (("resize", 0.02), ("pad", 0), ("crop", 1e-6)):
+        data = DataConfig(size=(64, 64) if fit != "pad" else (64, 96), fit=fit, normalize="none")
+        predictor = ModelPredictor(Copy(), Config(data=data), device=CPU, precision="fp32")
+        logits = predictor.logits(ramp)
+        torch.testing.assert_close(logits, ramp.expand(1, 2, -1, -1), atol=tolerance, rtol=0)

@@ -8,6 +8,7 @@ from acdc_seg.config import ClassesConfig, Config
 from acdc_seg.data.examples import Example
 from acdc_seg.data.record import Record
 from acdc_seg.errors import DataError
+from acdc_seg.inference import stream
 from acdc_seg.inference.predictors import Predictor
 from acdc_seg.inference.stream import (
     predict_batches,
@@ -59,6 +60,13 @@ def test_batches_are_neighbors_of_one_size():
         (["2", "3"], (2, 2, 3, 2)),
         (["4"], (1, 2, 2, 2)),
     ]
+
+
+def test_large_images_are_predicted_one_at_a_time(monkeypatch):
+    monkeypatch.setattr(stream, "MAX_PIXELS", 8)
+    sizes = [(2, 2)] * 3 + [(3, 3)] * 2
+    batches = predict_batches(Bright().predict_batch, examples(sizes), batch_size=4)
+    assert [len(batch) for batch, _ in batches] == [2, 1, 1, 1]
 
 
 def test_a_stream_reads_no_further_than_its_batch():

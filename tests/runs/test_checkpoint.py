@@ -43,6 +43,17 @@ def test_round_trip(path):
     assert [each.name for each in path.parent.iterdir()] == ["best.pt"]
 
 
+def test_images_of_networks_from_before_there_was_a_choice_are_stretched(path):
+    save_checkpoint(path, CHECKPOINT)
+    content = content_of(path)
+    del content["config"]["data"]["fit"]
+    torch.save(content, path)
+    assert load_checkpoint(path).config.data.fit == "stretch"
+    content["config"]["data"]["size"] = None
+    torch.save(content, path)
+    assert load_checkpoint(path).config.data.fit == "auto"
+
+
 def test_the_training_state_is_kept(path):
     weight = torch.nn.Parameter(torch.ones(2))
     optimizer = torch.optim.AdamW([weight])

@@ -450,11 +450,6 @@ def spoil_mask_value(folder, write_png):
     write_png(folder / "val" / "mask" / "patient003_1_mask.png", np.full((48, 48), 4, np.uint8))
 
 
-def spoil_size(folder, write_png):
-    for kind, stem in (("image", "patient001_0"), ("mask", "patient001_0_mask")):
-        write_png(folder / "train" / kind / f"{stem}.png", np.zeros((40, 48), np.uint8))
-
-
 def spoil_file(folder, write_png):
     path = folder / "train" / "image" / "patient002_1.png"
     path.write_bytes(path.read_bytes()[:300])
@@ -465,7 +460,6 @@ def spoil_file(folder, write_png):
     [
         (spoil_no_val, "two patients are needed at least, or a val folder"),
         (spoil_mask_value, r"patient003_1_mask\.png: the mask contains value 4 \(2,304 pixels\)"),
-        (spoil_size, r"set data\.size"),
         (spoil_file, r"patient002_1\.png: not a readable image"),
     ],
 )
