@@ -89,8 +89,8 @@ def evaluate(
         )
     folder = out or _default_folder(paths[0], evaluation.images.name, data, tta)
     evaluation.write(folder)
-    print_notes(evaluation.images.source.notes)
     _print_header(paths, evaluation, tta)
+    print_notes(evaluation.images.source.notes)
     console.print(str(evaluation), markup=False)
     console.print(f"Wrote {shell_path(folder)}/metrics.csv and metrics.json")
 

@@ -6,6 +6,7 @@ Values come from the defaults of the sections, then the shipped recipe of a mode
 
 from acdc_seg.config.classes import ClassesConfig, ClassLabel
 from acdc_seg.config.data import (
+    MASK_PATTERN,
     AugmentConfig,
     DataConfig,
     PrepareConfig,

@@ -22,6 +22,9 @@ from acdc_seg.config.section import (
     Section,
 )
 
+MASK_PATTERN = "{stem}_mask"
+"""Name of predicted masks, and of the masks of prepared slices."""
+
 
 def _check_per_channel(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
     # else pydantic explains why the value is no number, and then why it is not three
@@ -62,20 +65,24 @@ class DataConfig(Section):
 
     path: PathText | None = None
     """ACDC tree or folder of image/mask pairs; null takes the built-in phantom."""
-    format: Literal["auto", "acdc", "paired"] = "auto"
+    format: Literal["auto", "table", "acdc", "paired"] = "auto"
     """Data format at `path`; auto detects it."""
-    image_dir: PathText = "image"
-    """Folder of the images in each split folder."""
-    mask_dir: PathText = "mask"
-    """Folder of the masks in each split folder."""
-    mask_pattern: str = "{stem}_mask"
-    """Stem of the mask file that belongs to an image of stem {stem}."""
-    extensions: tuple[str, ...] = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-    """File extensions of images; other files are ignored."""
+    image_dir: PathText | None = None
+    """Folder of the images, in each split folder or with those below it; null finds image, images,
+    img or imgs.
+    """
+    mask_dir: PathText | None = None
+    """Folder of the masks; null finds mask(s), label(s), gt, annotations, seg(mentations)."""
+    mask_pattern: str | None = None
+    """Stem of the mask file of an image of stem {stem}; null compares the names. Predicted masks
+    are named {stem}_mask then.
+    """
+    extensions: tuple[str, ...] | None = None
+    """File extensions of images; others are ignored. Null takes all that the format can have."""
     patient_rule: str = "auto"
     """Patient of an image: `auto` (records.csv, else patientNNN in the name, else cmrN pairs, else
-    each), `pairs` (2k-1 and 2k), `each` (every image its own), or a regular expression whose first
-    group is the patient.
+    each, and asks where names share a stem), `pairs` (2k-1 and 2k), `each` (every image its own),
+    or a regular expression whose first group is the patient.
     """
     channels: Literal[1, 3] = 1
     """1 for grey images, 3 for RGB."""
@@ -118,6 +125,11 @@ class DataConfig(Section):
         """Height and width of the windows that train and predict; None where whole images do."""
         return self.size if self.fit == "crop" else None
 
+    @property
+    def output_pattern(self) -> str:
+        """Stem of the mask file that is written for an image of stem {stem}."""
+        return self.mask_pattern or MASK_PATTERN
+
     @field_validator("mask_pattern", mode="before")
     @classmethod
     def _accept_unquoted(cls, pattern: Any) -> Any:
@@ -126,13 +138,16 @@ class DataConfig(Section):
 
     @field_validator("mask_pattern")
     @classmethod
-    def _check_pattern(cls, pattern: str) -> str:
-        split_pattern(pattern)
+    def _check_pattern(cls, pattern: str | None) -> str | None:
+        if pattern is not None:
+            split_pattern(pattern)
         return pattern
 
     @field_validator("image_dir", "mask_dir")
     @classmethod
-    def _check_inside(cls, folder: str) -> str:
+    def _check_inside(cls, folder: str | None) -> str | None:
+        if folder is None:
+            return None
         if PurePosixPath(folder).is_absolute() or ".." in PurePosixPath(folder).parts:
             raise ValueError(
                 f"'{folder}' must be a folder below the data's; set data.path to the folder that "

@@ -4,9 +4,10 @@ Readers of all formats give records; everything after them is the same.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
+from string import digits
 
 SPLITS = ("train", "val", "test")
 
@@ -19,9 +20,9 @@ class Record:
     """One image or volume on disk.
 
     `id` is unique in its data set, for an image the file's stem. `split` is one of `SPLITS` or
-    empty, `spacing` (row, column) in mm; `phase` and `group` are empty where unknown. `page` is the
-    number of the page of a multi-page image file, or of the frame of a 4-D volume, from 0; None
-    reads the only one. A slice of a volume has its number `slice` in it, from 0, and
+    empty, `spacing` (row, column) in mm; `patient`, `phase` and `group` are empty where unknown.
+    `page` is the number of the page of a multi-page image file, or of the frame of a 4-D volume,
+    from 0; None reads the only one. A slice of a volume has its number `slice` in it, from 0, and
     `slice_spacing`, the distance in mm from slice to slice; all slices of one patient and phase
     show the same window.
     """
@@ -29,7 +30,7 @@ class Record:
     id: str
     image: Path
     mask: Path | None
-    patient: str
+    patient: str = ""
     split: str = ""
     phase: str = ""
     group: str = ""
@@ -48,5 +49,20 @@ def natural_key(text: str) -> tuple[tuple[int, int | str], ...]:
     )
 
 
+def common_affix(names: Collection[str]) -> tuple[str, str]:
+    """What all names begin and end with, without a number that either is cut out of."""
+    before = _common_prefix(names).rstrip(digits)
+    after = _common_prefix([name[::-1] for name in names])[::-1].lstrip(digits)
+    return before, after
+
+
 def no_progress(what: str, done: int, total: int) -> None:
     """The progress callback that does nothing."""
+
+
+def _common_prefix(names: Collection[str]) -> str:
+    first, last = min(names, default=""), max(names, default="")
+    length = 0
+    while length < min(len(first), len(last)) and first[length] == last[length]:
+        length += 1
+    return first[:length]

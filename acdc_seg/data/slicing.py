@@ -25,11 +25,11 @@ from acdc_seg.errors import DataError
 from acdc_seg.files import new_folder, write_table, write_text
 
 COLUMNS = (
-    *("id", "split", "patient", "phase", "group", "slice"),
+    *("id", "image", "mask", "split", "patient", "phase", "group", "slice"),
     *("spacing_row", "spacing_col", "spacing_slice", "crop_row", "crop_col"),
 )
 """Columns of records.csv."""
-SLICING_VERSION = 2
+SLICING_VERSION = 3
 """Goes up with every change of this file that changes a slice or its row of records.csv, so that
 old ones are cut again."""
 STRETCH_PERCENTILES = (1, 99)
@@ -72,7 +72,7 @@ def prepare(
         rows = _write_slices(records, unfinished, settings, on_progress)
         split_of = {record.patient: record.split for record in records}
         _write_tables(unfinished, rows, split_of, settings)
-    return Counter(str(split) for _, split, *_ in rows)
+    return Counter(str(row[COLUMNS.index("split")]) for row in rows)
 
 
 def crop_slice(
@@ -183,7 +183,7 @@ def _write_slices(
         volumes = [read_volume(record.image, record.mask) for record in patient_records]
         center = _heart_center(volumes) if settings.crop == "heart" else None
         for record, volume in zip(patient_records, volumes, strict=True):
-            rows += _write_volume(out / record.split, record, volume, center, settings)
+            rows += _write_volume(out, record, volume, center, settings)
             done += 1
             on_progress("volumes cut into slices", done, num_volumes)
     return rows
@@ -204,7 +204,7 @@ def _heart_center(volumes: Iterable[Volume]) -> tuple[float, float] | None:
 
 
 def _write_volume(
-    folder: Path,
+    out: Path,
     record: Record,
     volume: Volume,
     center: tuple[float, float] | None,
@@ -225,10 +225,12 @@ def _write_volume(
             )
         except DataError as error:
             raise DataError(f"{name}: {error}") from None
-        _write_png(folder / "image" / f"{name}.png", cropped.image)
+        image, mask = f"{record.split}/image/{name}.png", ""
+        _write_png(out / image, cropped.image)
         if cropped.mask is not None:
-            _write_png(folder / "mask" / f"{name}_mask.png", cropped.mask)
-        about = (name, record.split, record.patient, record.phase, record.group, index)
+            mask = f"{record.split}/mask/{name}_mask.png"
+            _write_png(out / mask, cropped.mask)
+        about = (name, image, mask, record.split, record.patient, record.phase, record.group, index)
         spacing = (*cropped.spacing, volume.spacing[2])
         rows.append((*about, *(f"{size:.6g}" for size in spacing), *cropped.corner))
     return rows

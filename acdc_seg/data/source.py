@@ -14,6 +14,7 @@ from acdc_seg.data.phantom import BUILTIN_FOLDER
 from acdc_seg.data.phantom.patients import synthesize
 from acdc_seg.data.problems import Scan, raise_errors
 from acdc_seg.data.readers import READERS, read_records, scan_records
+from acdc_seg.data.readers.folders import describe_content
 from acdc_seg.data.record import SPLITS, ProgressCallback, Record, no_progress
 from acdc_seg.data.slicing import SLICING_VERSION, prepare
 from acdc_seg.data.splits import assign_splits, check_disjoint, hold_out
@@ -54,7 +55,7 @@ class Source:
     def _digest(self) -> str:
         files = [path for record in self.records for path in (record.image, record.mask) if path]
         lines = [
-            f"{path.relative_to(self.root).as_posix()} {cached_sha256(path)}\n"
+            f"{Path(os.path.relpath(path, self.root)).as_posix()} {cached_sha256(path)}\n"
             for path in sorted(files)
         ]
         return sha256_bytes("".join(lines).encode())
@@ -95,9 +96,11 @@ def open_source(
                     synthesize(phantom, num_patients=PHANTOM_PATIENTS, on_progress=on_progress)
                 volumes = data.model_copy(update={"path": str(phantom), "format": "acdc"})
             root, scan = _slice_once(volumes, prepare_settings, work_dir, on_progress)
-        records, divided = read_records("paired", root, DataConfig()), scan.records
+        records, divided = read_records("table", root, DataConfig()), scan.records
     own_splits = tuple(sorted({record.split for record in divided} - {""}))
-    source = Source(kind, root, tuple(assign_splits(records, data)), own_splits, tuple(scan.notes))
+    records = assign_splits(records, data)
+    notes = (*scan.notes, *_tell_validation(records, own_splits, data))
+    source = Source(kind, root, tuple(records), own_splits, notes)
     try:
         check_disjoint({name: [record.patient for record in source.split(name)] for name in SPLITS})
     except DataError as error:
@@ -106,6 +109,20 @@ def open_source(
             "data.patient_rule"
         ) from None
     return source
+
+
+def _tell_validation(
+    records: Sequence[Record], own_splits: Sequence[str], data: DataConfig
+) -> list[str]:
+    """The note that tells how many patients were drawn to validate."""
+    val = {record.patient for record in records if record.split == "val"}
+    if data.fold is not None or not val or "val" in own_splits:
+        return []
+    patients = val | {record.patient for record in records if record.split == "train"}
+    return [
+        f"no val folder: {len(val)} of {len(patients)} patients validate (data.val_fraction, "
+        "data.split_seed)"
+    ]
 
 
 def detect_format(data: DataConfig, *, kinds: Sequence[str] = ("images", "volumes")) -> str:
@@ -128,7 +145,10 @@ def detect_format(data: DataConfig, *, kinds: Sequence[str] = ("images", "volume
         if reader.recognizes(path, data):
             return name
     fix = ", or set data.image_dir and data.mask_dir" if "images" in kinds else ""
-    raise DataError(f"{path}: not recognized as {layouts}; check the path{fix}")
+    raise DataError(
+        f"{path}: holds {describe_content(path)}, not recognized as {layouts}; check the path{fix}",
+        code="format",
+    )
 
 
 def read_volumes(data: DataConfig) -> list[Record]:

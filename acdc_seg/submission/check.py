@@ -63,7 +63,7 @@ def check_submission(
     true_masks = read_masks(truth, classes, data) if truth else {}
     if true_masks:
         shapes = {stem: (mask.shape[0], mask.shape[1]) for stem, mask in true_masks.items()}
-    rows, id_problems = _parse_ids(encodings, num_classes, data.mask_pattern)
+    rows, id_problems = _parse_ids(encodings, num_classes, data.output_pattern)
     problems = _find_file_problems(path) + id_problems
     problems += _find_image_problems(rows, shapes, num_classes)
     problems += _find_order_problems(rows) if template is None else []

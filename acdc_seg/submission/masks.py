@@ -1,12 +1,13 @@
-"""Folders of mask files, named after their images by `data.mask_pattern`."""
+"""Folders of mask files, named after their images."""
 
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
-from acdc_seg.config import ClassesConfig, DataConfig, split_pattern
+from acdc_seg.config import ClassesConfig, DataConfig
 from acdc_seg.data.masks import encode_mask, read_mask
+from acdc_seg.data.readers.paired import find_masks
 from acdc_seg.errors import DataError
 from acdc_seg.submission.table import sort_stems
 
@@ -24,23 +25,7 @@ def read_masks(
     Raises:
         DataError: There are none, or one holds values that are not classes.
     """
-    data = data or DataConfig()
-    before, after = split_pattern(data.mask_pattern)
-    folders = (folder / "test" / data.mask_dir, folder / data.mask_dir, folder)
-    folder = next((each for each in folders if each.is_dir()), folder)
-    paths = {
-        path.stem[len(before) : len(path.stem) - len(after)]: path
-        for path in sorted(folder.glob("*"))
-        if path.suffix.lower() in data.extensions
-        and path.stem.startswith(before)
-        and path.stem.endswith(after)
-        and len(path.stem) > len(before + after)
-    }
-    if not paths:
-        raise DataError(
-            f"{folder}: no masks named {data.mask_pattern}.png; check the folder and "
-            "data.mask_pattern"
-        )
+    paths = find_masks(folder, data or DataConfig())
     return {stem: read_mask(paths[stem], classes) for stem in sort_stems(paths)}
 
 
@@ -61,7 +46,7 @@ def write_masks(
             raise DataError(
                 f"{folder}: '{stem}' is not a file name; masks are written into this folder only"
             )
-        path = folder / f"{data.mask_pattern.replace('{stem}', stem)}.png"
+        path = folder / f"{data.output_pattern.replace('{stem}', stem)}.png"
         try:
             folder.mkdir(parents=True, exist_ok=True)
             path.write_bytes(encode_mask(labels, classes))

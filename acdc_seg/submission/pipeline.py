@@ -66,7 +66,7 @@ def write_submission(
 
     rows = _write(predict(), Path(path), template, classes, data)
     if masks is not None:  # after the CSV, so that a mistake in its ids leaves no masks
-        labels = decode_rows(rows, shapes, pattern=data.mask_pattern)
+        labels = decode_rows(rows, shapes, pattern=data.output_pattern)
         write_masks(masks, labels, classes, data)
     return rows
 
@@ -118,6 +118,6 @@ def _write(
     classes: ClassesConfig,
     data: DataConfig,
 ) -> list[tuple[str, str]]:
-    rows = encode_rows(labels, num_classes=len(classes.names), pattern=data.mask_pattern)
+    rows = encode_rows(labels, num_classes=len(classes.names), pattern=data.output_pattern)
     write_rows(path, rows if template is None else apply_template(rows, template))
     return rows

@@ -9,7 +9,7 @@ from typing import IO
 
 import numpy as np
 
-from acdc_seg.config import DataConfig
+from acdc_seg.config import MASK_PATTERN
 from acdc_seg.data.record import natural_key
 from acdc_seg.errors import DataError
 from acdc_seg.files import replacing
@@ -17,7 +17,7 @@ from acdc_seg.submission.rle import Shape, decode_rle, encode_rle
 
 HEADER = ["id", "encoding"]
 NUM_NAMED = 3
-PATTERN = DataConfig().mask_pattern
+PATTERN = MASK_PATTERN
 LARGEST_FIELD = 2**31 - 1
 """Characters of an encoding that are read; the csv module stops at 131,072 by itself."""
 
@@ -30,8 +30,8 @@ def encode_rows(
     Args:
         labels: Image file stem and class indices `(H, W)`, one image after another.
         num_classes: Background included.
-        pattern: Stem of the mask file of an image, `data.mask_pattern`; with the class digit it is
-            the id.
+        pattern: Stem of the mask of an image, `DataConfig.output_pattern`; with the class digit
+            it is the id.
 
     Raises:
         DataError: Values that are not class indices, or more classes than digits.

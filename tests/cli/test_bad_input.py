@@ -77,15 +77,15 @@ class TestTrainingData:
 
     def test_missing_folder(self, train):
         assert re.match(
-            r"\S+/nowhere: no such folder, expected paired folders \(image/ and mask/.*\) "
-            r"or ACDC tree \(patient001/Info.cfg .*\); check the path$",
+            r"\S+/nowhere: no such folder, expected table .* or ACDC tree \(patient001/Info.cfg .*"
+            r"or paired folders \(images/ and masks/.*\); check the path$",
             train("--data", "nowhere"),
         )
 
     def test_empty_folder(self, train):
         Path("empty").mkdir()
         assert re.match(
-            r"\S+/empty: not recognized as paired folders .* or ACDC tree .*; check the path",
+            r"\S+/empty: holds no files, not recognized as table .* or ACDC tree .*; check the",
             train("--data", "empty"),
         )
 
@@ -533,7 +533,7 @@ class TestSubmit:
         Path("empty").mkdir()
         assert (
             refused("submit", "--from-masks", "empty")
-            == "empty: no masks named {stem}_mask.png; check the folder and data.mask_pattern"
+            == "empty: no masks; check the folder and data.mask_pattern"
         )
         change(paired_folder / MASK, set_first_pixel)
         assert "the mask contains value 4 (1 pixels)" in refused(
@@ -562,7 +562,7 @@ class TestSubmit:
         )
         Path("s.csv").write_text("id,encoding\na_mask1,\n")
         assert refused("submit", "--check", "s.csv", "--truth", "gone").startswith(
-            "gone: no masks named {stem}_mask.png"
+            "gone: no masks; check"
         )
 
 
@@ -572,7 +572,8 @@ class TestData:
             "gone: no such folder, expected ACDC tree (patient001/Info.cfg"
         )
         assert refused("data", "prepare", paired_folder).startswith(
-            f"{paired_folder}: not recognized as ACDC tree (patient001/Info.cfg"
+            f"{paired_folder}: holds 16 .png files in test/image/, test/mask/, train/image/, 3 "
+            "more folders, not recognized as ACDC tree (patient001/Info.cfg"
         )
 
     @pytest.mark.parametrize(

@@ -47,7 +47,9 @@ def test_run_folder_and_what_is_said(command, paired_folder, tiny):
     assert files >= RUN_FILES
     assert {name for name in files if name.endswith(".pt")} == {"best.pt"}
     assert any(name.startswith("events.out.tfevents") for name in files)
-    first, disk, columns, *epochs, best, following = outcome.out.splitlines()
+    folders, rule, first, disk, columns, *epochs, best, following = outcome.out.splitlines()
+    assert folders.endswith("masks in mask/ named NAME_mask for NAME, splits train, val, test")
+    assert rule.startswith("Patients: patientNNN (e.g. patient001 of patient001_0); ")
     assert disk == "Disk: about 0.07 MB while it trains, 0.04 MB when finished."
     assert " ".join(columns.split()) == "epoch loss Dice rv myo lv lr time left * best so far"
     rows = read_history(Path("runs/unet"))
@@ -84,7 +86,7 @@ def test_config_file_of_a_run_repeats_it(command, trained):
 
 def test_names_are_numbered_and_quoted_where_they_must_be(command, trained, tiny, paired_folder):
     once = ("--data", paired_folder, *tiny, "--epochs", 1)
-    assert command("train", *once).out.startswith("runs/unet-2: ")
+    assert "\nruns/unet-2: unet on paired" in command("train", *once).out
     outcome = command("train", *once, "--name", "first try")
     assert "Next: acdc-evaluate 'runs/first try', or" in outcome.out
     assert Path("runs/first try/best.pt").is_file()
@@ -207,10 +209,11 @@ def test_fewer_threads_where_the_machine_is_busy(command, tiny, paired_folder, m
     try:
         torch.set_num_threads(3)
         outcome = command(*arguments)
-        assert outcome.out.startswith(
-            "Other programs keep the CPUs busy: training on 2 of 3 threads; train.num_threads=3 "
-            "takes all.\n"
+        said = (
+            "\nOther programs keep the CPUs busy: training on 2 of 3 threads; "
+            "train.num_threads=3 takes all.\n"
         )
+        assert said in outcome.out
         assert read_json(Path("runs/unet"))["num_threads"] == 2
         assert "busy" not in command(*arguments, "train.num_threads=3").out
         assert read_json(Path("runs/unet-2"))["num_threads"] == 3
@@ -263,8 +266,9 @@ def test_ctrl_c_stops_with_a_checkpoint_and_resuming_ends_like_the_undisturbed_r
     resumed = command("train", *resume)
     assert resumed.code == 0
     finished = f"after epoch {checkpoint.training['epoch']}"
-    assert resumed.out.startswith(f"Resuming {finished}")
-    assert resumed.out.splitlines()[0].endswith(" of 12.")
+    line = resumed.out.splitlines()[2]
+    assert line.startswith(f"Resuming {finished}")
+    assert line.endswith(" of 12.")
     assert (run / "report.html").is_file()
     assert read_json(run)["status"] == "finished"
 

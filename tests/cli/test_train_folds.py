@@ -95,7 +95,7 @@ def test_all_folds_stopped_and_resumed_are_the_straight_folds(
 def test_no_validation_and_the_commands_after_it(command, tiny, paired_folder):
     outcome = command("train", "--data", paired_folder, *tiny, "--no-validation")
     assert (outcome.code, outcome.err) == (0, "")
-    first, _, columns, *epochs, done, following = outcome.out.splitlines()
+    _, _, first, _, columns, *epochs, done, following = outcome.out.splitlines()
     assert columns.split() == ["epoch", "loss", "lr", "time", "left"]
     assert first == "runs/unet: unet on paired (6 train, 0 val images, fp32)"
     assert [line.split()[:2] for line in epochs] == [["epoch", "1/2"], ["epoch", "2/2"]]

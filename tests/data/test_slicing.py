@@ -195,10 +195,13 @@ class TestPrepare:
         assert num_images == {"train": 6, "test": 6}
         lines = (out / "records.csv").read_bytes().decode().split("\n")
         assert (
-            lines[0] == "id,split,patient,phase,group,slice,"
+            lines[0] == "id,image,mask,split,patient,phase,group,slice,"
             "spacing_row,spacing_col,spacing_slice,crop_row,crop_col"
         )
-        assert lines[1] == "patient002_ED_s00,train,patient002,ED,DCM,0,1.8,1.8,10,2,2"
+        assert lines[1] == (
+            "patient002_ED_s00,train/image/patient002_ED_s00.png,"
+            "train/mask/patient002_ED_s00_mask.png,train,patient002,ED,DCM,0,1.8,1.8,10,2,2"
+        )
         assert [line.split(",")[0] for line in lines[1:-1]] == names
         assert json.loads((out / "splits.json").read_text()) == {
             "train": ["patient002"],

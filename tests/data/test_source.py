@@ -49,6 +49,56 @@ def test_without_a_val_folder_whole_patients_validate(flat_folder, seed):
     assert len(source.records) == 12
 
 
+def test_notes_tell_what_was_found_and_who_validates(flat_folder, paired_folder):
+    folders = "Images in image/, masks in mask/ named NAME_mask for NAME"
+    example = "(e.g. patient00{0} of patient00{0}_0)"
+    rule = f"Patients: patientNNN {example}; data.patient_rule=... to change"
+    assert open_folder(flat_folder, val_fraction=0.34).notes == (
+        folders,
+        rule.format(0),
+        "no val folder: 2 of 6 patients validate (data.val_fraction, data.split_seed)",
+    )
+    notes = (f"{folders}, splits train, val, test", rule.format(1))
+    assert open_folder(paired_folder).notes == notes
+    assert open_folder(paired_folder, num_folds=2, fold=0).notes == notes
+
+
+def test_images_of_one_stem_are_not_spread_over_splits_silently(tmp_path, write_png):
+    for case in range(6):
+        for number in range(5):
+            stem = f"case{case:02d}_slice{number:02d}"
+            write_png(tmp_path / "images" / f"{stem}.png", PIXELS)
+            write_png(tmp_path / "masks" / f"{stem}.png", PIXELS)
+    with pytest.raises(DataError, match="are images of one stem of one patient") as caught:
+        open_folder(tmp_path)
+    rule = r"(case\d+)_"
+    assert caught.value.settings == (f"data.patient_rule={rule}", "data.patient_rule=each")
+    source = open_folder(tmp_path, patient_rule=rule)
+    assert len(patients(source, "train")) == 5
+    assert len(patients(source, "val")) == 1
+
+
+def test_the_split_of_a_table_counts(flat_folder):
+    lines = [
+        f"patient{number // 2:03d}_{number % 2},{'test' if number > 7 else 'train'}\n"
+        for number in range(12)
+    ]
+    (flat_folder / "records.csv").write_text("id,split\n" + "".join(lines))
+    source = open_folder(flat_folder)
+    assert patients(source, "test") == {"patient004", "patient005"}
+    assert source.own_splits == ("test", "train")
+
+
+def test_prepared_slices_are_read_whatever_names_the_settings_give(tmp_path):
+    synthesize(tmp_path / "tree", num_patients=2, num_test_patients=0)
+    config = DataConfig(path=str(tmp_path / "tree"), image_dir="scans", mask_pattern="{stem}_gt")
+    source = open_source(
+        config, prepare_settings=PrepareConfig(slices="mid"), work_dir=tmp_path / "work"
+    )
+    assert len(source.records) == 4
+    assert all(record.mask for record in source.records)
+
+
 def test_the_split_depends_on_its_seed_alone(flat_folder):
     found = [
         patients(open_folder(flat_folder, split_seed=seed), "val") for seed in (0, 0, 1, 2, 3, 4)
@@ -94,9 +144,9 @@ def test_the_digest_is_that_of_content_and_split(paired_folder, write_png):
 
 
 def test_a_folder_of_no_known_format_is_refused(tmp_path):
-    with pytest.raises(DataError, match=r"not recognized as paired folders \(image/ and mask/"):
+    with pytest.raises(DataError, match=r"holds no files, not recognized as table"):
         open_folder(tmp_path)
-    with pytest.raises(DataError, match="no images in image/"):
+    with pytest.raises(DataError, match="no images in images/"):
         open_folder(tmp_path, format="paired")
 
 

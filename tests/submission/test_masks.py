@@ -41,8 +41,10 @@ def test_masks_bear_the_names_of_the_data(tmp_path, pattern, name):
 
 
 def test_a_folder_without_masks_is_refused(tmp_path):
-    with pytest.raises(DataError, match=r"no masks named \{stem\}_mask.png"):
+    with pytest.raises(DataError, match=r"no masks; check the folder and data\.mask_pattern"):
         read_masks(tmp_path, CLASSES)
+    with pytest.raises(DataError, match=r"no masks named \{stem\}_gt\.png; check the folder"):
+        read_masks(tmp_path, CLASSES, DataConfig(mask_pattern="{stem}_gt"))
 
 
 @pytest.mark.parametrize("stem", ["../up", "/etc/up", "a/b", "a\0b"])

@@ -3,14 +3,17 @@
 A new format is one file here, one row of `READERS`, and its name among the words of `data.format`.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from acdc_seg.config import DataConfig
-from acdc_seg.data.problems import Scan, raise_errors
+from acdc_seg.data.patients import name_patients
+from acdc_seg.data.problems import Problem, Scan, raise_errors
 from acdc_seg.data.readers.acdc import is_acdc_tree, scan_acdc
 from acdc_seg.data.readers.paired import is_paired, scan_paired
+from acdc_seg.data.readers.table import add_details, is_table, scan_table
 from acdc_seg.data.record import Record
 
 
@@ -27,17 +30,17 @@ class Reader(NamedTuple):
     """Whether a folder has this format; asked in the order of `READERS`."""
     scan: Callable[[Path, DataConfig], Scan]
     """All records and problems of a folder; a bad file is a problem and raises nothing. Called
-    through `scan_records`.
+    through `scan_records`, which names the patients of records that have none.
     """
 
 
 READERS: dict[str, Reader] = {
-    "paired": Reader(
-        "paired folders",
-        "image/ and mask/, also below train, val, test",
+    "table": Reader(
+        "table",
+        "records.csv with a column image",
         "images",
-        recognizes=is_paired,
-        scan=scan_paired,
+        recognizes=is_table,
+        scan=scan_table,
     ),
     "acdc": Reader(
         "ACDC tree",
@@ -45,6 +48,13 @@ READERS: dict[str, Reader] = {
         "volumes",
         recognizes=is_acdc_tree,
         scan=scan_acdc,
+    ),
+    "paired": Reader(
+        "paired folders",
+        "images/ and masks/, also above or below train, val, test, or NAME.png and NAME_mask.png",
+        "images",
+        recognizes=is_paired,
+        scan=scan_paired,
     ),
 }
 
@@ -57,7 +67,16 @@ def scan_records(name: str, path: Path, data: DataConfig) -> Scan:
         path: The folder.
         data: Names of folders and files, and the rule that tells patients.
     """
-    return READERS[name].scan(path, data)
+    scan = READERS[name].scan(path, data)
+    if name != "table":
+        scan = add_details(path, scan, data)
+    scan = name_patients(path, scan, data)
+    problems = [*scan.problems, *_find_missing(scan.records)]
+    ids = Counter(record.id for record in scan.records)
+    for id in [id for id, count in ids.items() if count > 1]:
+        text, fix = f"{ids[id]} images have the name {id}", "names must be unique"
+        problems.append(Problem(path, "duplicate_id", "error", text, fix))
+    return Scan(scan.records, problems, scan.notes)
 
 
 def read_records(name: str, path: Path, data: DataConfig) -> list[Record]:
@@ -65,3 +84,15 @@ def read_records(name: str, path: Path, data: DataConfig) -> list[Record]:
     scan = scan_records(name, path, data)
     raise_errors(scan.problems)
     return scan.records
+
+
+def _find_missing(records: list[Record]) -> list[Problem]:
+    """Links to files that are gone."""
+    files = {file for record in records for file in (record.image, record.mask) if file}
+    text = "cannot read the file (No such file or directory)"
+    fix = "the link leads nowhere: copy the file here, or remove the link"
+    return [
+        Problem(file, "unreadable", "error", text, fix)
+        for file in sorted(files)
+        if file.is_symlink() and not file.exists()
+    ]

@@ -1,194 +1,104 @@
-"""Reads paired folders: `image/NAME.png` beside `mask/NAME_mask.png`, also in split folders."""
+"""Reads paired folders: images and masks as PNG, JPEG, TIFF or BMP files."""
 
-import csv
-import math
-import re
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from acdc_seg.config import DataConfig, split_pattern
+from acdc_seg.config import DataConfig
+from acdc_seg.data.images import num_pages
 from acdc_seg.data.problems import Problem, Scan
-from acdc_seg.data.record import SPLITS, Record, natural_key
+from acdc_seg.data.readers.folders import IMAGE_SUFFIXES, find_folders, list_files
+from acdc_seg.data.readers.naming import find_mask_affix, find_naming_within
+from acdc_seg.data.readers.pairs import explicit_naming, find_pairs, scan_pairs
+from acdc_seg.data.record import Record
 from acdc_seg.errors import DataError
+
+PAGED_SUFFIXES = (".tif", ".tiff")
+
+
+def image_suffixes(config: DataConfig) -> tuple[str, ...]:
+    """Endings of images: `data.extensions`, or all that are known."""
+    return config.extensions or IMAGE_SUFFIXES
 
 
 def is_paired(path: Path, config: DataConfig) -> bool:
-    """Whether the folder, or one of its split folders, holds the image folder."""
-    return any((path / split / config.image_dir).is_dir() for split in ("", *SPLITS))
+    """Whether the folder holds a folder of images, or images and masks by their names."""
+    if any(folder.kind == "image" for folder in find_folders(path, config)):
+        return True
+    return bool(find_pairs(path, config, image_suffixes(config)).parts)
 
 
 def scan_paired(path: Path, config: DataConfig) -> Scan:
-    """Records of all split folders, in natural order of file names; an image without mask (outside
-    test), a mask without image, and two images of one name are problems.
-    """
-    records, problems = [], []
-    try:
-        details = _read_details(path / "records.csv")
-        for split in ("", *SPLITS):
-            if (path / split / config.image_dir).is_dir():
-                scan = _scan_split(path / split, split, config, details)
-                records += scan.records
-                problems += scan.problems
-    except DataError as error:
-        problems.append(Problem.from_error(path, error))
+    """Records of all splits, in natural order of file names; a record for every page of a stack."""
+    suffixes = image_suffixes(config)
+    records, problems, notes = scan_pairs(path, config, suffixes)
     if not records and not problems:
-        text = f"no images in {config.image_dir}/ with endings {', '.join(config.extensions)}"
+        folder = f"{config.image_dir}/" if config.image_dir else "images/"
+        text = f"no images in {folder} with endings {', '.join(suffixes)}"
         fix = "check the folder and data.extensions"
-        problems.append(Problem(path, "no_image", "error", text, fix))
-    if len({record.id for record in records}) < len(records):
-        text = "two images share one name across the split folders"
-        problems.append(Problem(path, "duplicate_id", "error", text, "names must be unique"))
-    return Scan(records, problems, [])
+        return Scan([], [Problem(path, "no_image", "error", text, fix)], [])
+    pages = [page for record in records for page in split_pages(record, problems)]
+    return Scan(pages, problems, notes)
+
+
+def split_pages(record: Record, problems: list[Problem]) -> list[Record]:
+    """A record for every page of a multi-page TIFF, or the record itself; a mask of another number
+    of pages is added to the problems.
+    """
+    files = [file for file in (record.image, record.mask) if file]
+    if not any(file.suffix.lower() in PAGED_SUFFIXES for file in files):
+        return [record]
+    try:
+        counts = [num_pages(file) for file in files]
+    except DataError:  # told where the file is read
+        return [record]
+    if len(set(counts)) > 1:
+        text = f"the mask has {counts[1]} pages, {record.image.name} has {counts[0]}"
+        problems.append(Problem(files[1], "pages", "error", text, "export as many masks as images"))
+    if counts[0] == 1:
+        return [record]
+    return [replace(record, id=f"{record.id}_p{page:02d}", page=page) for page in range(counts[0])]
 
 
 def find_images(path: Path, config: DataConfig) -> dict[str, Path]:
-    """Images to predict, by stem in natural order: those of `path/test/image`, else of
-    `path/image`, else of `path` itself.
+    """Images to predict, by stem in natural order: those of the test split, else of the folder of
+    images, else of `path` itself, without masks beside them.
 
     Raises:
         DataError: There are none.
     """
-    folders = (path / "test" / config.image_dir, path / config.image_dir, path)
-    folder = next((folder for folder in folders if folder.is_dir()), None)
-    images = _list_images(folder, config) if folder else {}
+    parts = {part.split: part for part in find_pairs(path, config, image_suffixes(config)).parts}
+    images = next((parts[split].images for split in ("test", "") if split in parts), {})
+    images = images or list_files(path, image_suffixes(config))
     if not images:
+        folder = config.image_dir or "images"
         raise DataError(
-            f"{path}: no images ({', '.join(config.extensions)}) in test/{config.image_dir}/, "
-            f"{config.image_dir}/ or the folder itself; check --data"
+            f"{path}: no images ({', '.join(image_suffixes(config))}) in test/{folder}/, "
+            f"{folder}/ or the folder itself; check --data",
+            code="no_image",
         )
     return images
 
 
-def patient_of(stem: str, rule: str) -> str:
-    """The patient that an image name belongs to, by the setting `data.patient_rule`.
+def find_masks(path: Path, config: DataConfig) -> dict[str, Path]:
+    """Masks by the stem of their image, in natural order: those of the test split, else of the
+    folder of masks, else of `path` itself.
+
+    The image's stem is that of the mask without `data.mask_pattern`, or without a word such as
+    _mask that most masks have.
 
     Raises:
-        DataError: The rule is a regular expression that does not match.
+        DataError: There are none.
     """
-    if rule == "each":
-        return stem
-    if rule == "pairs" or (rule == "auto" and re.fullmatch(r"cmr\d+", stem)):
-        number = re.search(r"(\d+)$", stem)
-        return f"pair{(int(number[1]) + 1) // 2:03d}" if number else stem
-    if rule == "auto":
-        name = re.search(r"patient\d+", stem, re.IGNORECASE)
-        return name[0].lower() if name else stem
-    match = re.search(rule, stem)
-    if match is None or match[1] is None:
+    folders = [folder for folder in find_folders(path, config) if folder.split in ("", "test")]
+    folders.sort(key=lambda folder: (folder.kind != "mask", folder.split != "test"))
+    listed = [list_files(folder.path, image_suffixes(config)) for folder in folders]
+    files = next(filter(None, listed), {})
+    naming = explicit_naming(config) or find_naming_within(files) or find_mask_affix(files)
+    masks = {naming.mask_key(stem): file for stem, file in files.items()}
+    masks.pop("", None)
+    if not masks:
+        named = f" named {config.mask_pattern}.png" if config.mask_pattern else ""
         raise DataError(
-            f"{stem}: data.patient_rule='{rule}' finds no patient in this name; it must be a "
-            "regular expression with one group"
+            f"{path}: no masks{named}; check the folder and data.mask_pattern", code="no_mask"
         )
-    return match[1]
-
-
-def _scan_split(
-    folder: Path, split: str, config: DataConfig, details: Mapping[str, Mapping[str, str]]
-) -> Scan:
-    images = _list_images(folder / config.image_dir, config)
-    mask_folder = folder / config.mask_dir
-    masks = _list_images(mask_folder, config) if mask_folder.is_dir() else {}
-    before, after = split_pattern(config.mask_pattern)
-    mask_stems = {stem: f"{before}{stem}{after}" for stem in images}
-    problems = []
-    for stem, image in images.items():
-        if mask_stems[stem] not in masks and (masks or split != "test"):
-            text = f"has no mask, expected {config.mask_dir}/{mask_stems[stem]}.png"
-            fix = "add it (settings data.mask_dir, data.mask_pattern)"
-            problems.append(Problem(image, "no_mask", "error", text, fix))
-    for stem in sorted(set(masks) - set(mask_stems.values()), key=natural_key):
-        text, fix = "the mask has no image", "add the image or remove the mask"
-        problems.append(Problem(masks[stem], "no_image", "error", text, fix))
-    records = []
-    for stem, image in images.items():
-        detail = details.get(stem, {})
-        records.append(
-            Record(
-                stem,
-                image,
-                masks.get(mask_stems[stem]),
-                patient=detail.get("patient") or patient_of(stem, config.patient_rule),
-                split=split,
-                phase=detail.get("phase") or "",
-                group=detail.get("group") or "",
-                spacing=_read_spacing(stem, detail),
-                slice=_read_slice(stem, detail),
-                slice_spacing=_read_slice_spacing(stem, detail),
-            )
-        )
-    return Scan(records, problems, [])
-
-
-def _list_images(folder: Path, config: DataConfig) -> dict[str, Path]:
-    """Images of a folder by stem, in natural order."""
-    try:
-        paths = [
-            path
-            for path in folder.iterdir()
-            if path.suffix.lower() in config.extensions and not path.name.startswith(".")
-        ]
-    except OSError as error:
-        raise DataError(
-            f"{folder}: cannot list the folder ({error.strerror}); check its permissions"
-        ) from None
-    by_stem = {
-        path.stem: path for path in sorted(sorted(paths), key=lambda path: natural_key(path.name))
-    }
-    if len(by_stem) < len(paths):
-        raise DataError(f"{folder}: two files differ only in their ending; keep one of each name")
-    return by_stem
-
-
-def _read_details(path: Path) -> dict[str, dict[str, str]]:
-    """Patient, phase, group, slice and spacing by image id, from records.csv."""
-    if not path.is_file():
-        return {}
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            return {row["id"]: row for row in csv.DictReader(file)}
-    except (OSError, KeyError, UnicodeDecodeError, csv.Error):
-        raise DataError(
-            f"{path}: not a readable table with a column 'id'; run acdc-data prepare again or "
-            "remove the file"
-        ) from None
-
-
-def _read_spacing(stem: str, detail: Mapping[str, str]) -> tuple[float, float] | None:
-    texts = [detail.get("spacing_row") or "", detail.get("spacing_col") or ""]
-    if not any(texts):
-        return None
-    try:
-        row, column = map(float, texts)
-    except ValueError:
-        row = column = math.nan
-    if not (0 < row < math.inf and 0 < column < math.inf):
-        raise DataError(
-            f"records.csv: spacing_row and spacing_col of {stem} must both be positive numbers in "
-            "mm, or both be empty"
-        )
-    return row, column
-
-
-def _read_slice(stem: str, detail: Mapping[str, str]) -> int | None:
-    text = detail.get("slice") or ""
-    if text and not text.isdecimal():
-        raise DataError(
-            f"records.csv: slice of {stem} is '{text}'; it must be a number from 0, or be empty"
-        )
-    return int(text) if text else None
-
-
-def _read_slice_spacing(stem: str, detail: Mapping[str, str]) -> float | None:
-    text = detail.get("spacing_slice") or ""
-    if not text:
-        return None
-    try:
-        size = float(text)
-    except ValueError:
-        size = math.nan
-    if not 0 < size < math.inf:
-        raise DataError(
-            f"records.csv: spacing_slice of {stem} is '{text}'; it must be a positive number in "
-            "mm, or be empty"
-        )
-    return size
+    return masks

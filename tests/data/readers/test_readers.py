@@ -22,14 +22,16 @@ def test_a_folder_is_read_by_the_format_that_recognizes_it(tmp_path, paired_fold
 
 
 def test_what_no_reader_recognizes_is_refused_with_all_layouts(tmp_path, paired_folder):
-    with pytest.raises(DataError, match="gone: no such folder, expected paired"):
+    with pytest.raises(DataError, match="gone: no such folder, expected table"):
         detect_format(DataConfig(path=str(tmp_path / "gone")))
     with pytest.raises(DataError, match=r"not recognized as ACDC tree \(patient001/Info.cfg"):
         detect_format(DataConfig(path=str(paired_folder)), kinds=("volumes",))
     with pytest.raises(DataError) as caught:
         detect_format(DataConfig(path=str(tmp_path), image_dir="scans"))
     assert str(caught.value) == (
-        f"{tmp_path}: not recognized as paired folders (image/ and mask/, also below train, val, "
-        "test) or ACDC tree (patient001/Info.cfg ..., also below training, testing); check the "
-        "path, or set data.image_dir and data.mask_dir"
+        f"{tmp_path}: holds 16 .png files in hearts/test/image/, hearts/test/mask/, "
+        "hearts/train/image/, 3 more folders, not recognized as table (records.csv with a column "
+        "image) or ACDC tree (patient001/Info.cfg ..., also below training, testing) or paired "
+        "folders (images/ and masks/, also above or below train, val, test, or NAME.png and "
+        "NAME_mask.png); check the path, or set data.image_dir and data.mask_dir"
     )
