@@ -1,4 +1,4 @@
-"""Evaluation: a predictor and a split of a data set to scores, one `ImageScore` per image."""
+"""Evaluation: a predictor and a split of a data set to scores of images, volumes and patients."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from acdc_seg.config import ClassesConfig, Config, to_dict, with_overrides
 from acdc_seg.data.examples import Example
@@ -17,15 +18,11 @@ from acdc_seg.errors import ConfigError, DataError, did_you_mean
 from acdc_seg.inference.predictors import Predictor
 from acdc_seg.inference.stream import predict_examples, read_examples, to_labels
 from acdc_seg.labels import IGNORE_INDEX
-from acdc_seg.metrics.scores import (
-    ImageScore,
-    Summary,
-    score_labels,
-    summarize,
-    write_csv,
-    write_json,
-)
-from acdc_seg.metrics.tables import format_table
+from acdc_seg.metrics.distances import TOLERANCE
+from acdc_seg.metrics.levels import headline_level, levels_of, write_scores
+from acdc_seg.metrics.scores import ImageScore, Summary, score_labels, summarize
+from acdc_seg.metrics.tables import format_score_set
+from acdc_seg.metrics.volumes import Case, Scorer, ScoreSet
 from acdc_seg.runs.folder import environment
 from acdc_seg.runs.trained_on import data_name, find_seen
 
@@ -40,11 +37,9 @@ def score_example(labels: np.ndarray, example: Example, classes: ClassesConfig) 
         DataError: The example has no mask, or its size differs.
     """
     record = example.record
-    if example.mask is None:
-        raise DataError(f"{record.image}: has no mask to compare with; evaluate a split with masks")
     return score_labels(
         labels,
-        np.asarray(example.mask),
+        _mask_of(example),
         id=record.id,
         classes=classes.names,
         has_background=classes.has_background,
@@ -79,6 +74,64 @@ def score_examples(
     ]
 
 
+def score_stream(
+    stream: Iterable[tuple[Example, torch.Tensor]],
+    records: Sequence[Record],
+    classes: ClassesConfig,
+    *,
+    tolerance: float = TOLERANCE,
+) -> ScoreSet:
+    """All metrics, distances among them, of images and of the volumes and patients they are of.
+
+    Args:
+        stream: Examples with masks and their probabilities `(K, H, W)`, those of
+            `predict_examples`.
+        records: The records of all examples of the stream.
+        classes: Their classes.
+        tolerance: NSD's, in mm, or in pixels where a spacing is missing.
+
+    Raises:
+        DataError: An example without mask, or a damaged file.
+    """
+    scorer = Scorer(
+        [make_case(record) for record in records],
+        classes=classes.names,
+        has_background=classes.has_background,
+        ignore_index=IGNORE_INDEX,
+        tolerance=tolerance,
+    )
+    for example, probabilities in stream:
+        mask = _mask_of(example)
+        scorer.add(to_labels(probabilities), mask, make_case(example.record))
+    return scorer.result()
+
+
+def make_case(record: Record) -> Case:
+    """The record's part of its score."""
+    volume = ""
+    if record.slice is not None:
+        stem = record.id.removesuffix(f"_s{record.slice:02d}")  # as volumes are cut
+        volume = stem if stem != record.id else f"{record.patient} {record.phase}".strip()
+    return Case(
+        id=record.id,
+        patient=record.patient,
+        phase=record.phase,
+        group=record.group,
+        spacing=record.spacing,
+        volume=volume,
+        slice=record.slice,
+        slice_spacing=record.slice_spacing,
+    )
+
+
+def _mask_of(example: Example) -> np.ndarray:
+    if example.mask is None:
+        raise DataError(
+            f"{example.record.image}: has no mask to compare with; evaluate a split with masks"
+        )
+    return np.asarray(example.mask)
+
+
 class SplitImages(NamedTuple):
     """The images of one split of a data set; `name` is "all" where it is not divided."""
 
@@ -90,11 +143,22 @@ class SplitImages(NamedTuple):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores of one split of a data set, and the protocol of metrics.json; printed, a table."""
+    """Scores of one split of a data set, and the protocol of metrics.json; printed, tables.
+
+    Attributes:
+        images: The split.
+        score_set: Scores of its images, volumes and patients.
+        protocol: See `make_protocol`.
+    """
 
     images: SplitImages
-    scores: list[ImageScore]
+    score_set: ScoreSet
     protocol: dict[str, Any]
+
+    @property
+    def scores(self) -> list[ImageScore]:
+        """Of every image."""
+        return self.score_set.images
 
     @cached_property
     def summary(self) -> Summary:
@@ -102,23 +166,32 @@ class Evaluation:
         return summarize(self.scores)
 
     @property
+    def level(self) -> str:
+        """Level of the headline: volume, slice or image."""
+        return headline_level(self.score_set)
+
+    @cached_property
+    def headline(self) -> Summary:
+        """Means over volumes where the images are slices of volumes, else over images."""
+        return summarize(levels_of(self.score_set)[self.level])
+
+    @property
     def dice(self) -> float:
         """Mean Dice over images and foreground classes."""
         return self.summary.dice
 
     def write(self, folder: Path) -> None:
-        """Writes metrics.csv and metrics.json.
+        """Writes metrics.json, and metrics.csv, volumes.csv and patients.csv.
 
         Raises:
             ConfigError: The folder holds scores of another protocol.
             DataError: They cannot be written.
         """
         check_replaceable(folder, self.protocol)
-        write_csv(folder / "metrics.csv", self.scores)
-        write_json(folder / "metrics.json", self.scores, self.summary, protocol=self.protocol)
+        write_scores(folder, self.score_set, self.protocol)
 
     def __str__(self) -> str:
-        table, num_seen = format_table(self.summary), self.protocol["num_seen_images"]
+        table, num_seen = format_score_set(self.score_set), self.protocol["num_seen_images"]
         if not num_seen:
             return table
         return (
@@ -134,6 +207,7 @@ def evaluate(
     split: str | None = None,
     allow_seen: bool = False,
     batch_size: int = 16,
+    tolerance: float = TOLERANCE,
     on_progress: ProgressCallback = lambda what, done, total: None,
 ) -> Evaluation:
     """Scores a predictor on a split of the data it was trained on, or of other data.
@@ -144,6 +218,7 @@ def evaluate(
         split: train, val or test; by default val, or all images of data that is not divided.
         allow_seen: Score images that the predictor was trained on; the protocol says so.
         batch_size: Most images that are predicted at a time.
+        tolerance: NSD's, in mm, or in pixels where the spacing is unknown.
         on_progress: Called while data is prepared and images are predicted.
 
     Raises:
@@ -151,14 +226,15 @@ def evaluate(
         DataError: An image without mask, or a damaged file.
     """
     images = open_split(predictor.config, data, split, on_progress)
-    protocol = make_protocol(predictor, images, allow_seen=allow_seen)
+    protocol = make_protocol(predictor, images, allow_seen=allow_seen, tolerance=tolerance)
     records = images.records
-    scores = score_examples(
+    stream = predict_examples(
         predictor,
         read_examples(records, predictor),
         batch_size=batch_size,
         on_image=lambda done: on_progress("images", done, len(records)),
     )
+    scores = score_stream(stream, records, predictor.classes, tolerance=tolerance)
     return Evaluation(images, scores, protocol)
 
 
@@ -196,9 +272,13 @@ def open_split(
 
 
 def make_protocol(
-    predictor: Predictor, images: SplitImages, *, allow_seen: bool = False
+    predictor: Predictor,
+    images: SplitImages,
+    *,
+    allow_seen: bool = False,
+    tolerance: float = TOLERANCE,
 ) -> dict[str, Any]:
-    """What was scored on what, as metrics.json holds it.
+    """What was scored on what and how, as metrics.json holds it.
 
     Raises:
         ConfigError: A member was trained on the images, unless `allow_seen`.
@@ -221,6 +301,7 @@ def make_protocol(
         "fold": config.data.fold,
         "prepare": None if source.kind == "paired" else to_dict(config.prepare),
         **predictor.describe(),
+        "nsd_tolerance": tolerance,
         "allow_seen": allow_seen and num_seen > 0,
         "num_seen_images": num_seen,
         "versions": {name: versions[name] for name in ("acdc_seg", "python", "libraries")},
@@ -248,6 +329,8 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Keys of the protocol that differ; data and checkpoints may have moved, or be newer."""
     keys = ("split", "num_folds", "fold", "prepare", "tta", "keep_largest")
     changed = [key for key in keys if old[key] != new[key]]
+    if old.get("nsd_tolerance", TOLERANCE) != new["nsd_tolerance"]:
+        changed.append("nsd_tolerance")
     if all(old[key] != new[key] for key in ("data", "data_sha256")):
         changed.append("data")
     pairs = list(zip(old["members"], new["members"], strict=False))

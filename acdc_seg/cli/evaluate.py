@@ -69,6 +69,7 @@ def evaluate(
 
     from acdc_seg.evaluation import evaluate as evaluate_split
     from acdc_seg.inference.load import load_members
+    from acdc_seg.metrics.levels import tables_of
 
     predictor = load_members(
         paths,
@@ -92,7 +93,8 @@ def evaluate(
     _print_header(paths, evaluation, tta)
     print_notes(evaluation.images.source.notes)
     console.print(str(evaluation), markup=False)
-    console.print(f"Wrote {shell_path(folder)}/metrics.csv and metrics.json")
+    tables = ", ".join(tables_of(evaluation.score_set))
+    console.print(f"Wrote {shell_path(folder)}/{tables} and metrics.json")
 
 
 def _check_paths(paths: list[Path], out: Path | None) -> None:

@@ -13,7 +13,6 @@ each `n`, `<metric>_mean`, `<metric>_std`, `num_empty_truth` and `num_empty_pred
 `images`, the rows of metrics.csv with a dict by class in place of the columns.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from acdc_seg.errors import DataError
-from acdc_seg.files import write_table, write_text
+from acdc_seg.files import write_table
 from acdc_seg.metrics import EMPTY_POLICY, METRICS, NO_UNITS, Units
 from acdc_seg.metrics.distances import TOLERANCE
 from acdc_seg.metrics.intervals import bootstrap_columns
@@ -38,7 +37,8 @@ class ImageScore:
     `counts` are the pixels `(K, K)` by class of the mask and predicted class, background included.
     A class is missed where it is in the mask and nowhere predicted, and false the other way round;
     the numbers are 0 or 1 for an image, and sums for what is made of several. `units` are those of
-    lengths and sizes in `values`.
+    lengths and sizes in `values`. `slice` is its number in its volume, `region` where in the heart
+    it is (see `volumes.name_regions`).
     """
 
     id: str
@@ -52,6 +52,8 @@ class ImageScore:
     num_missed: dict[str, int] = field(default_factory=dict)
     num_false: dict[str, int] = field(default_factory=dict)
     units: Units = field(default=NO_UNITS, compare=False)
+    slice: int | None = None
+    region: str = ""
 
     @property
     def is_void(self) -> bool:
@@ -138,7 +140,13 @@ def score_labels(
     values = score_counts(counts, pixel_size=pixel_size(spacing))
     if distances:
         values |= score_distances(
-            labels, mask, counts, ignore_index=ignore_index, spacing=spacing, tolerance=tolerance
+            labels,
+            mask,
+            len(classes),
+            has_background=has_background,
+            ignore_index=ignore_index,
+            spacing=spacing,
+            tolerance=tolerance,
         )
     return make_score(
         counts,
@@ -249,7 +257,7 @@ def write_csv(path: Path, scores: Sequence[ImageScore]) -> None:
     rows = []
     for score in without_void(scores):
         row: dict[str, Any] = {}
-        for key, value in _score_to_dict(score).items():
+        for key, value in score_to_dict(score).items():
             if isinstance(value, dict):
                 row |= {f"{key}_{name}": _rounded(number) for name, number in value.items()}
             else:
@@ -276,20 +284,8 @@ def scores_to_dict(scores: Sequence[ImageScore], summary: Summary) -> dict[str, 
         "classes": summary.classes,
         "confusion": sum_counts(scores).tolist(),
         "pooled": summary.pooled,
-        "images": [_score_to_dict(score) for score in without_void(scores)],
+        "images": [score_to_dict(score) for score in without_void(scores)],
     }
-
-
-def write_json(
-    path: Path,
-    scores: Sequence[ImageScore],
-    summary: Summary,
-    *,
-    protocol: Mapping[str, Any] | None = None,
-) -> None:
-    """Writes metrics.json, with how the scores came about; raises DataError where that fails."""
-    content = {"protocol": protocol or {}, **scores_to_dict(scores, summary)}
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def _summarize_class(
@@ -306,7 +302,8 @@ def _summarize_class(
     return row
 
 
-def _score_to_dict(score: ImageScore) -> dict[str, Any]:
+def score_to_dict(score: ImageScore) -> dict[str, Any]:
+    """A row of `images`, `volumes` and `patients` in metrics.json."""
     row: dict[str, Any] = {}
     for key, value in vars(score).items():
         if key not in ("counts", "units"):

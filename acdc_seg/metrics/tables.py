@@ -3,8 +3,17 @@
 from collections.abc import Sequence
 
 from acdc_seg.metrics import EMPTY_POLICY, METRICS
+from acdc_seg.metrics.levels import (
+    HEADLINE,
+    count_errors,
+    distance_note,
+    headline_level,
+    levels_of,
+    parts_of,
+)
 from acdc_seg.metrics.pooled import POOLED, POOLED_RULE
-from acdc_seg.metrics.scores import Summary
+from acdc_seg.metrics.scores import Summary, summarize
+from acdc_seg.metrics.volumes import ScoreSet
 
 METRICS_PER_BLOCK = 4
 """So many metrics fit beside each other into a terminal of 100 columns."""
@@ -87,3 +96,59 @@ def align(table: Sequence[Sequence[str]]) -> str:
         for cells in table
     ]
     return "\n".join(lines)
+
+
+def format_score_set(scores: ScoreSet) -> str:
+    """The headline with its level, its table by class, all levels and parts, and the slices where a
+    class is missed or invented.
+    """
+    level = headline_level(scores)
+    units = levels_of(scores)[level]
+    summary = summarize(units)
+    value = with_interval(summary.mean[HEADLINE], summary.intervals[HEADLINE], HEADLINE)
+    interval = " (95 % interval over patients)" if summary.intervals[HEADLINE] else ""
+    return "\n\n".join(
+        [
+            f"{METRICS[HEADLINE].title} by {level}: {value}{interval}",
+            f"{format_table(summary, unit=level)} {distance_note(scores)}",
+            _format_levels(scores),
+            *([_format_errors(scores)] if scores.regions else []),
+        ]
+    )
+
+
+def _format_levels(scores: ScoreSet) -> str:
+    """A line for every level, phase, group and region."""
+    rows = dict(levels_of(scores))
+    for part in parts_of(scores).values():
+        rows |= {f"  {word or 'other'}": units for word, units in part.items()}
+    names = list(scores.images[0].dice)
+    table = [["level", "n", METRICS[HEADLINE].title, *names, "missed", "false"]]
+    for word, units in rows.items():
+        summary = summarize(units)
+        by_class = [number(summary.classes[name][f"{HEADLINE}_mean"], HEADLINE) for name in names]
+        table.append(
+            [
+                word,
+                str(summary.n),
+                with_interval(summary.mean[HEADLINE], summary.intervals[HEADLINE], HEADLINE),
+                *by_class,
+                str(sum(row["num_missed"] for row in summary.classes.values())),
+                str(sum(row["num_false"] for row in summary.classes.values())),
+            ]
+        )
+    return align(table)
+
+
+def _format_errors(scores: ScoreSet) -> str:
+    """Missed of the slices that have the class, and invented of those that do not, by region."""
+    names = list(scores.images[0].dice)
+    table = [["slices", *(f"{name} missed, invented" for name in names)]]
+    for region, row in count_errors(scores.images).items():
+        cells = [
+            f"{part['num_missed']} of {part['num_present']}, "
+            f"{part['num_false']} of {part['num_absent']}"
+            for part in row.values()
+        ]
+        table.append([region, *cells])
+    return align(table)

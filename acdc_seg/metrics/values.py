@@ -30,8 +30,9 @@ def score_counts(counts: np.ndarray, *, pixel_size: float = 1.0) -> dict[str, np
 def score_distances(
     labels: np.ndarray,
     mask: np.ndarray,
-    counts: np.ndarray,
+    num_classes: int,
     *,
+    has_background: bool = True,
     ignore_index: int | None = None,
     spacing: Sequence[float] | None = None,
     tolerance: float = TOLERANCE,
@@ -41,28 +42,25 @@ def score_distances(
     Args:
         labels: Predicted class indices `(H, W)` or `(Z, H, W)`.
         mask: True class indices of the same shape.
-        counts: Pixel counts `(K, K)` of both.
+        num_classes: Background included.
+        has_background: The first class is the background, which is not measured.
         ignore_index: Mask value of void pixels, which are of no structure.
         spacing: Pixel size along each axis in mm; None measures in pixels.
         tolerance: NSD's, in the unit of lengths.
     """
     metrics = {name: metric for name, metric in METRICS.items() if metric.takes == "distances"}
-    values = {name: np.zeros(len(counts)) for name in metrics}
+    values = {name: np.zeros(num_classes) for name in metrics}
     is_counted = mask != (-1 if ignore_index is None else ignore_index)
     farthest = diagonal(mask.shape, spacing)
-    for index in range(1, len(counts)):
-        distances = measure_distances(
-            (mask == index) & is_counted,
-            (labels == index) & is_counted,
-            spacing=spacing,
-            tolerance=tolerance,
-        )
-        both_empty = not (counts[index].any() or counts[:, index].any())
+    for index in range(int(has_background), num_classes):
+        truth, predicted = (mask == index) & is_counted, (labels == index) & is_counted
+        found = measure_distances(truth, predicted, spacing=spacing, tolerance=tolerance)
+        both_empty = not (truth.any() or predicted.any())
         for name, metric in metrics.items():
-            if distances is None:
+            if found is None:
                 values[name][index] = metric.value_when_empty(both_empty, farthest)
             else:
-                values[name][index] = metric.function(distances)
+                values[name][index] = metric.function(found)
     return values
 
 

@@ -14,12 +14,12 @@ from acdc_seg.data.examples import FileExamples, example_size
 from acdc_seg.data.record import Record
 from acdc_seg.data.source import Source
 from acdc_seg.errors import AcdcWarning
-from acdc_seg.evaluation import SplitImages, make_protocol, score_example
+from acdc_seg.evaluation import SplitImages, make_protocol, score_stream
 from acdc_seg.inference.load import load_predictor
 from acdc_seg.inference.predictors import Predictor
 from acdc_seg.inference.stored import DTYPE, storing
 from acdc_seg.inference.stream import predict_examples, to_labels
-from acdc_seg.metrics.scores import scores_to_dict, summarize, write_csv, write_json
+from acdc_seg.metrics.levels import write_scores
 from acdc_seg.report.figures import pick_cases, prediction_grid
 from acdc_seg.report.page import write_report
 from acdc_seg.runs.folder import Run
@@ -99,7 +99,7 @@ def _score(
     examples: FileExamples,
     protocol: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Writes metrics.csv and metrics.json, and gives the content of the latter.
+    """Writes metrics.json and the tables beside it, and gives the content of the former.
 
     The probabilities behind them are kept on the way where they are small or out of fold.
     """
@@ -108,14 +108,8 @@ def _score(
         stream = storing(
             stream, run.folder / PROBABILITIES, checkpoint=run.best, classes=config.classes
         )
-    rows = [
-        score_example(to_labels(probabilities), example, config.classes)
-        for example, probabilities in stream
-    ]
-    summary = summarize(rows)
-    write_csv(run.folder / "metrics.csv", rows)
-    write_json(run.folder / "metrics.json", rows, summary, protocol=protocol)
-    return {"protocol": protocol, **scores_to_dict(rows, summary)}
+    scores = score_stream(stream, examples.records, config.classes)
+    return write_scores(run.folder, scores, protocol)
 
 
 def _protocol(config: Config, source: Source, scores: Mapping[str, Any] | None) -> dict[str, str]:

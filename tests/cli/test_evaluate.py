@@ -33,7 +33,7 @@ def test_scores_of_the_validation_images_are_those_of_the_training(command, trai
     assert outcome.out.startswith(
         f"{trained} on paired data {data}, split val, TTA none: 2 images of 1 patients\n"
     )
-    assert outcome.out.endswith(f"Wrote {trained}/val/metrics.csv and metrics.json\n")
+    assert outcome.out.endswith(f"Wrote {trained}/val/metrics.csv, patients.csv and metrics.json\n")
     assert "A class that is empty in truth and prediction scores 1" in outcome.out
     assert (trained / "val" / "metrics.csv").read_bytes() == before["metrics.csv"]
     ours, at_the_end = read_scores(trained / "val"), read_scores(trained)

@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 
 from acdc_seg.errors import DataError
+from acdc_seg.files import write_text
 from acdc_seg.metrics import EMPTY_POLICY, METRICS, Metric, Units
 from acdc_seg.metrics.scores import (
     score_labels,
     scores_to_dict,
     summarize,
     write_csv,
-    write_json,
-    write_text,
 )
 from acdc_seg.metrics.tables import format_table
 
@@ -169,10 +168,9 @@ def test_csv_columns_and_values(tmp_path):
     )
 
 
-def test_json_holds_policy_headline_and_rows(tmp_path):
+def test_json_holds_policy_headline_and_rows():
     rows = two_rows()
-    write_json(tmp_path / "metrics.json", rows, summarize(rows))
-    content = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
+    content = json.loads(json.dumps(scores_to_dict(rows, summarize(rows))))
     assert content["empty_policy"] == EMPTY_POLICY
     assert (content["n"], content["dice"]) == (2, pytest.approx(0.55))
     assert content["classes"]["rv"]["dice_mean"] == pytest.approx(0.25)
