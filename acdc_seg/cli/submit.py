@@ -208,8 +208,8 @@ def _flag(name: str) -> str:
 def _check(
     path: Path, data: Path | None, truth: Path | None, template: Path | None, config: "Config"
 ) -> None:
-    from acdc_seg.data.images import image_shape
-    from acdc_seg.data.readers.paired import find_images
+    from acdc_seg.data.examples import example_size
+    from acdc_seg.data.readers.unpaired import find_images
     from acdc_seg.submission.check import check_submission
 
     shapes = None
@@ -218,8 +218,8 @@ def _check(
             "--truth says already which images there are and how large; leave --data out"
         )
     if data:
-        images = find_images(data, config.data)
-        shapes = {stem: image_shape(image) for stem, image in images.items()}
+        records = find_images(data, config.data)
+        shapes = {record.id: example_size(record) for record in records}
     result = check_submission(
         path,
         truth=truth,

@@ -12,7 +12,7 @@ from torch.utils.data import TensorDataset
 from acdc_seg.config import ClassesConfig, DataConfig
 from acdc_seg.data.disk import DiskExamples
 from acdc_seg.data.geometry import place
-from acdc_seg.data.images import image_shape, read_image
+from acdc_seg.data.images import Half, image_shape, read_image
 from acdc_seg.data.masks import read_mask
 from acdc_seg.data.record import Record
 from acdc_seg.data.transforms import normalize
@@ -38,6 +38,9 @@ class ExamplePairs(Protocol):
     def __getitem__(self, index: int, /) -> tuple[Any, ...]: ...
 
 
+_OTHER_HALF: dict[Half, Half] = {"": "", "left": "right", "right": "left"}
+
+
 def read_example(record: Record, *, data: DataConfig, classes: ClassesConfig) -> Example:
     """Reads image and mask of a record at their size on disk.
 
@@ -45,10 +48,10 @@ def read_example(record: Record, *, data: DataConfig, classes: ClassesConfig) ->
         DataError: A file is unreadable, has other channels or values than configured, or the two
             differ in size.
     """
-    image = read_image(record.image, channels=data.channels, page=record.page)
+    image = read_image(record.image, channels=data.channels, page=record.page, half=record.half)
     if record.mask is None:
         return Example(record, torch.from_numpy(image), None)
-    mask = read_mask(record.mask, classes)
+    mask = read_mask(record.mask, classes, record.page, _OTHER_HALF[record.half])
     if image.shape[1:] != mask.shape:
         (height, width), (mask_height, mask_width) = image.shape[1:], mask.shape
         raise DataError(
@@ -65,7 +68,8 @@ def example_size(record: Record) -> tuple[int, int]:
     Raises:
         DataError: The file is unreadable.
     """
-    return image_shape(record.image, record.page)
+    height, width = image_shape(record.image, record.page)
+    return height, width // 2 if record.half else width
 
 
 class FileExamples(Sequence[Example]):

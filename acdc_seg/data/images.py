@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -28,7 +29,13 @@ DEPTHS[np.dtype(np.int16)] = (-32768, 65535)
 """Lowest value and range of the kinds of pixel that are read."""
 
 
-def read_image(path: Path, *, channels: int = 1, page: int | None = None) -> np.ndarray:
+Half = Literal["", "left", "right"]
+"""Half of a file that is read, where image and mask are side by side in it; empty reads all."""
+
+
+def read_image(
+    path: Path, *, channels: int = 1, page: int | None = None, half: Half = ""
+) -> np.ndarray:
     """An image of 8 or 16 bits, signed or not, as float32 `(C, H, W)` in 0..1.
 
     Gray is repeated where 3 channels are configured; RGB whose channels are equal is read as gray
@@ -39,13 +46,14 @@ def read_image(path: Path, *, channels: int = 1, page: int | None = None) -> np.
         path: The file.
         channels: 1 for gray, 3 for RGB.
         page: Page of a file with several, from 0; None expects the file to have one.
+        half: The part of the file to read.
 
     Raises:
         DataError: The file is unreadable or truncated, claims more than `LARGEST_IMAGE` pixels, has
             another depth, several pages where `page` is None, or colors where 1 channel is
             configured.
     """
-    pixels = decode(path, read_bytes(path), page)
+    pixels = crop_half(path, decode(path, read_bytes(path), page), half)
     planes = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)  # (C, H, W)
     lowest, span = DEPTHS[pixels.dtype]
     image = planes.astype(np.float32, order="C")
@@ -72,6 +80,23 @@ def _fit_channels(path: Path, image: np.ndarray, channels: int) -> np.ndarray:
         code="channels",
         settings=("data.channels=3",) if len(image) == 3 else (),
     )
+
+
+def crop_half(path: Path, pixels: np.ndarray, half: Half) -> np.ndarray:
+    """The left or right half of pixels `(H, W, ...)`; all of them where `half` is empty.
+
+    Raises:
+        DataError: They cannot be halved.
+    """
+    width = pixels.shape[1]
+    if half and width % 2:
+        raise DataError(
+            f"{path}: the file is {width} pixels wide, an image and its mask side by side need an "
+            "even width; cut it again",
+            code="size",
+        )
+    middle = width // 2 if half else 0
+    return pixels[:, :middle] if half == "left" else pixels[:, middle:]
 
 
 def image_shape(path: Path, page: int | None = None) -> tuple[int, int]:

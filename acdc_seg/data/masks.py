@@ -8,7 +8,15 @@ from scipy.spatial.distance import cdist
 
 from acdc_seg.config import ClassesConfig, ClassLabel
 from acdc_seg.data.class_offers import offer_for_colors, offer_for_levels, offer_for_values
-from acdc_seg.data.images import decode, quiet_decoders, read_bytes, read_header, unreadable
+from acdc_seg.data.images import (
+    Half,
+    crop_half,
+    decode,
+    quiet_decoders,
+    read_bytes,
+    read_header,
+    unreadable,
+)
 from acdc_seg.errors import DataError
 from acdc_seg.labels import IGNORE_INDEX
 
@@ -18,7 +26,9 @@ MIN_LOSSY_GAP = 16
 """Least distance of the values of two classes that a lossy file can tell apart."""
 
 
-def read_mask(path: Path, classes: ClassesConfig, page: int | None = None) -> np.ndarray:
+def read_mask(
+    path: Path, classes: ClassesConfig, page: int | None = None, half: Half = ""
+) -> np.ndarray:
     """A mask file as class indices, uint8 `(H, W)`; void pixels are `IGNORE_INDEX`.
 
     The values of a palette image are the numbers of its colours, as in Pascal VOC's masks, those of
@@ -29,6 +39,7 @@ def read_mask(path: Path, classes: ClassesConfig, page: int | None = None) -> np
         path: The file.
         classes: Values and colors of the classes.
         page: Page of a file with several, from 0; None expects the file to have one.
+        half: The part of the file to read.
 
     Raises:
         DataError: The file is unreadable, claims too many pixels, is not of 8 or 16 bits, has
@@ -39,6 +50,7 @@ def read_mask(path: Path, classes: ClassesConfig, page: int | None = None) -> np
     header = read_header(path, content, page)
     has_numbers = header.mode == "P" and classes.mask_encoding == "values"
     pixels = _palette_numbers(path, content, page) if has_numbers else _without_alpha(path, pixels)
+    pixels = crop_half(path, pixels, half)
     is_lossy = header.format in LOSSY_FORMATS
     if classes.mask_encoding != "values":
         is_exact = classes.mask_encoding == "colors" and not is_lossy

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from string import digits
+from typing import Literal
 
 SPLITS = ("train", "val", "test")
 
@@ -22,7 +23,8 @@ class Record:
     `id` is unique in its data set, for an image the file's stem. `split` is one of `SPLITS` or
     empty, `spacing` (row, column) in mm; `patient`, `phase` and `group` are empty where unknown.
     `page` is the number of the page of a multi-page image file, or of the frame of a 4-D volume,
-    from 0; None reads the only one. A slice of a volume has its number `slice` in it, from 0, and
+    from 0; None reads the only one. `half` is the half of the file that is the image, where the
+    other is the mask. A slice of a volume has its number `slice` in it, from 0, and
     `slice_spacing`, the distance in mm from slice to slice; all slices of one patient and phase
     show the same window.
     """
@@ -36,6 +38,7 @@ class Record:
     group: str = ""
     spacing: tuple[float, float] | None = None
     page: int | None = None
+    half: Literal["", "left", "right"] = ""
     slice: int | None = None
     slice_spacing: float | None = None
 

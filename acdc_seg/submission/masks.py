@@ -7,7 +7,7 @@ import numpy as np
 
 from acdc_seg.config import ClassesConfig, DataConfig
 from acdc_seg.data.masks import encode_mask, read_mask
-from acdc_seg.data.readers.paired import find_masks
+from acdc_seg.data.readers.unpaired import find_masks
 from acdc_seg.errors import DataError
 from acdc_seg.submission.table import sort_stems
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from acdc_seg.config import ClassesConfig, DataConfig
-from acdc_seg.data.readers.paired import find_images
+from acdc_seg.data.readers.unpaired import find_images
 from acdc_seg.data.record import ProgressCallback, Record
 from acdc_seg.errors import AcdcWarning
 from acdc_seg.inference.predictors import Predictor
@@ -47,8 +47,7 @@ def write_submission(
             written.
     """
     data, classes = predictor.config.data, predictor.classes
-    paths = find_images(Path(images), data)
-    records = [Record(stem, image, None, "") for stem, image in paths.items()]
+    records = find_images(Path(images), data)
     _warn_of_seen(predictor, records)
     stream = predict_examples(
         predictor,

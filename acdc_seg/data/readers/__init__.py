@@ -13,6 +13,7 @@ from acdc_seg.data.patients import name_patients
 from acdc_seg.data.problems import Problem, Scan, raise_errors
 from acdc_seg.data.readers.acdc import is_acdc_tree, scan_acdc
 from acdc_seg.data.readers.paired import is_paired, scan_paired
+from acdc_seg.data.readers.side_by_side import is_side_by_side, scan_side_by_side
 from acdc_seg.data.readers.table import add_details, is_table, scan_table
 from acdc_seg.data.record import Record
 
@@ -48,6 +49,13 @@ READERS: dict[str, Reader] = {
         "volumes",
         recognizes=is_acdc_tree,
         scan=scan_acdc,
+    ),
+    "side_by_side": Reader(
+        "side by side",
+        "files with an image and its color mask side by side, also in train, val, test",
+        "images",
+        recognizes=is_side_by_side,
+        scan=scan_side_by_side,
     ),
     "paired": Reader(
         "paired folders",

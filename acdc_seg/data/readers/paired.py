@@ -6,9 +6,8 @@ from pathlib import Path
 from acdc_seg.config import DataConfig
 from acdc_seg.data.images import num_pages
 from acdc_seg.data.problems import Problem, Scan
-from acdc_seg.data.readers.folders import IMAGE_SUFFIXES, find_folders, list_files
-from acdc_seg.data.readers.naming import find_mask_affix, find_naming_within
-from acdc_seg.data.readers.pairs import explicit_naming, find_pairs, scan_pairs
+from acdc_seg.data.readers.folders import IMAGE_SUFFIXES, find_folders
+from acdc_seg.data.readers.pairs import find_pairs, scan_pairs
 from acdc_seg.data.record import Record
 from acdc_seg.errors import DataError
 
@@ -57,48 +56,3 @@ def split_pages(record: Record, problems: list[Problem]) -> list[Record]:
     if counts[0] == 1:
         return [record]
     return [replace(record, id=f"{record.id}_p{page:02d}", page=page) for page in range(counts[0])]
-
-
-def find_images(path: Path, config: DataConfig) -> dict[str, Path]:
-    """Images to predict, by stem in natural order: those of the test split, else of the folder of
-    images, else of `path` itself, without masks beside them.
-
-    Raises:
-        DataError: There are none.
-    """
-    parts = {part.split: part for part in find_pairs(path, config, image_suffixes(config)).parts}
-    images = next((parts[split].images for split in ("test", "") if split in parts), {})
-    images = images or list_files(path, image_suffixes(config))
-    if not images:
-        folder = config.image_dir or "images"
-        raise DataError(
-            f"{path}: no images ({', '.join(image_suffixes(config))}) in test/{folder}/, "
-            f"{folder}/ or the folder itself; check --data",
-            code="no_image",
-        )
-    return images
-
-
-def find_masks(path: Path, config: DataConfig) -> dict[str, Path]:
-    """Masks by the stem of their image, in natural order: those of the test split, else of the
-    folder of masks, else of `path` itself.
-
-    The image's stem is that of the mask without `data.mask_pattern`, or without a word such as
-    _mask that most masks have.
-
-    Raises:
-        DataError: There are none.
-    """
-    folders = [folder for folder in find_folders(path, config) if folder.split in ("", "test")]
-    folders.sort(key=lambda folder: (folder.kind != "mask", folder.split != "test"))
-    listed = [list_files(folder.path, image_suffixes(config)) for folder in folders]
-    files = next(filter(None, listed), {})
-    naming = explicit_naming(config) or find_naming_within(files) or find_mask_affix(files)
-    masks = {naming.mask_key(stem): file for stem, file in files.items()}
-    masks.pop("", None)
-    if not masks:
-        named = f" named {config.mask_pattern}.png" if config.mask_pattern else ""
-        raise DataError(
-            f"{path}: no masks{named}; check the folder and data.mask_pattern", code="no_mask"
-        )
-    return masks

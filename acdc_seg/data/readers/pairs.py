@@ -74,7 +74,7 @@ def scan_pairs(path: Path, config: DataConfig, suffixes: Sequence[str]) -> Scan:
     records: list[Record] = []
     for part in parts:
         records += _pair(part, naming, problems)
-    return Scan(_with_unique_ids(records), problems, [_describe(path, parts, naming)])
+    return Scan(unique_ids(records), problems, [_describe(path, parts, naming)])
 
 
 def _find_part(
@@ -140,7 +140,7 @@ def _pair(part: Part, naming: Naming, problems: list[Problem]) -> list[Record]:
     return records
 
 
-def _with_unique_ids(records: Sequence[Record]) -> list[Record]:
+def unique_ids(records: Sequence[Record]) -> list[Record]:
     """Records of one name in two splits have their split in front, as val_1."""
     counts = Counter(record.id for record in records)
     return [
