@@ -3,7 +3,7 @@
 import gc
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any
@@ -54,17 +54,40 @@ def run_trial(
         Exception: Anything that settings cannot cause: a GPU error, a full disk, lost data, a bug.
             The trial is queued again, and the worker should end.
     """
+    objective = _Objective(trial, spec, should_stop)
+    run_claimed(study, trial, objective.run, varied=lambda: trial.params)
+
+
+def run_claimed(
+    study: Study,
+    trial: Trial,
+    objective: Callable[[], Sequence[float]],
+    *,
+    varied: Callable[[], Iterable[str]],
+) -> None:
+    """Runs the objective of a claimed trial, sends heartbeats meanwhile, and tells the study how it
+    ended.
+
+    Args:
+        study: The study that the trial is of.
+        trial: A claimed trial.
+        objective: Gives the trial's values; raises TrialStopped where it was asked to stop.
+        varied: Gives the settings that are the trial's own, whose errors are its fault.
+
+    Raises:
+        Exception: Like `run_trial`.
+    """
     # UpdateFinishedTrialError: the trial was taken for dead and requeued
     with send_heartbeat(trial), suppress(UpdateFinishedTrialError):
         try:
             _free_gpu_memory()
-            values = _Objective(trial, spec, should_stop).run()
+            values = objective()
         except TrialPruned:
             study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
         except TrialStopped:
             release(study, trial, requeue=True)
         except Exception as error:
-            if not _is_own_fault(error, trial):
+            if not _is_own_fault(error, varied()):
                 with suppress(OptunaError, OSError):  # what broke may be the storage or its disk
                     trial.set_user_attr("fault", describe_error(error))
                     release(study, trial, requeue=True)
@@ -162,10 +185,10 @@ def _is_out_of_memory(error: Exception) -> bool:
     )
 
 
-def _is_own_fault(error: Exception, trial: Trial) -> bool:
+def _is_own_fault(error: Exception, varied: Iterable[str]) -> bool:
     """Whether a trial's settings caused an error, which would meet them again."""
     if isinstance(error, DataError):
-        return any(key.startswith(DATA_SECTIONS) for key in trial.params)
+        return any(key.startswith(DATA_SECTIONS) for key in varied)
     return isinstance(error, TrainingError | ConfigError) or _is_out_of_memory(error)
 
 

@@ -1,5 +1,6 @@
 """Trial queue shared by the workers of a study, on one machine or several."""
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -10,14 +11,14 @@ from optuna.exceptions import OptunaError, UpdateFinishedTrialError
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from acdc_seg.tuning.samplers import make_sampler
-from acdc_seg.tuning.spec import StudySpec
 from acdc_seg.tuning.trials import MAX_RETRIES, is_finished
 
 POLL_SECONDS = 0.5
 HEARTBEAT_SECONDS = 10
 GRACE_SECONDS = 60
 """A trial without a new heartbeat for this long belongs to a dead worker."""
+KEPT_ATTRS = ("recipe", "digest")
+"""Attributes that a trial that is queued again keeps."""
 
 
 class TrialQueue:
@@ -25,12 +26,20 @@ class TrialQueue:
 
     Args:
         study: The study, in a storage that all workers share.
-        spec: Its settings.
-        worker: Index of the worker among those of its command; part of the sampler's seed.
+        num_trials: Finished trials after which there is no next one; by default all that are
+            queued.
+        ask: Draws a new trial, or takes a queued one, given all trials so far; None takes queued
+            ones alone.
     """
 
-    def __init__(self, study: Study, spec: StudySpec, *, worker: int = 0) -> None:
-        self.study, self.spec, self.worker = study, spec, worker
+    def __init__(
+        self,
+        study: Study,
+        *,
+        num_trials: float = math.inf,
+        ask: Callable[[Sequence[FrozenTrial]], Trial] | None = None,
+    ) -> None:
+        self.study, self.num_trials, self.ask = study, num_trials, ask
         self.heartbeats: dict[int, tuple[int, float]] = {}  # by trial: the last, and since when
 
     def claim_next(self, *, should_stop: Callable[[], bool]) -> Trial | None:
@@ -39,31 +48,22 @@ class TrialQueue:
         Workers that claim at the same moment may together exceed `num_trials`, by one less than
         there are of them at most.
         """
-        is_grid = self.spec.sampler == "grid"
         while not should_stop():
             self.requeue_dead()
             trials = self.study.get_trials(deepcopy=False)
             states = [trial.state for trial in trials]
             num_done, num_running = sum(map(is_finished, trials)), states.count(TrialState.RUNNING)
             is_waiting = TrialState.WAITING in states
-            grid_is_done = is_grid and not is_waiting and not num_running
-            if num_done >= self.spec.num_trials or grid_is_done:
+            is_empty = self.ask is None and not is_waiting and not num_running
+            if num_done >= self.num_trials or is_empty:
                 return None
-            if num_done + num_running < self.spec.num_trials and (is_waiting or not is_grid):
-                trial = self._ask(trials)
-                if not is_grid or "queued" in trial.user_attrs:
+            if num_done + num_running < self.num_trials and (is_waiting or self.ask is not None):
+                trial = self.study.ask() if self.ask is None else self.ask(trials)
+                if self.ask is not None or "queued" in trial.user_attrs:
                     return trial
-                release(self.study, trial, requeue=False)  # another worker took the last point
+                release(self.study, trial, requeue=False)  # another worker took the last one
             time.sleep(POLL_SECONDS)
         return None
-
-    def _ask(self, trials: Sequence[FrozenTrial]) -> Trial:
-        """A queued trial, or a new one from a sampler of its own."""
-        num_draws = sum("retry_of" not in trial.user_attrs for trial in trials)
-        self.study.sampler = make_sampler(
-            self.spec.sampler, seed=self.spec.seed, num_draws=num_draws, worker=self.worker
-        )
-        return self.study.ask()
 
     def requeue_dead(self) -> None:
         """Fails the trials of dead workers and queues their parameters again, `MAX_RETRIES` times
@@ -100,10 +100,9 @@ def release(study: Study, trial: Trial, *, requeue: bool) -> None:
 def _requeue(study: Study, trial: Trial | FrozenTrial, *, retries: int) -> None:
     params = {**trial.user_attrs.get("queued", {}), **trial.params}
     if params:
+        kept = {key: trial.user_attrs[key] for key in KEPT_ATTRS if key in trial.user_attrs}
         attrs = {"queued": params, "retry_of": trial.number, "retries": retries}
-        if "recipe" in trial.user_attrs:
-            attrs["recipe"] = True
-        study.enqueue_trial(params, user_attrs=attrs)
+        study.enqueue_trial(params, user_attrs={**kept, **attrs})
 
 
 @contextmanager

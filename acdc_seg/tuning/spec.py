@@ -94,6 +94,11 @@ class StudySpec:
         return self.studies_dir / self.name
 
     @property
+    def device(self) -> str:
+        """The device of all trials."""
+        return self.config.train.device
+
+    @property
     def directions(self) -> list[Literal["maximize", "minimize"]]:
         """The direction of each goal: Dice, then the second goal if there is one."""
         return ["maximize", "minimize"] if self.pareto else ["maximize"]

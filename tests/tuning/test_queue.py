@@ -7,9 +7,10 @@ import pytest
 from optuna.trial import TrialState
 
 from acdc_seg.tuning import queue as queue_module
-from acdc_seg.tuning.queue import TrialQueue, release, send_heartbeat
+from acdc_seg.tuning.queue import release, send_heartbeat
 from acdc_seg.tuning.storage import open_study
 from acdc_seg.tuning.trials import MAX_RETRIES, is_finished, num_finished
+from acdc_seg.tuning.workers import make_queue
 
 GRID = "optimizer.lr: [0.1, 0.2, 0.3]"
 
@@ -20,7 +21,7 @@ def open_queue(make_spec):
 
     def make(num_trials=3, **options):
         spec = make_spec(num_trials=num_trials, **options)
-        return TrialQueue(open_study(spec), spec)
+        return make_queue(open_study(spec), spec)
 
     return make
 

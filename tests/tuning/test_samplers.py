@@ -3,9 +3,9 @@ import math
 import optuna
 import pytest
 
-from acdc_seg.tuning.queue import TrialQueue
 from acdc_seg.tuning.samplers import make_sampler
 from acdc_seg.tuning.storage import open_study
+from acdc_seg.tuning.workers import make_queue
 
 RANGES = (
     "optimizer.lr: {low: 1.0e-6, high: 1.0, log: true}\n"
@@ -20,7 +20,7 @@ def search(make_spec):
     def run(sampler, **options):
         spec = make_spec(space=RANGES, num_trials=60, sampler=sampler, name=sampler, **options)
         study = open_study(spec)
-        queue, misses = TrialQueue(study, spec), []
+        queue, misses = make_queue(study, spec), []
         while (trial := queue.claim_next(should_stop=lambda: False)) is not None:
             drawn = spec.space.suggest(trial)
             lr, decay = math.log10(drawn["optimizer.lr"]), drawn["optimizer.weight_decay"]

@@ -11,7 +11,7 @@ import pytest
 from optuna.trial import TrialState
 
 from acdc_seg.errors import TrainingError
-from acdc_seg.tuning import workers
+from acdc_seg.tuning import processes, workers
 from acdc_seg.tuning.storage import open_study
 from acdc_seg.tuning.trials import is_finished, num_finished
 
@@ -89,8 +89,8 @@ def test_ctrl_c_stops_in_good_order_and_queues_what_ran(start_command, tmp_path)
 def run_in_workers(monkeypatch):
     """Runs a study in forked processes, which inherit what a test replaced."""
     fork = multiprocessing.get_context("fork")
-    monkeypatch.setattr(workers.multiprocessing, "get_context", lambda kind: fork)
-    monkeypatch.setattr(workers, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(processes.multiprocessing, "get_context", lambda kind: fork)
+    monkeypatch.setattr(processes, "POLL_SECONDS", 0.02)
     return workers.tune
 
 
@@ -142,7 +142,7 @@ def test_visible_gpus_are_dealt_out_in_turn(monkeypatch):
     dealt = []
     for index in range(3):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
-        workers._choose_gpu(index)
+        processes._choose_gpu(index)
         dealt.append(os.environ["CUDA_VISIBLE_DEVICES"])
     assert dealt == ["4", "7", "4"]
 
