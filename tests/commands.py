@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from acdc_seg.cli import data, ensemble, evaluate, models, submit, train, tune
+from acdc_seg.cli import data, ensemble, evaluate, experiment, models, submit, train, tune
 
 MAIN = {
     "train": train.main,
@@ -15,6 +15,7 @@ MAIN = {
     "submit": submit.main,
     "data": data.main,
     "tune": tune.main,
+    "experiment": experiment.main,
     "models": models.main,
 }
 

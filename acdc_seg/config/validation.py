@@ -94,7 +94,7 @@ def _explain(item: Any, path: Path, section: type[BaseModel]) -> str:
     value, message = item["input"], item["msg"].removeprefix("Value error, ")
     if item["type"] == "extra_forbidden":
         allowed = _siblings(path, section)
-        full = _full_names(path[0]) if len(path) == 1 else []
+        full = _full_names(path[0]) if len(path) == 1 and section is Config else []
         if full:
             return f"unknown setting; did you mean {' or '.join(full)}?"
         renamed = RENAMED.get(path[-1])

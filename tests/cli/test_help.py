@@ -7,7 +7,7 @@ import pytest
 import typer
 
 from acdc_seg import __version__
-from acdc_seg.cli import data, ensemble, evaluate, models, submit, train, tune
+from acdc_seg.cli import data, ensemble, evaluate, experiment, models, submit, train, tune
 from acdc_seg.config import LossConfig, OptimizerConfig, TrainConfig, default_yaml
 
 APPS = {
@@ -17,6 +17,7 @@ APPS = {
     "submit": submit.app,
     "data": data.app,
     "tune": tune.app,
+    "experiment": experiment.app,
     "models": models.app,
 }
 PANELS = {
@@ -25,6 +26,7 @@ PANELS = {
     "submit": ["What", "Output", "Computing", "Other"],
     "ensemble": ["What", "How", "Output", "Computing", "Other"],
     "tune": ["What", "How", "Computing", "Output", "Other"],
+    "experiment": ["What", "Computing", "Output", "Other"],
     "models": ["What", "Computing", "Other"],
     "data": ["Other", "Commands"],
     "data synthesize": ["Arguments", "Options", "Hearts", "Streets and pets"],

@@ -18,7 +18,8 @@ LAYERS = (
     ("inference",),
     ("evaluation", "submission", "export"),
     ("training", "ensembling"),
-    ("tuning", "experiments"),
+    ("tuning",),
+    ("experiments",),
     ("cli",),
 )
 """Modules and folders of the package from the bottom up; those of a layer are independent."""

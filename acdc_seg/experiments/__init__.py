@@ -1,0 +1,3 @@
+"""Experiments: trainings that differ in a few settings, compared in figures, tables and a sentence;
+see docs/experiments.md.
+"""
