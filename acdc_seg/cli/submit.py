@@ -24,6 +24,7 @@ from acdc_seg.errors import ConfigError
 
 if TYPE_CHECKING:
     from acdc_seg.config import Config
+    from acdc_seg.inference.predictors import Predictor
 
 app = make_app()
 
@@ -64,7 +65,13 @@ Template = Annotated[
     Path | None, option("Sample submission that fixes ids and order.", "Output", "none")
 ]
 Masks = Annotated[
-    Path | None, option("Folder to write the predicted masks to as PNGs.", "Output", "none")
+    Path | None,
+    option(
+        "Folder to write the predicted masks to as PNGs; more than 10 classes are written there "
+        "alone.",
+        "Output",
+        "none",
+    ),
 ]
 
 MODES = {
@@ -111,6 +118,7 @@ def submit(
             raise ConfigError("--runs needs --data DIR, the folder of the images to predict")
         from acdc_seg.inference.load import load_members
         from acdc_seg.submission.pipeline import write_submission
+        from acdc_seg.submission.table import MAX_CLASSES
 
         predictor = load_members(
             paths,
@@ -120,6 +128,12 @@ def submit(
             device=device,
             precision=precision,
         )
+        num_classes = len(predictor.classes.names)
+        sources = map(context.get_parameter_source, ("out", "template"))
+        wants_csv = any(source and source.name == "COMMANDLINE" for source in sources)
+        if masks is not None and num_classes > MAX_CLASSES and not wants_csv:
+            _write_masks_alone(predictor, data, masks, batch_size)
+            return
         with progress_bar() as report:
             rows = write_submission(
                 predictor,
@@ -132,6 +146,19 @@ def submit(
             )
         run = None if _is_default(predictor.config) else paths[0]
         _print_end(out, rows, ["--data", data], template, run, overrides)
+
+
+def _write_masks_alone(predictor: "Predictor", data: Path, folder: Path, batch_size: int) -> None:
+    from acdc_seg.submission.pipeline import predict_masks
+
+    with progress_bar() as report:
+        num_masks = predict_masks(
+            predictor, data, folder, batch_size=batch_size, on_progress=report
+        )
+    console.print(
+        f"Wrote {shell_path(folder)}: {num_masks} masks, and no CSV: ids end in one class digit, "
+        f"which {len(predictor.classes.names)} classes do not fit."
+    )
 
 
 def _encode(

@@ -34,13 +34,15 @@ def write_masks(
     masks: Iterable[tuple[str, np.ndarray]],
     classes: ClassesConfig | None = None,
     data: DataConfig | None = None,
-) -> None:
-    """Writes labels `(H, W)` by image stem as PNG files that `read_masks` reads back.
+) -> int:
+    """Writes labels `(H, W)` by image stem as PNG files that `read_masks` reads back; returns their
+    number.
 
     Raises:
         DataError: A stem that is not a file name, or a file that cannot be written.
     """
     classes, data = classes or ClassesConfig(), data or DataConfig()
+    num_masks = 0
     for stem, labels in masks:
         if "/" in stem or "\0" in stem:
             raise DataError(
@@ -50,8 +52,10 @@ def write_masks(
         try:
             folder.mkdir(parents=True, exist_ok=True)
             path.write_bytes(encode_mask(labels, classes))
+            num_masks += 1
         except OSError as error:
             raise DataError(
                 f"{path}: cannot write this mask ({error.strerror}); check the folder and its "
                 "free space"
             ) from None
+    return num_masks

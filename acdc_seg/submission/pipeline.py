@@ -47,7 +47,52 @@ def write_submission(
             written.
     """
     data, classes = predictor.config.data, predictor.classes
-    records = find_images(Path(images), data)
+    shapes: dict[str, Shape] = {}
+
+    def predict() -> Iterator[tuple[str, np.ndarray]]:
+        for stem, labels in _predict_folder(predictor, Path(images), batch_size, on_progress):
+            shapes[stem] = labels.shape[0], labels.shape[1]
+            yield stem, labels
+
+    rows = _write(predict(), Path(path), template, classes, data)
+    if masks is not None:  # after the CSV, so that a mistake in its ids leaves no masks
+        labels = decode_rows(rows, shapes, pattern=data.output_pattern)
+        write_masks(masks, labels, classes, data)
+    return rows
+
+
+def predict_masks(
+    predictor: Predictor,
+    images: str | Path,
+    folder: str | Path,
+    *,
+    batch_size: int = 16,
+    on_progress: ProgressCallback = lambda what, done, total: None,
+) -> int:
+    """Predicts all images of a folder and writes their masks alone, of any number of classes.
+
+    Args:
+        predictor: A model, an ensemble or what is done to either.
+        images: Folder of images, or one that holds `test/image/` or `image/`.
+        folder: Folder to write the masks to as PNG files, with the values or colors of the classes.
+        batch_size: Most images that are predicted at a time.
+        on_progress: Called with "images", the number done and the number of all.
+
+    Returns:
+        The number of masks.
+
+    Raises:
+        DataError: A damaged image, or a file that cannot be written.
+    """
+    labels = _predict_folder(predictor, Path(images), batch_size, on_progress)
+    return write_masks(Path(folder), labels, predictor.classes, predictor.config.data)
+
+
+def _predict_folder(
+    predictor: Predictor, folder: Path, batch_size: int, on_progress: ProgressCallback
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Stem and labels `(H, W)` of each image of a folder."""
+    records = find_images(folder, predictor.config.data)
     _warn_of_seen(predictor, records)
     stream = predict_examples(
         predictor,
@@ -55,19 +100,8 @@ def write_submission(
         batch_size=batch_size,
         on_image=lambda done: on_progress("images", done, len(records)),
     )
-    shapes: dict[str, Shape] = {}
-
-    def predict() -> Iterator[tuple[str, np.ndarray]]:
-        for example, probabilities in stream:
-            labels = to_labels(probabilities)
-            shapes[example.record.id] = labels.shape[0], labels.shape[1]
-            yield example.record.id, labels
-
-    rows = _write(predict(), Path(path), template, classes, data)
-    if masks is not None:  # after the CSV, so that a mistake in its ids leaves no masks
-        labels = decode_rows(rows, shapes, pattern=data.output_pattern)
-        write_masks(masks, labels, classes, data)
-    return rows
+    for example, probabilities in stream:
+        yield example.record.id, to_labels(probabilities)
 
 
 def encode_masks(

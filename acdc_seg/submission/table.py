@@ -18,6 +18,8 @@ from acdc_seg.submission.rle import Shape, decode_rle, encode_rle
 HEADER = ["id", "encoding"]
 NUM_NAMED = 3
 PATTERN = MASK_PATTERN
+MAX_CLASSES = 10
+"""Background included: the last character of an id is the class digit, 1 to 9."""
 LARGEST_FIELD = 2**31 - 1
 """Characters of an encoding that are read; the csv module stops at 131,072 by itself."""
 
@@ -36,9 +38,10 @@ def encode_rows(
     Raises:
         DataError: Values that are not class indices, or more classes than digits.
     """
-    if not 2 <= num_classes <= 10:
+    if not 2 <= num_classes <= MAX_CLASSES:
         raise DataError(
-            f"{num_classes} classes cannot be submitted: an id ends in one class digit, 1 to 9"
+            f"{num_classes} classes cannot be submitted: an id ends in one class digit, 1 to 9; "
+            "acdc-submit --masks DIR without --out and --template writes masks alone"
         )
     rows = {stem: _encode_image(stem, array, num_classes, pattern) for stem, array in labels}
     return [row for stem in sort_stems(rows) for row in rows[stem]]

@@ -287,6 +287,32 @@ def test_classes_and_names_of_the_data_go_there_and_back(
     assert score_in(outcome.out) == pytest.approx(expected, abs=6e-6)
 
 
+@pytest.mark.parametrize("encoding", ["values", "colors"])
+@pytest.mark.parametrize("number", [12, 30])
+def test_masks_of_more_classes_than_digits_are_written_alone(
+    command, save_run, paired_folder, number, encoding
+):
+    names = [f"c{index}" for index in range(number)]
+    run = save_run("many", **{"classes.names": names, "classes.mask_encoding": encoding})
+    way = ("submit", "--runs", run, "--data", paired_folder)
+    outcome = command(*way, "--masks", "masks")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out == (
+        "Wrote masks: 2 masks, and no CSV: ids end in one class digit, which "
+        f"{number} classes do not fit.\n"
+    )
+    assert not Path("submission.csv").exists()
+    predictor = load_predictor(run, device="cpu")
+    labels = predictor(read_image(paired_folder / "test/image/patient004_0.png")).argmax(0)
+    mask = read_mask(Path("masks/patient004_0_mask.png"), predictor.classes)
+    np.testing.assert_array_equal(mask, labels)
+    for arguments in ((), ("--masks", "other", "--out", "s.csv")):
+        outcome = command(*way, *arguments)
+        assert outcome.code == 2
+        assert f"{number} classes cannot be submitted" in outcome.err
+        assert "acdc-submit --masks DIR without --out and --template writes masks" in outcome.err
+
+
 def test_settings_take_the_place_of_a_run(command, paired_folder):
     truth = paired_folder / "test" / "mask"
     rename_masks(truth, [0, 3, 2, 1], "{stem}")
