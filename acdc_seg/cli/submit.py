@@ -173,13 +173,13 @@ def _encode(
 
 def _read_config(run: Path | None, overrides: list[str]) -> "Config":
     from acdc_seg.config import Config, parse_override, with_overrides
-    from acdc_seg.inference.load import read_settings
+    from acdc_seg.inference.load import is_reading, read_settings
 
     if run is not None:
         return read_settings(run, overrides)
     changes = dict(map(parse_override, overrides))
     for key in changes:
-        if not key.startswith(("data.", "classes.")):
+        if not is_reading(key):
             raise ConfigError(f"{key}: has no effect here; give settings of data.* and classes.*")
     return with_overrides(Config(), changes)
 

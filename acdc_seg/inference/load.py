@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from acdc_seg.config import Config, parse_override, with_overrides
+from acdc_seg.config import ClassesConfig, Config, parse_override, with_overrides
 from acdc_seg.config.ensemble import read_ensemble
 from acdc_seg.errors import CheckpointError, ConfigError
 from acdc_seg.files import cached_sha256
@@ -90,12 +90,15 @@ def read_settings(path: str | Path, overrides: Sequence[str] = ()) -> Config:
 def with_reading(config: Config, overrides: Sequence[str]) -> Config:
     """A config with other settings of how data and masks are read.
 
+    The classes keep their order in the network: those of the same names in another order only
+    change their values and colors.
+
     Raises:
-        ConfigError: A setting that belongs to the trained network, or another number of classes.
+        ConfigError: A setting that belongs to the trained network, or other classes.
     """
     changes = dict(map(parse_override, overrides))
     for key in changes:
-        if not key.startswith(("data.", "classes.")) or key in NETWORK_SETTINGS:
+        if not is_reading(key) or key in NETWORK_SETTINGS:
             raise ConfigError(
                 f"{key}: belongs to the trained network; settings of data.* and classes.* that say "
                 "how files are read can be changed"
@@ -103,13 +106,37 @@ def with_reading(config: Config, overrides: Sequence[str]) -> Config:
         if key == "data.path":
             raise ConfigError("data.path: give --data DIR, which sets folds aside as well")
     changed = with_overrides(config, changes)
-    num_classes = len(config.classes.names)
-    if len(changed.classes.names) != num_classes:
+    classes = _in_order(changed.classes, config.classes.names)
+    return changed.model_copy(update={"classes": classes})
+
+
+def is_reading(key: str) -> bool:
+    """Whether a dotted setting says how files are read: `classes`, `classes.*` or `data.*`."""
+    return key.startswith(("data.", "classes.")) or key == "classes"
+
+
+def _in_order(classes: ClassesConfig, names: Sequence[str]) -> ClassesConfig:
+    """The classes in the order of the network's, `names`.
+
+    Raises:
+        ConfigError: Another number, or some of the network's names for other ones of its classes.
+    """
+    if len(classes.names) != len(names):
         raise ConfigError(
-            f"classes.names: {len(changed.classes.names)} classes, the network predicts "
-            f"{num_classes}: {', '.join(config.classes.names)}"
+            f"classes.names: {len(classes.names)} classes, the network predicts {len(names)}: "
+            f"{', '.join(names)}"
         )
-    return changed
+    if set(classes.names) == set(names):
+        by_name = {label.name: label for label in classes.labels}
+        return classes.model_copy(update={"labels": tuple(by_name[name] for name in names)})
+    pairs = zip(classes.names, names, strict=True)
+    moved = [name for name, own in pairs if name != own and name in names]
+    if moved:
+        raise ConfigError(
+            f"classes.names: {', '.join(classes.names)}; '{moved[0]}' is another class of the "
+            f"network, which predicts {', '.join(names)}"
+        )
+    return classes
 
 
 def _ensemble_file(path: Path) -> Path:
