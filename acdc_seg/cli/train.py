@@ -5,6 +5,7 @@ import math
 import os
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -376,7 +377,7 @@ def _train_one(
         on_batch=progress.on_batch,
         on_epoch_end=progress.on_epoch_end,
         should_stop=stop.poll,
-        on_notice=console.print,
+        on_notice=partial(console.print, markup=False),
     )
     with progress.bar:
         result = train_network(config, source, run=run, resume=resume, extend=extend, hooks=hooks)

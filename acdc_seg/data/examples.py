@@ -6,6 +6,7 @@ from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch.utils.data import TensorDataset
 
@@ -18,6 +19,7 @@ from acdc_seg.data.record import Record
 from acdc_seg.data.transforms import normalize
 from acdc_seg.errors import DataError
 from acdc_seg.files import work_dir
+from acdc_seg.labels import IGNORE_INDEX
 from acdc_seg.runtime.memory import available_disk, available_memory, choose_storage
 
 
@@ -94,6 +96,7 @@ class FileExamples(Sequence[Example]):
     ) -> None:
         self.records, self.data, self.classes = records, data, classes
         self.for_training = for_training
+        self.is_present = np.zeros(IGNORE_INDEX + 1, bool)
         self.size: torch.Size | None = None
         if for_training and records and not data.window:
             self.size = self[0].image.shape
@@ -109,6 +112,7 @@ class FileExamples(Sequence[Example]):
         if mask is None:
             purpose = "training" if self.for_training else "validation"
             raise DataError(f"{record.image}: {purpose} needs a mask for every image")
+        self.is_present[mask] = True
         if self.for_training:
             image, mask = self._fit(record, image, mask)
         if self.size and image.shape != self.size:
@@ -143,6 +147,11 @@ class FileExamples(Sequence[Example]):
             return len(self) * self.size[1] * self.size[2] * pixel_bytes
         return sum(prod(example_size(record)) for record in self.records) * pixel_bytes
 
+    def absent_classes(self) -> tuple[str, ...]:
+        """Names of the classes that no mask read so far has."""
+        names = enumerate(self.classes.names)
+        return tuple(name for index, name in names if not self.is_present[index])
+
     def check(self) -> None:
         """Reads every file once; raises DataError like `__getitem__`."""
         for _ in self:
@@ -152,13 +161,14 @@ class FileExamples(Sequence[Example]):
 @dataclass(frozen=True)
 class TrainingData:
     """Training examples, validation examples of the files' sizes, where the former are kept
-    (memory, disk or none), and what all take in memory.
+    (memory, disk or none), what all take in memory, and the classes that no training mask has.
     """
 
     training: ExamplePairs
     validation: Sequence[Example]
     storage: str
     num_bytes: int
+    absent: tuple[str, ...]
 
 
 def load_examples(
@@ -198,13 +208,23 @@ def load_examples(
             memory=available_memory(),
             disk=available_disk(folder),
         )
+    kept = _keep(train_files, storage, folder)
+    checked: Sequence[Example] = val_files
     if storage == "memory":
-        return TrainingData(_in_memory(train_files), list(val_files), storage, num_bytes)
-    val_files.check()
+        checked = list(val_files)
+    else:
+        val_files.check()
+    return TrainingData(kept, checked, storage, num_bytes, train_files.absent_classes())
+
+
+def _keep(examples: FileExamples, storage: str, folder: Path) -> ExamplePairs:
+    """Training examples where they stay, after all files were read."""
+    if storage == "memory":
+        return _in_memory(examples)
     if storage == "disk":
-        return TrainingData(DiskExamples(train_files, folder), val_files, storage, num_bytes)
-    train_files.check()
-    return TrainingData(train_files, val_files, storage, num_bytes)
+        return DiskExamples(examples, folder)
+    examples.check()
+    return examples
 
 
 def _in_memory(examples: FileExamples) -> ExamplePairs:

@@ -1,7 +1,7 @@
 """Everything that a training needs before its first step: data, network, optimizer, run folder."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,7 +12,7 @@ from accelerate.utils import set_seed
 from torch import nn
 from torch.utils.data import DataLoader
 
-from acdc_seg.config import Config, EncoderConfig, with_overrides
+from acdc_seg.config import ClassesConfig, Config, EncoderConfig, with_overrides
 from acdc_seg.data.examples import Example, load_examples
 from acdc_seg.data.loader import EpochSampler, TrainingSet, make_loader
 from acdc_seg.data.sizes import with_size
@@ -153,6 +153,22 @@ def _warn_of_leakage(
         )
 
 
+def _describe_absent(classes: ClassesConfig, absent: Collection[str]) -> str:
+    """Says which classes no training mask has, and the settings for those that occur."""
+    present = [label for label in classes.labels if label.name not in absent]
+    rows = [("names", [label.name for label in present])]
+    if classes.mask_encoding == "values":
+        rows.append(("values", [str(label.value) for label in present]))
+    else:
+        rows.append(("colors", [str(list(label.color)).replace(" ", "") for label in present]))
+    settings = " ".join(f"classes.{column}=[{','.join(texts)}]" for column, texts in rows)
+    remedy = f"set {settings}" if len(present) > 1 else "set classes"
+    return (
+        f"Classes that no training mask has: {', '.join(absent)}. Where a prediction has none "
+        f"either, they score 1, which flatters the mean. If the data has other classes, {remedy}."
+    )
+
+
 def _load_data(
     config: Config, source: Source, on_notice: Callable[[str], None]
 ) -> tuple[DataLoader[Any], Sequence[Example]]:
@@ -182,6 +198,8 @@ def _load_data(
             f"The images would take {megabytes(loaded.num_bytes)} of memory: they are kept on "
             f"{loaded.storage} instead."
         )
+    if loaded.absent:
+        on_notice(_describe_absent(config.classes, loaded.absent))
     dataset = TrainingSet(
         loaded.training, augment=config.augment, seed=config.seed, window=config.data.window
     )

@@ -5,6 +5,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import yaml
@@ -243,6 +244,22 @@ def test_other_data_to_choose_on(choose, runs, kept):
     code, out, err = choose(*runs, "--data", "other")
     assert code == 2
     assert err.endswith("other: there are no images in split 'val'; choose from: test\n")
+
+
+def test_data_of_another_numbering_is_chosen_on(choose, runs, kept, write_png):
+    """Exactly as the same images with the numbers of the runs."""
+    shutil.copytree(kept / "data" / "val", "same/test")
+    shutil.copytree(kept / "data" / "val", "other/test")
+    for path in Path("other/test/mask").iterdir():
+        mask = np.array([0, 3, 2, 1], np.uint8)[cv2.imread(str(path), cv2.IMREAD_UNCHANGED)]
+        write_png(path.with_name(path.name.replace("_mask", "_gt")), mask)
+        path.unlink()
+    way = ("--split", "test", "--tta", "none", "--device", "cpu")
+    words = ("classes=mnms", "data.mask_pattern={stem}_gt")
+    first = choose(*runs, "--data", "same", *way, "--out", "first")
+    second = choose(*runs, *words, "--data", "other", *way, "--out", "second")
+    assert (first[0], second[0]) == (0, 0)
+    assert read_report("first")["chosen_on"] == read_report("second")["chosen_on"]
 
 
 @pytest.mark.parametrize(
