@@ -87,7 +87,8 @@ def draw_window(
         int(generator.integers(max(0, whole - part), endpoint=True))
         for whole, part in zip(mask.shape, size, strict=True)
     )
-    mask = mask[top : top + size[0], left : left + size[1]]
-    image = image[:, top : top + size[0], left : left + size[1]]
+    # copied, for a batch of views would keep all their images in memory
+    mask = mask[top : top + size[0], left : left + size[1]].clone()
+    image = image[:, top : top + size[0], left : left + size[1]].clone()
     placement = Placement((mask.shape[0], mask.shape[1]), size)
     return placement.fit_images(image[None])[0], placement.fit_mask(mask)

@@ -102,8 +102,10 @@ def fold_table(scores: Sequence[Mapping[str, Any]]) -> str:
 def _check_same(run: Run, config: Config, source: Source) -> None:
     """Raises ConfigError where the run has other settings or data."""
     saved = load_config(run.folder / "config.yaml", with_recipe=False)
-    data = with_size(config.data, source)
-    changes: dict[str, Any] = {"name": None, "data.size": data.size, "data.fit": data.fit}
+    changes: dict[str, Any] = {"name": None}
+    if config.data.size is None and saved.data.size is not None:
+        data = with_size(config.data, source)
+        changes |= {"data.size": data.size, "data.fit": data.fit}
     if config.train.precision == "auto":
         changes["train.precision"] = saved.train.precision
     changed = differences(saved, with_overrides(config, changes))

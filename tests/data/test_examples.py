@@ -4,6 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from acdc_seg.config import AugmentConfig, ClassesConfig, DataConfig
 from acdc_seg.data import disk
@@ -11,12 +12,14 @@ from acdc_seg.data import examples as examples_module
 from acdc_seg.data.disk import DiskExamples
 from acdc_seg.data.examples import (
     FileExamples,
+    example_size,
     load_examples,
     read_example,
     stack_examples,
 )
 from acdc_seg.data.loader import TrainingSet, batches, make_loader
 from acdc_seg.data.readers import read_records
+from acdc_seg.data.record import Record
 from acdc_seg.errors import DataError
 
 HEART_BYTES = 48 * 48 * (4 + 1)
@@ -90,6 +93,19 @@ def test_an_example_is_read_at_its_size_on_disk(paired_folder, hearts):
     np.testing.assert_array_equal(example.mask, hearts[1][1])
     without_mask = replace(record, mask=None)
     assert read_example(without_mask, data=DataConfig(), classes=ClassesConfig()).mask is None
+
+
+def test_image_and_mask_of_a_stack_are_read_by_page(tmp_path):
+    sizes, examples = [(4, 5), (6, 3), (4, 5)], []
+    for name in ("image", "mask"):
+        pages = [Image.fromarray(np.full(size, n, np.uint8)) for n, size in enumerate(sizes)]
+        pages[0].save(tmp_path / f"{name}.tif", save_all=True, append_images=pages[1:])
+    for page, size in enumerate(sizes):
+        record = Record(f"p{page}", tmp_path / "image.tif", tmp_path / "mask.tif", "a", page=page)
+        examples.append(read_example(record, data=DataConfig(), classes=ClassesConfig()))
+        assert example_size(record) == size
+    assert [example.mask.unique().tolist() for example in examples] == [[0], [1], [2]]
+    assert [round(float(example.image.max()) * 255) for example in examples] == [0, 1, 2]
 
 
 def test_an_example_of_two_sizes_is_refused(paired_folder, write_png):

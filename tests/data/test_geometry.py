@@ -90,6 +90,12 @@ def test_windows_are_parts_of_the_image_and_of_its_mask():
         assert torch.equal(mask, pair(9, 12)[1][top : top + 4, left : left + 6])
 
 
+def test_a_window_does_not_hold_its_image():
+    image, mask = pair(50, 50)
+    for part in draw_window(image, mask, size=(4, 6), key=(0, 0, 0)):
+        assert part.untyped_storage().nbytes() == part.nbytes
+
+
 def test_every_window_is_drawn_and_as_often():
     corners = [int(image[0, 0, 0]) for image, _ in windows((5, 6), (4, 4), 600)]
     counts = np.unique(corners, return_counts=True)
