@@ -178,6 +178,7 @@ def _check_values(path: Path, voxels: np.ndarray, values: Collection[int]) -> np
         )
         raise DataError(
             f"{path}: the mask contains value {listed}, expected one of {sorted(values)}; correct "
-            "or map the values"
+            "the values, or set classes.names and classes.values",
+            code="mask_value",
         )
     return mask
