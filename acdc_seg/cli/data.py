@@ -141,7 +141,6 @@ def synthesize(
 @app.command(epilog="Example: acdc-data prepare ACDC/database --out data/slices --size 96x128")
 def prepare(
     tree: Tree,
-    overrides: Overrides = None,
     out: Annotated[Path, typer.Option(help="Folder to make.")] = Path("data/slices"),
     spacing: Spacing = "1.8",
     size: Size = "96",
@@ -174,8 +173,9 @@ def prepare(
         "prepare.slices": slices,
         "prepare.phases": [phase.strip() for phase in phases.split(",")],
     }
-    texts = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
-    config = load_config(overrides=[*texts, *(overrides or ())])
+    config = load_config(
+        overrides=[f"{key}={json.dumps(value)}" for key, value in settings.items()]
+    )
     patients = read_splits(splits) if splits else None
     volumes = read_volumes(config.data)
     if patients is not None:
@@ -183,18 +183,16 @@ def prepare(
     else:
         records = hold_out(volumes, val_fraction=val_fraction, seed=split_seed)
     with progress_bar() as report:
-        num_images = write_slices(
-            records, out, settings=config.prepare, classes=config.classes, on_progress=report
-        )
+        num_images = write_slices(records, out, settings=config.prepare, on_progress=report)
     for split in SPLITS:
         num_patients = len({record.patient for record in records if record.split == split})
         console.print(f"{split:<5} {num_images[split]:>5} images of {num_patients} patients")
     left_out = {record.patient for record in volumes} - {record.patient for record in records}
     if left_out:
         console.print(f"{len(left_out)} patients are in no split and were left out")
-    reading = [word for word in overrides or () if word.startswith("classes")]
-    words = " ".join(shell_path(word) for word in ["--data", str(out), *reading])
-    console.print(f"Wrote {shell_path(out)}. Next: acdc-train --model unet {words}")
+    console.print(
+        f"Wrote {shell_path(out)}. Next: acdc-train --model unet --data {shell_path(out)}"
+    )
 
 
 @app.command(epilog="Example: acdc-data info data/slices")

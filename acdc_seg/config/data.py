@@ -85,7 +85,7 @@ class DataConfig(Section):
     or a regular expression whose first group is the patient.
     """
     channels: Literal[1, 3] = 1
-    """1 for grey images, 3 for RGB."""
+    """1 for grey images, 3 for RGB; where masks are colours, 3 unless it is given."""
     size: tuple[Count, Count] | None = None
     """Height and width that the network trains on. null: images of one size keep it, and for images
     of several sizes one is chosen, said, and written into the run's config.

@@ -1,8 +1,8 @@
 """The config of a run."""
 
-from typing import Annotated, Self, get_args
+from typing import Annotated, Any, Self, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, ModelWrapValidatorHandler, model_validator
 
 from acdc_seg.config.classes import ClassesConfig
 from acdc_seg.config.data import AugmentConfig, DataConfig, PrepareConfig
@@ -29,6 +29,17 @@ class Config(Section):
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     train: TrainConfig = TrainConfig()
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _default_to_rgb(cls, tree: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
+        """Images whose masks are colours are RGB, unless `data.channels` is given."""
+        config = validate(tree)
+        is_given = "channels" in config.data.model_fields_set
+        if is_given or config.classes.mask_encoding == "values":
+            return config
+        data = config.data.model_copy(update={"channels": 3})
+        return config.model_copy(update={"data": data})
 
     @model_validator(mode="after")
     def _check_class_weights(self) -> Self:

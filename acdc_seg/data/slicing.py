@@ -9,7 +9,7 @@ all phases of a patient, so that ED and ES align.
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from acdc_seg import __version__
-from acdc_seg.config import ClassesConfig, PrepareConfig, to_dict
+from acdc_seg.config import PrepareConfig, to_dict
 from acdc_seg.data.images import LARGEST_IMAGE
 from acdc_seg.data.record import SPLITS, ProgressCallback, Record, no_progress
 from acdc_seg.data.volumes import Volume, read_volume
@@ -54,7 +54,6 @@ def prepare(
     out: Path,
     *,
     settings: PrepareConfig,
-    classes: ClassesConfig | None = None,
     on_progress: ProgressCallback = no_progress,
 ) -> Counter[str]:
     """Writes `out/{train,val,test}/image/ID.png` and `mask/ID_mask.png`, records.csv, splits.json
@@ -64,15 +63,13 @@ def prepare(
         records: NIfTI volumes, with their splits.
         out: Folder to make, complete or not at all; it must not exist, or be empty.
         settings: Geometry, slices and phases to take.
-        classes: Those whose values masks may have; None takes any value in 0..255. The slices have
-            the values of the volumes.
         on_progress: Called after each volume.
 
     Raises:
         DataError: A broken volume, or `out` holds something or cannot be written.
     """
     with new_folder(out) as unfinished:
-        rows = _write_slices(records, unfinished, settings, _mask_values(classes), on_progress)
+        rows = _write_slices(records, unfinished, settings, on_progress)
         split_of = {record.patient: record.split for record in records}
         _write_tables(unfinished, rows, split_of, settings)
     return Counter(str(row[COLUMNS.index("split")]) for row in rows)
@@ -168,19 +165,8 @@ def _stretch(window: np.ndarray) -> np.ndarray:
     return np.clip((window - low) * scale, 0, 255).astype(np.uint8)
 
 
-def _mask_values(classes: ClassesConfig | None) -> Collection[int]:
-    """Values that voxels of a mask may have."""
-    if classes is None:
-        return range(256)
-    return (*classes.values, *(() if classes.void is None else (classes.void.value,)))
-
-
 def _write_slices(
-    records: Sequence[Record],
-    out: Path,
-    settings: PrepareConfig,
-    mask_values: Collection[int],
-    on_progress: ProgressCallback,
+    records: Sequence[Record], out: Path, settings: PrepareConfig, on_progress: ProgressCallback
 ) -> list[TableRow]:
     """Writes images and masks of all patients below `out`, and returns the rows of records.csv."""
     for split in {record.split for record in records}:
@@ -194,10 +180,7 @@ def _write_slices(
     rows: list[TableRow] = []
     done = 0
     for patient_records in by_patient.values():
-        volumes = [
-            read_volume(record.image, record.mask, mask_values=mask_values)
-            for record in patient_records
-        ]
+        volumes = [read_volume(record.image, record.mask) for record in patient_records]
         center = _heart_center(volumes) if settings.crop == "heart" else None
         for record, volume in zip(patient_records, volumes, strict=True):
             rows += _write_volume(out, record, volume, center, settings)

@@ -178,7 +178,6 @@ def _check_values(path: Path, voxels: np.ndarray, values: Collection[int]) -> np
         )
         raise DataError(
             f"{path}: the mask contains value {listed}, expected one of {sorted(values)}; correct "
-            "the values, or set classes.names and classes.values",
-            code="mask_value",
+            "or map the values"
         )
     return mask

@@ -523,3 +523,21 @@ def test_the_stem_needs_no_quotes_in_files_either(write):
     assert load_config(write("data:\n  mask_pattern: {stem}\n")).data.mask_pattern == "{stem}"
     message = message_of(write("data:\n  mask_pattern: {stem}_gt\n"))
     assert "put quotes around text that begins with a brace" in message
+
+
+@pytest.mark.parametrize(
+    ("overrides", "channels"),
+    [
+        ([], 1),
+        (["classes=binary"], 1),
+        (["classes=cityscapes8"], 3),
+        (["classes=exercise23"], 3),
+        (["classes.mask_encoding=colors"], 3),
+        (["classes=cityscapes8", "data.channels=1"], 1),
+    ],
+)
+def test_images_whose_masks_are_colors_are_rgb_unless_channels_are_given(overrides, channels):
+    config = load_config(overrides=overrides)
+    assert config.data.channels == channels
+    assert from_dict(to_dict(config)) == config
+    assert with_overrides(config, {"seed": 3}).data.channels == channels

@@ -15,7 +15,7 @@ NAMES = ("anna", "bert", "cleo", "dora", "emil", "fritz", "greta", "hugo")
 
 
 def write_nifti(path: Path, volume: np.ndarray) -> None:
-    """Writes `(X, Y, Z)` with pixels of 1.8 mm and slices of 8 mm."""
+    """Writes `(X, Y, Z)`, or `(X, Y, Z, frames)`, with pixels of 1.8 mm and slices of 8 mm."""
     path.parent.mkdir(parents=True, exist_ok=True)
     nib.save(nib.Nifti1Image(volume, np.diag([-1.8, -1.8, 8.0, 1.0])), path)
 
@@ -34,6 +34,20 @@ def nnunet_folder(root: Path, num_cases: int = 5) -> Path:
         write_nifti(root / "imagesTr" / f"heart_{number:03d}_0000.nii.gz", image)
         write_nifti(root / "labelsTr" / f"heart_{number:03d}.nii.gz", mask)
     write_nifti(root / "imagesTs" / "heart_100_0000.nii.gz", heart_volume(50)[0])
+    return root
+
+
+def cine_folder(root: Path, num_patients: int = 3) -> Path:
+    """ACDC patients whose frames are inside `patientNNN_4d.nii.gz` alone: ED is 1, ES is 3."""
+    for number in range(1, num_patients + 1):
+        folder = root / f"patient{number:03d}"
+        frames = [heart_volume(4 * number + frame) for frame in range(4)]
+        write_nifti(
+            folder / f"{folder.name}_4d.nii.gz", np.stack([image for image, _ in frames], axis=-1)
+        )
+        for frame in (1, 3):
+            write_nifti(folder / f"{folder.name}_frame{frame:02d}_gt.nii.gz", frames[frame - 1][1])
+        (folder / "Info.cfg").write_text("ED: 1\nES: 3\nNbFrame: 4\n")
     return root
 
 
