@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +18,7 @@ from acdc_seg.errors import ConfigError, DataError, did_you_mean
 from acdc_seg.inference.predictors import Predictor
 from acdc_seg.inference.stream import predict_examples, read_examples, to_labels
 from acdc_seg.labels import IGNORE_INDEX
+from acdc_seg.metrics.calibration import Calibration
 from acdc_seg.metrics.distances import TOLERANCE
 from acdc_seg.metrics.levels import headline_level, levels_of, write_scores
 from acdc_seg.metrics.scores import ImageScore, Summary, score_labels, summarize
@@ -81,7 +82,8 @@ def score_stream(
     *,
     tolerance: float = TOLERANCE,
 ) -> ScoreSet:
-    """All metrics, distances among them, of images and of the volumes and patients they are of.
+    """All metrics, distances among them, of images and of the volumes and patients they are of, and
+    the calibration of the probabilities.
 
     Args:
         stream: Examples with masks and their probabilities `(K, H, W)`, those of
@@ -100,10 +102,12 @@ def score_stream(
         ignore_index=IGNORE_INDEX,
         tolerance=tolerance,
     )
+    calibration = Calibration(len(records), has_background=classes.has_background)
     for example, probabilities in stream:
         mask = _mask_of(example)
         scorer.add(to_labels(probabilities), mask, make_case(example.record))
-    return scorer.result()
+        calibration.add(probabilities.numpy(), mask, IGNORE_INDEX)
+    return replace(scorer.result(), calibration=calibration.summarize())
 
 
 def make_case(record: Record) -> Case:

@@ -7,7 +7,7 @@ from acdc_seg.config import DataConfig
 from acdc_seg.data.readers import read_records
 from acdc_seg.inference.load import load_predictor
 from acdc_seg.inference.stream import predict_examples, read_examples, to_labels
-from acdc_seg.report.figures import prediction_grid
+from acdc_seg.report.pictures import prediction_grid
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("run", metavar="RUN", help="run folder")

@@ -6,7 +6,17 @@ from dataclasses import dataclass
 
 import pytest
 
-from acdc_seg.cli import data, ensemble, evaluate, experiment, models, submit, train, tune
+from acdc_seg.cli import (
+    data,
+    ensemble,
+    evaluate,
+    experiment,
+    models,
+    report,
+    submit,
+    train,
+    tune,
+)
 
 MAIN = {
     "train": train.main,
@@ -17,6 +27,7 @@ MAIN = {
     "tune": tune.main,
     "experiment": experiment.main,
     "models": models.main,
+    "report": report.main,
 }
 
 

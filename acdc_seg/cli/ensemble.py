@@ -78,7 +78,7 @@ Seed = Annotated[
 Out = Annotated[
     Path | None,
     option(
-        "Folder of ensemble.yaml and ensemble.json.",
+        "Folder of ensemble.yaml, ensemble.json and report.html.",
         "Output",
         "ensembles/ensemble, numbered when taken",
     ),
@@ -138,7 +138,7 @@ def ensemble(
     write_ensemble(folder, result)
     _show(result)
     place = shell_path(folder)
-    console.print(f"Wrote {place}/ensemble.yaml and ensemble.json")
+    console.print(f"Wrote {place}/ensemble.yaml, ensemble.json and report.html")
     first = candidates[0].runs[0]
     evaluation = f"acdc-evaluate {place} --split test, or " if first.has_test_masks else ""
     console.print(f"Next: {evaluation}acdc-submit --runs {place} --data DIR")

@@ -152,8 +152,9 @@ def _make_spec(
 def _run(spec: "StudySpec") -> None:
     from acdc_seg.data.source import open_source
     from acdc_seg.errors import AcdcError, TrainingError
-    from acdc_seg.tuning.results import common_reasons, compare_with_recipe, write_results
+    from acdc_seg.tuning.results import common_reasons, write_results
     from acdc_seg.tuning.storage import open_study
+    from acdc_seg.tuning.trials import compare_with_recipe
     from acdc_seg.tuning.workers import tune as run_study
 
     if spec.config.data.path is None:
@@ -221,7 +222,7 @@ class StudyProgressBar:
         )
 
     def _print(self, trial: "FrozenTrial", progress: "StudyProgress", *, is_best: bool) -> None:
-        from acdc_seg.tuning.results import describe_result, describe_settings
+        from acdc_seg.tuning.trials import describe_result, describe_settings
 
         result = describe_result(trial)
         if trial.state.name == "COMPLETE":

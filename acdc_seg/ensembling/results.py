@@ -1,4 +1,6 @@
-"""The two files of an ensemble: ensemble.yaml predicts, ensemble.json records the choice."""
+"""The files of an ensemble: ensemble.yaml predicts, ensemble.json records the choice, and
+report.html shows it.
+"""
 
 import json
 import os
@@ -8,6 +10,7 @@ from typing import Any
 
 from acdc_seg.config.ensemble import EnsembleFile, EnsembleMember, ensemble_yaml
 from acdc_seg.ensembling.candidates import MemberRun
+from acdc_seg.ensembling.page import write_ensemble_page
 from acdc_seg.ensembling.search import NUM_FOLDS, NUM_RESAMPLES, Leak, SearchResult, Variant
 from acdc_seg.files import cached_sha256, write_text
 from acdc_seg.inference.load import find_checkpoint
@@ -15,7 +18,7 @@ from acdc_seg.metrics import BOTH_EMPTY_IS_ONE
 
 
 def write_ensemble(folder: Path, result: SearchResult) -> None:
-    """Writes both files; fold runs share the weight of their candidate."""
+    """Writes both files and a page; fold runs share the weight of their candidate."""
     members = []
     for variant in result.variants:
         weight = variant.count / len(variant.candidate.runs)
@@ -29,6 +32,7 @@ def write_ensemble(folder: Path, result: SearchResult) -> None:
     write_text(folder / "ensemble.yaml", ensemble_yaml(ensemble))
     report = json.dumps(_report(folder, result), indent=2, ensure_ascii=False, allow_nan=False)
     write_text(folder / "ensemble.json", report + "\n")
+    write_ensemble_page(folder, result)
 
 
 def _report(folder: Path, result: SearchResult) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Loading a predictor from a run folder, a checkpoint or an ensemble.yaml."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from acdc_seg.config import ClassesConfig, Config, parse_override, with_overrides
 from acdc_seg.config.ensemble import read_ensemble
@@ -77,6 +78,31 @@ def load_members(
         predictor.config = with_reading(predictor.config, overrides)
         predictor.classes = predictor.config.classes
     return predictor
+
+
+def load_described(description: Mapping[str, Any], *, device: str = "auto") -> Predictor:
+    """The predictor that a protocol in metrics.json describes, see `Predictor.describe`.
+
+    Args:
+        description: Its `members`, `tta` and `keep_largest`.
+        device: auto, cpu, cuda or mps.
+
+    Raises:
+        CheckpointError: A member's checkpoint is gone.
+        ConfigError: It has changed since.
+    """
+    members: list[Predictor] = []
+    for member in description["members"]:
+        model = _load_model(find_checkpoint(Path(member["path"])), device, member["precision"])
+        if model.origins[0].sha256 != member["sha256"]:
+            raise ConfigError(f"{member['path']}: has changed since it was scored; score it again")
+        members.append(model if member["tta"] == "none" else TTA(model, views=member["tta"]))
+    weights = [member["weight"] for member in description["members"]]
+    predictor = members[0] if len(members) == 1 else Ensemble(members, weights=weights)
+    if description["tta"] != "none":
+        predictor = TTA(predictor, views=description["tta"])
+    names = description["keep_largest"]
+    return KeepLargest(predictor, names) if names else predictor
 
 
 def read_settings(path: str | Path, overrides: Sequence[str] = ()) -> Config:

@@ -151,7 +151,8 @@ def score_set_to_dict(scores: ScoreSet) -> dict[str, Any]:
     """The content of metrics.json: that of `scores_to_dict` for the images, and the levels.
 
     `level` is that of the `headline`; `levels` has a summary of each, `parts` one for every phase,
-    group and region; `errors` is `count_errors`; `volumes` and `patients` are rows like `images`.
+    group and region; `calibration` is that of `metrics.calibration`, or null; `errors` is
+    `count_errors`; `volumes` and `patients` are rows like `images`.
     """
     summaries = {level: summarize(rows) for level, rows in levels_of(scores).items()}
     level = headline_level(scores)
@@ -169,6 +170,7 @@ def score_set_to_dict(scores: ScoreSet) -> dict[str, Any]:
         **scores_to_dict(scores.images, summaries[image_word(scores)]),
         "distances": distance_note(scores),
         "levels": {name: summary_to_dict(summary) for name, summary in summaries.items()},
+        "calibration": scores.calibration,
         "parts": {
             key: {word: summary_to_dict(summarize(rows)) for word, rows in part.items()}
             for key, part in parts_of(scores).items()

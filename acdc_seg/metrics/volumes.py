@@ -6,6 +6,7 @@ The labels of a volume are held until its last slice is there, and no longer.
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -56,6 +57,7 @@ class ScoreSet:
         regions: Of the slices of each volume at the base, in the middle and at the apex.
         distances_3d: Distances of volumes are measured in space, not in the plane of slices.
         is_heart: The classes are those of the heart.
+        calibration: See `calibration.Calibration.summarize`; None where it was not measured.
     """
 
     images: list[ImageScore]
@@ -63,6 +65,7 @@ class ScoreSet:
     regions: dict[str, list[ImageScore]] = field(default_factory=dict)
     distances_3d: bool = False
     is_heart: bool = False
+    calibration: dict[str, Any] | None = None
 
 
 class Scorer:

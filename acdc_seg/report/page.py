@@ -1,105 +1,129 @@
-"""One self-contained HTML page about a run, for readers who never see the code."""
+"""Pages as single HTML files that need no network: templates, style and scripts in one."""
 
-import base64
-import io
-from collections.abc import Mapping, Sequence
-from importlib.resources import files
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-import yaml
-from jinja2 import Environment, StrictUndefined
-from matplotlib.figure import Figure
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from acdc_seg import __version__
 from acdc_seg.files import write_text
-from acdc_seg.report.figures import best_epoch, curves, hex_color, mean_over_classes, score_boxplot
 
-DISCLAIMER = "For research only; not a medical device."
-NUM_WORST = 10
+WORDS = {
+    "acdc_seg": "acdc_seg",
+    "commit": "Commit",
+    "data": "Data format",
+    "data_path": "Data path",
+    "data_sha256": "SHA-256 of the data",
+    "num_threads": "Threads",
+    "python": "Python",
+    "seconds": "Seconds",
+    "val_patients": "Validation patients",
+}
+"""Keys of run.json in words; the others are their own words."""
 
 
-def write_report(
-    path: Path,
-    *,
-    title: str,
-    config: Mapping[str, Any],
-    run: Mapping[str, Any],
-    protocol: Mapping[str, Any],
-    history: Sequence[Mapping[str, Any]],
-    scores: Mapping[str, Any] | None = None,
-    figures: Mapping[str, Figure] | None = None,
-) -> None:
-    """Writes the page; everything it shows is inside the file.
+def write_page(path: Path, template: str, **content: Any) -> None:
+    """Writes a page.
 
     Args:
         path: The file to write.
-        title: Heading of the page.
-        config: The whole config as plain dicts and lists, `classes.labels` with names and colors
-            among them.
-        run: Content of run.json; nested dicts such as the versions become a table each.
-        protocol: Source of the data and how it was split, as label and text in the order to show.
-        history: One dict per epoch: `epoch`, `lr`, `train_loss`, `val_loss`, `dice`,
-            `dice_<class>`, `seconds`.
-        scores: Content of metrics.json; the first of its `metrics` is the headline.
-        figures: More figures by caption, overlays of single cases for example.
+        template: Its name in templates/.
+        content: Values of the template; `title` is always one.
 
     Raises:
         DataError: The file cannot be written.
     """
-    by_name = {label["name"]: tuple(label["color"]) for label in config["classes"]["labels"]}
-    shown = {"Training": curves(history, colors=by_name)} if history else {}
-    images = scores["images"] if scores else []
-    headline = next(iter(scores["metrics"])) if scores else ""
-    if scores:
-        label = scores["metrics"][headline]
-        shown["Scores by class"] = score_boxplot(images, headline, label=label, colors=by_name)
-    shown |= figures or {}
-    page = _template().render(
-        title=title,
-        disclaimer=DISCLAIMER,
-        colors={name: hex_color(color) for name, color in by_name.items()},
-        protocol=protocol,
-        scores={"pooled": {}, "num_void": 0, **scores} if scores else None,
-        has_background=config["classes"].get("has_background", True),
-        headline=headline,
-        worst=_worst_cases(images, headline),
-        num_patients=len({image["patient"] for image in images if image["patient"]}),
-        best=best_epoch(history),
-        num_epochs=len(history),
-        figures={caption: _data_uri(figure) for caption, figure in shown.items()},
-        run=_tables(run),
-        config=yaml.safe_dump(
-            dict(config), sort_keys=False, allow_unicode=True, default_flow_style=None, width=100
-        ),
+    page = (
+        _environment()
+        .get_template(template)
+        .render(**{"subtitle": "", "version": __version__, **content})
     )
     write_text(path, page)
 
 
-def _template() -> Any:
-    text = files("acdc_seg.report").joinpath("templates", "page.html").read_text(encoding="utf-8")
-    return Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    ).from_string(text)
+def column(text: str, *, number: bool = False) -> dict[str, Any]:
+    """A heading of a table; numbers are aligned at the right."""
+    return {"text": text, "number": number}
 
 
-def _worst_cases(images: Sequence[Mapping[str, Any]], metric: str) -> list[dict[str, Any]]:
-    cases = [{**image, "mean": mean_over_classes(image, metric)} for image in images]
-    return sorted(cases, key=lambda case: case["mean"])[:NUM_WORST]
+def row(cells: Iterable[Any], *, case: str = "", best: bool = False) -> dict[str, Any]:
+    """A row of a table: None is shown as a dash, and a click shows `case` in the viewer."""
+    return {"cells": [decimals(cell) for cell in cells], "case": case, "best": best}
 
 
-def _tables(run: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Nested dicts under their own heading, all other values under `run`."""
-    nested = {key: value for key, value in run.items() if isinstance(value, Mapping)}
-    return {"run": {key: run[key] for key in run if key not in nested}, **nested}
+def table(headings: Sequence[dict[str, Any]], rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """A table of the templates."""
+    return {"headings": list(headings), "rows": list(rows)}
 
 
-def _data_uri(figure: Figure) -> str:
-    """PNG where the figure shows pictures, else SVG; equal figures give equal bytes."""
-    kind, mime, metadata = "svg", "image/svg+xml", {"Date": None}
-    if any(axes.images for axes in figure.axes):
-        kind, mime, metadata = "png", "image/png", {"Software": None}
-    data = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "acdc_seg"}):
-        figure.savefig(data, format=kind, metadata=metadata, dpi=150)
-    return f"data:{mime};base64,{base64.b64encode(data.getvalue()).decode('ascii')}"
+def decimals(value: Any) -> str:
+    """A cell or a fact as text."""
+    if value is None or (isinstance(value, float) and value != value):
+        return "–"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: 1 patient, 2 patients."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def signed(value: float) -> str:
+    """A difference with its sign."""
+    return f"{value:+.3f}"
+
+
+def interval_text(interval: tuple[float, float] | None, *, difference: bool = False) -> str:
+    """A 95 % interval in words; empty for None."""
+    if interval is None:
+        return ""
+    low, high = (signed(end) if difference else decimals(end) for end in interval)
+    return f"95 % interval {low} to {high}"
+
+
+def facts(content: Mapping[str, Any]) -> dict[str, str]:
+    """Label and text of plain values; nested dicts are left to tables of their own."""
+    shown = {}
+    for key, value in content.items():
+        if isinstance(value, Mapping) or value is None or value == "":
+            continue
+        label = WORDS.get(key) or key.replace("_", " ").capitalize()
+        is_list = isinstance(value, list | tuple)
+        shown[label] = ", ".join(map(str, value)) if is_list else decimals(value)
+    return shown
+
+
+def flat_facts(content: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """`facts` with the values of nested dicts too, named by their path."""
+    shown: dict[str, str] = {}
+    for key, value in content.items():
+        label = f"{prefix}{WORDS.get(key) or key.replace('_', ' ')}"
+        if isinstance(value, Mapping):
+            shown |= flat_facts(value, f"{label}, ")
+        else:
+            shown[label[:1].upper() + label[1:]] = next(iter(facts({key: value}).values()), "–")
+    return shown
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("acdc_seg.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["json_text"] = _json_text
+    return environment
+
+
+def _json_text(value: Any) -> Any:
+    """JSON that cannot end the script element around it."""
+    from markupsafe import Markup
+
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return Markup(text.replace("<", "\\u003c").replace("\u2028", "\\u2028"))

@@ -15,9 +15,9 @@ from acdc_seg.config import Config, differences, dump_yaml
 from acdc_seg.data.record import Record
 from acdc_seg.data.source import Source
 from acdc_seg.errors import AcdcError, CheckpointError, DataError
-from acdc_seg.report.figures import overlay
 from acdc_seg.runs.checkpoint import Checkpoint, has_checkpoint, load_checkpoint, save_checkpoint
 from acdc_seg.runs.folder import Run, environment
+from acdc_seg.runs.overlay import overlay
 from acdc_seg.runs.trained_on import TrainedOn, training_images, union
 
 FREE_SETTINGS = (

@@ -95,7 +95,8 @@ def test_what_is_chosen_predicts_and_scores_as_reported(command, choose, runs, k
     assert (code, err) == (0, "")
     assert "Chosen on 4 images of 2 patients" in out
     assert out.endswith(
-        "Wrote both/ensemble.yaml and ensemble.json\nNext: acdc-submit --runs both --data DIR\n"
+        "Wrote both/ensemble.yaml, ensemble.json and report.html\n"
+        "Next: acdc-submit --runs both --data DIR\n"
     )
     report, written = read_report("both"), yaml.safe_load(Path("both/ensemble.yaml").read_text())
     assert sorted(report["images"]) == list(STEMS)

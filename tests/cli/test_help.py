@@ -7,7 +7,17 @@ import pytest
 import typer
 
 from acdc_seg import __version__
-from acdc_seg.cli import data, ensemble, evaluate, experiment, models, submit, train, tune
+from acdc_seg.cli import (
+    data,
+    ensemble,
+    evaluate,
+    experiment,
+    models,
+    report,
+    submit,
+    train,
+    tune,
+)
 from acdc_seg.config import LossConfig, OptimizerConfig, TrainConfig, default_yaml
 
 APPS = {
@@ -19,6 +29,7 @@ APPS = {
     "tune": tune.app,
     "experiment": experiment.app,
     "models": models.app,
+    "report": report.app,
 }
 PANELS = {
     "train": ["What", "How", "Computing", "Other"],
@@ -28,6 +39,7 @@ PANELS = {
     "tune": ["What", "How", "Computing", "Output", "Other"],
     "experiment": ["What", "Computing", "Output", "Other"],
     "models": ["What", "Computing", "Other"],
+    "report": ["Output", "Computing", "Other"],
     "data": ["Other", "Commands"],
     "data synthesize": ["Arguments", "Options", "Hearts", "Streets and pets"],
     "data prepare": ["Arguments", "Geometry", "What", "Split"],

@@ -316,7 +316,7 @@ def test_a_report_that_fails_costs_a_warning(command, tiny, paired_folder, monke
     def fail(*args, **options):
         raise TypeError("boxplot() got an unexpected keyword")
 
-    monkeypatch.setattr("acdc_seg.training.finish.prediction_grid", fail)
+    monkeypatch.setattr("acdc_seg.report.run_page.write_page", fail)
     outcome = command("train", "--data", paired_folder, *tiny)
     assert outcome.code == 0
     assert outcome.err == (

@@ -50,7 +50,8 @@ def test_all_folds_stopped_and_resumed_are_the_straight_folds(
     patient alone.
     """
     monkeypatch.setattr(
-        "acdc_seg.training.finish.write_report", lambda path, **content: path.touch()
+        "acdc_seg.training.finish.write_run_page",
+        lambda folder, config, **content: (folder / "report.html").touch(),
     )
     arguments = ("--data", paired_folder, *tiny, "--folds", 2, "--fold", "all")
     straight = command("train", *arguments)

@@ -48,7 +48,12 @@ def test_wheel_holds_code_configs_and_report_template(wheel):
     }
     assert {"acdc_seg/cli/train.py", "acdc_seg/models/backbones/drn.py"} <= code
     assert {"acdc_seg/configs/default.yaml", "acdc_seg/configs/unet.yaml"} <= configs
-    assert code | configs | {"acdc_seg/report/templates/page.html"} <= held
+    templates = {
+        str(path.relative_to(CHECKOUT))
+        for path in (CHECKOUT / "acdc_seg/report/templates").iterdir()
+    }
+    assert {Path(name).suffix for name in templates} == {".html", ".css", ".js"}
+    assert code | configs | templates <= held
     assert not any(name.startswith(("tests/", "data/", "runs/")) for name in held)
 
 
