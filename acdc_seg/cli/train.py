@@ -266,10 +266,8 @@ def _train(config: "Config", resume: Path | None, *, extend: bool, shorten: bool
     if math.isnan(result.dice):
         done = f"Trained for {result.num_epochs} epochs; nothing validated them."
     else:
-        done = (
-            f"Best validation Dice [bold]{result.dice:.4f}[/] (foreground mean) in epoch "
-            f"{result.epoch}."
-        )
+        mean = "foreground mean" if result.config.classes.has_background else "mean of all classes"
+        done = f"Best validation Dice [bold]{result.dice:.4f}[/] ({mean}) in epoch {result.epoch}."
     written = [name for name in ("metrics.csv", "report.html") if (run / name).is_file()]
     console.print(f"{done} Wrote {folder}/{written[-1]}" if written else done)
     split = " --split test" if math.isnan(result.dice) else ""

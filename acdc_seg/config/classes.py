@@ -4,14 +4,14 @@ They can be given in short: `classes=mnms` (a file of configs/classes/, or the p
 `classes=[background,cell]`, or `classes.names`, `classes.values` and `classes.colors` as lists.
 """
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import count, product
+from collections.abc import Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import model_validator
 
+from acdc_seg.config.palette import WHITE, default_colors
 from acdc_seg.config.section import Color, Section
 from acdc_seg.config.yaml_text import configs_dir, read_yaml
 from acdc_seg.errors import ConfigError, did_you_mean
@@ -22,7 +22,6 @@ COLUMNS = {"names": "name", "values": "value", "colors": "color"}
 """Short settings, and the part of every class that they hold."""
 MAX_LISTED = 20
 """Classes up to which an error spells out all their names."""
-WHITE: Color = (255, 255, 255)
 
 
 class ClassLabel(Section):
@@ -138,33 +137,6 @@ def expand_classes(value: Any) -> Any:
 def class_presets() -> list[str]:
     """Names of the shipped files of classes."""
     return sorted(path.stem for path in (configs_dir() / "classes").glob("*.yaml"))
-
-
-def default_colors(names: Sequence[str], *, has_background: bool = True) -> list[Color]:
-    """A color for each name: the heart's classes have theirs, all others distinct ones."""
-    known = {label.name: label.color for label in ACDC_LABELS}
-    if has_background and names:
-        known[names[0]] = ACDC_LABELS[0].color
-    taken = {known[name] for name in names if name in known}
-    free = (color for color in _palette() if color not in taken)
-    return [known[name] if name in known else next(free) for name in names]
-
-
-def _palette() -> Iterator[Color]:
-    """Distinct colors: those of the heart, then always the one that is farthest from the others."""
-    chosen: list[Color] = [*(label.color for label in ACDC_LABELS), WHITE]
-    yield from chosen[1:-1]
-    levels = range(0, 256, 36)
-    distance: dict[Color, float] = {
-        color: min(math.dist(color, other) for other in chosen)
-        for color in product(levels, levels, levels)
-    }
-    for _ in range(MAX_CLASSES):
-        farthest = max(distance, key=distance.__getitem__)
-        yield farthest
-        distance = {
-            color: min(least, math.dist(color, farthest)) for color, least in distance.items()
-        }
 
 
 def _read_classes(name: str) -> Any:

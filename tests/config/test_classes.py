@@ -15,7 +15,8 @@ from acdc_seg.config import (
     to_dict,
     with_overrides,
 )
-from acdc_seg.config.classes import class_presets, default_colors
+from acdc_seg.config.classes import class_presets
+from acdc_seg.config.palette import default_colors
 from acdc_seg.errors import ConfigError
 from acdc_seg.labels import ACDC_LABELS
 
