@@ -1,6 +1,6 @@
 """Tables of scores as plain text."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from acdc_seg.metrics import EMPTY_POLICY, METRICS
 from acdc_seg.metrics.levels import (
@@ -71,16 +71,27 @@ def _metric_block(summary: Summary, metrics: Sequence[str]) -> list[list[str]]:
     return [*table, ["mean", *means]]
 
 
-def with_interval(value: float, interval: Sequence[float] | None, metric: str) -> str:
+def with_interval(
+    value: float,
+    interval: Sequence[float] | None,
+    metric: str,
+    show: Callable[[float, str], str] | None = None,
+) -> str:
     """0.8123 [0.7890, 0.8345]"""
+    show = show or number
     if interval is None:
-        return number(value, metric)
-    return f"{number(value, metric)} [{', '.join(number(bound, metric) for bound in interval)}]"
+        return show(value, metric)
+    return f"{show(value, metric)} [{', '.join(show(bound, metric) for bound in interval)}]"
 
 
 def number(value: float, metric: str) -> str:
     """Four decimals of a ratio, two of a value with a unit."""
     return f"{value:.2f}" if METRICS[metric].unit else f"{value:.4f}"
+
+
+def signed(value: float, metric: str) -> str:
+    """A difference, as `number` but with its sign."""
+    return f"{value:+.2f}" if METRICS[metric].unit else f"{value:+.4f}"
 
 
 def count(number: int, noun: str) -> str:

@@ -415,8 +415,7 @@ class TestEvaluate:
     def test_ensemble_needs_an_output_folder(self, refused, trained):
         assert refused("evaluate", trained, trained) == (
             "several runs are averaged: give --out FOLDER for the scores of their soft vote; to "
-            f"compare them, evaluate each alone: for run in {trained} {trained}; do acdc-evaluate "
-            "$run; done"
+            f"compare them: acdc-evaluate {trained} {trained} --table models.md"
         )
 
     def test_unwritable_paths(self, refused, trained):

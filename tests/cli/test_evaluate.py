@@ -13,6 +13,7 @@ from acdc_seg.data.masks import read_mask
 from acdc_seg.data.source import open_source
 from acdc_seg.files import sha256_file
 from acdc_seg.inference.load import load_predictor
+from acdc_seg.metrics.distances import TOLERANCE
 from acdc_seg.runs.checkpoint import load_checkpoint, save_checkpoint
 from acdc_seg.runs.trained_on import training_images
 
@@ -240,3 +241,127 @@ def test_settings_of_the_network_cannot_be_changed(command, trained):
     assert (outcome.code, outcome.err[:41]) == (2, "Error: data.size: belongs to the trained ")
     outcome = command("evaluate", trained, "classes.names=[bg,heart]", "classes.values=[0,1]")
     assert outcome.code == 2
+
+
+def other_run(trained: Path) -> Path:
+    """A run beside it whose weights are those of its last layer turned around."""
+    other = shutil.copytree(trained, trained.with_name("other"))
+    checkpoint = load_checkpoint(other / "best.pt")
+    name, last = list(checkpoint.weights.items())[-2]
+    save_checkpoint(
+        other / "best.pt", replace(checkpoint, weights=checkpoint.weights | {name: -last})
+    )
+    return other
+
+
+def test_two_runs_are_compared_pair_by_pair(command, trained):
+    other = other_run(trained)
+    outcome = command("evaluate", trained, "--versus", other, "--split", "test")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "\nunet versus other\n" in outcome.out
+    assert outcome.out.endswith(f"Wrote {trained}/test/versus-other.csv and versus-other.json\n")
+    found = json.loads((trained / "test" / "versus-other.json").read_text())
+    assert command("evaluate", other, "--split", "test").code == 0
+    scores = [read_scores(run / "test") for run in (trained, other)]
+    for metric in ("dice", "hd95", "size_error"):
+        row = found["metrics"][metric]
+        assert [row["first"], row["second"]] == pytest.approx([part[metric] for part in scores])
+        assert row["difference"] == pytest.approx(scores[0][metric] - scores[1][metric])
+    assert found["wins"] + found["ties"] + found["losses"] == 1
+    with (trained / "test" / "versus-other.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row["patient"] == "patient004"
+    assert float(row["dice_unet"]) == pytest.approx(scores[0]["dice"], abs=1e-6)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".md", ".html"])
+def test_one_table_of_many_runs_best_first(command, trained, suffix):
+    runs = [trained, other_run(trained)]
+    path = Path(f"models{suffix}")
+    outcome = command("evaluate", *runs, "--split", "test", "--table", path)
+    assert (outcome.code, outcome.err) == (0, "")
+    scores = {run.name: read_scores(run / "test")["dice"] for run in runs}
+    order = sorted(scores, key=lambda name: -scores[name])
+    assert outcome.out.splitlines()[2].split() == ["model", *order]
+    assert outcome.out.endswith(f"Wrote {path}\n")
+    text = path.read_text()
+    if suffix == ".csv":
+        rows = list(csv.DictReader(text.splitlines()))
+        assert [row["model"] for row in rows] == order
+        assert [float(row["dice"]) for row in rows] == sorted(scores.values(), reverse=True)
+        assert float(rows[1]["dice_difference"]) == pytest.approx(
+            scores[order[1]] - scores[order[0]]
+        )
+        model = load_predictor(trained, device="cpu").model
+        size = sum(parameter.numel() for parameter in model.parameters())
+        assert {row["num_parameters"] for row in rows} == {str(size)}
+        assert all(float(row["gflop"]) > 0 < float(row["images_per_second"]) for row in rows)
+    else:
+        assert text.index(order[0]) < text.index(order[1])
+        assert "images/s" in text
+        assert "A class that is empty in truth and prediction scores 1" in text
+    if suffix == ".html":
+        assert "http" not in text
+
+
+def test_an_ensemble_costs_the_sum_of_its_members_and_views(command, trained):
+    (trained.parent / "vote").mkdir()
+    member = f'{{path: "{trained}/best.pt", sha256: {sha256_file(trained / "best.pt")}}}'
+    ensemble = trained.parent / "vote" / "ensemble.yaml"
+    ensemble.write_text(
+        f"classes: [background, rv, myo, lv]\nmembers: [{member}, {member}]\nkeep_largest: [lv]\n"
+    )
+    command("evaluate", trained, ensemble, "--split", "test", "--table", "a.csv")
+    outcome = command(
+        *("evaluate", trained, ensemble, "--split", "test", "--table", "b.csv", "--tta", "flips")
+    )
+    assert (outcome.code, outcome.err) == (0, "")
+    costs = []
+    for name in ("a.csv", "b.csv"):
+        with Path(name).open(newline="") as file:
+            rows = {row["model"]: row for row in csv.DictReader(file)}
+        costs.append({name: float(row["gflop"]) for name, row in rows.items()})
+        assert int(rows["ensemble"]["num_parameters"]) == 2 * int(rows["unet"]["num_parameters"])
+    assert costs[0]["ensemble"] == pytest.approx(2 * costs[0]["unet"])
+    assert costs[1]["ensemble"] == pytest.approx(4 * costs[0]["ensemble"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--table", "a.txt"), "a.txt: a table is written as .csv, .md, .html"),
+        (("--table", "a.md", "--out", "x"), "leave out --out"),
+        (("--table", "a.md", "--versus", "x"), "leave out --versus"),
+    ],
+)
+def test_a_table_scores_each_run_alone(command, trained, words, message):
+    outcome = command("evaluate", trained, *words)
+    assert outcome.code == 2
+    assert message in outcome.err
+
+
+def test_the_headline_of_a_tree_is_by_volume(command, tree, tiny):
+    arguments = ("--data", tree, *tiny, "--epochs", 1, "--name", "heart")
+    assert command("train", *arguments).code == 0
+    outcome = command("evaluate", "runs/heart", "--split", "test", "--tolerance", 3)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "Dice by volume: " in outcome.out
+    assert "NSD at 3 mm" in outcome.out
+    assert "n = 2 volumes of 1 patient." in outcome.out
+    assert "Distances of volumes are measured in space, in mm." in outcome.out
+    scores = read_scores(Path("runs/heart/test"))
+    assert scores["headline"]["level"] == "volume"
+    assert scores["protocol"]["nsd_tolerance"] == 3
+    assert {"slice", "volume", "patient"} == set(scores["levels"])
+    assert scores["n"] == len(scores["images"]) > len(scores["volumes"]) == 2
+    counts = [(row["truth_size"]["lv"], row["prediction_size"]["lv"]) for row in scores["images"]]
+    volumes = [(row["truth_size"]["lv"], row["prediction_size"]["lv"]) for row in scores["volumes"]]
+    assert np.sum(counts, axis=0).tolist() == np.sum(volumes, axis=0).tolist()
+    again = command("evaluate", "runs/heart", "--split", "test")
+    assert again.code == 2
+    assert "holds scores of another evaluation (nsd_tolerance)" in again.err
+
+
+def test_the_tolerance_is_that_of_the_metric(command, trained):
+    assert command("evaluate", trained).code == 0
+    assert read_scores(trained / "val")["protocol"]["nsd_tolerance"] == TOLERANCE
