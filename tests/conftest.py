@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hearts import Heart, make_heart, tiny_settings, write_image, write_paired_folder
 from hypothesis import settings
+from scenes import write_scenes
 
 from acdc_seg.config import Config
 
@@ -32,6 +33,14 @@ def write_png() -> Callable[[Path, np.ndarray], Path]:
 def paired_folder(tmp_path: Path) -> Path:
     """Eight hearts of four patients: four images to train on, two to validate, two to test."""
     return write_paired_folder(tmp_path / "hearts")
+
+
+@pytest.fixture
+def scenes(tmp_path: Path) -> Path:
+    """Ten pictures of five patients that differ more than hearts: three train, one validates, one
+    tests.
+    """
+    return write_scenes(tmp_path / "Herz 1")
 
 
 @pytest.fixture

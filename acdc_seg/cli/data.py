@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from acdc_seg.cli.app import Debug, Version, console, make_app, run, shell_path
+from acdc_seg.cli.data_check import check, fix, info, show
 from acdc_seg.cli.progress import progress_bar
 from acdc_seg.errors import ConfigError, did_you_mean
 
@@ -33,14 +34,6 @@ Splits = Annotated[
 ]
 ValFraction = Annotated[float, _option("Part of the training patients that validates.", "Split")]
 SplitSeed = Annotated[int, _option("Seed of that choice.", "Split")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="SECTION.KEY=VALUE",
-        help="Settings of data and classes, for example data.channels=3.",
-        show_default=False,
-    ),
-]
 
 
 NumPatients = Annotated[int | None, _option("Hearts to train on.", "Hearts", "40", 1)]
@@ -195,20 +188,10 @@ def prepare(
     )
 
 
-@app.command(epilog="Example: acdc-data info data/slices")
-def info(
-    path: Annotated[Path, typer.Argument(help="ACDC tree or paired folders.", show_default=False)],
-    overrides: Overrides = None,
-) -> None:
-    """Say what a folder holds: images, patients, groups, sizes and the share of each class."""
-    from acdc_seg.config import load_config
-    from acdc_seg.data.info import describe
-
-    config = load_config(overrides=[*(overrides or []), f"data.path={json.dumps(str(path))}"])
-    with progress_bar() as report:
-        lines = describe(config.data, config.classes, on_progress=report)
-    for line in lines:
-        console.print(line, markup=False)
+app.command(epilog="Example: acdc-data check data/slices --json check.json")(check)
+app.command(epilog="Example: acdc-data fix data/cells --out data/cells-fixed")(fix)
+app.command(epilog="Example: acdc-data show data/slices --out sheet.png --by class")(show)
+app.command(epilog="Example: acdc-data info data/slices")(info)
 
 
 def _parse_spacing(text: str) -> float | None:

@@ -13,7 +13,7 @@ from torch.utils.data import TensorDataset
 from acdc_seg.config import ClassesConfig, DataConfig
 from acdc_seg.data.disk import DiskExamples
 from acdc_seg.data.geometry import place
-from acdc_seg.data.images import Half, image_shape, read_image
+from acdc_seg.data.images import OTHER_HALF, image_shape, read_image
 from acdc_seg.data.masks import read_mask
 from acdc_seg.data.record import Record
 from acdc_seg.data.transforms import normalize
@@ -40,9 +40,6 @@ class ExamplePairs(Protocol):
     def __getitem__(self, index: int, /) -> tuple[Any, ...]: ...
 
 
-_OTHER_HALF: dict[Half, Half] = {"": "", "left": "right", "right": "left"}
-
-
 def read_example(record: Record, *, data: DataConfig, classes: ClassesConfig) -> Example:
     """Reads image and mask of a record at their size on disk.
 
@@ -53,7 +50,7 @@ def read_example(record: Record, *, data: DataConfig, classes: ClassesConfig) ->
     image = read_image(record.image, channels=data.channels, page=record.page, half=record.half)
     if record.mask is None:
         return Example(record, torch.from_numpy(image), None)
-    mask = read_mask(record.mask, classes, record.page, _OTHER_HALF[record.half])
+    mask = read_mask(record.mask, classes, record.page, OTHER_HALF[record.half])
     if image.shape[1:] != mask.shape:
         (height, width), (mask_height, mask_width) = image.shape[1:], mask.shape
         raise DataError(

@@ -31,6 +31,8 @@ DEPTHS[np.dtype(np.int16)] = (-32768, 65535)
 
 Half = Literal["", "left", "right"]
 """Half of a file that is read, where image and mask are side by side in it; empty reads all."""
+OTHER_HALF: dict[Half, Half] = {"": "", "left": "right", "right": "left"}
+"""The half with the mask, by that with the image."""
 
 
 def read_image(

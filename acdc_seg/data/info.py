@@ -1,100 +1,71 @@
 """Describes in a few lines what a data folder holds."""
 
-from collections import Counter
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-import numpy as np
-
-from acdc_seg.config import ClassesConfig, DataConfig
-from acdc_seg.data.examples import read_example
-from acdc_seg.data.readers import READERS, read_records
-from acdc_seg.data.record import ProgressCallback, Record, no_progress
-from acdc_seg.data.source import detect_format
-from acdc_seg.data.volumes import read_volume
-from acdc_seg.labels import ACDC_LABELS
+from acdc_seg.data.check.run import Check
 
 
-def describe(
-    data: DataConfig, classes: ClassesConfig, *, on_progress: ProgressCallback = no_progress
-) -> list[str]:
-    """Lines about patients, groups, images, sizes and the share of each class.
-
-    Reads every file, and so finds broken ones.
-
-    Args:
-        data: Path and format.
-        classes: Values of masks.
-        on_progress: Called after each file.
-
-    Raises:
-        DataError: No known format at `data.path`, or a broken file.
-    """
-    name = detect_format(data)
-    reader, records = READERS[name], read_records(name, Path(data.path or ""), data)
-    names = [label.name for label in ACDC_LABELS] if reader.kind == "volumes" else classes.names
-    shapes, spacings, details = [], [], []
-    counts = np.zeros(256, np.int64)
-    for done, record in enumerate(records, start=1):
-        mask: np.ndarray | None
-        if reader.kind == "volumes":
-            volume = read_volume(record.image, record.mask)
-            shapes.append(volume.image.shape)
-            spacings.append(volume.spacing)
-            mask = volume.mask
-        else:
-            _, image, mask = read_example(record, data=data, classes=classes)
-            shapes.append(tuple(image.shape[1:]))
-        if mask is not None:
-            counts += np.bincount(np.ravel(mask), minlength=256)
-        on_progress(reader.kind, done, len(records))
-    if spacings:
-        num_slices = sum(shape[2] for shape in shapes)
-        details = [f"spacing {_ranges(spacings)} mm, {num_slices} slices"]
-    num_patients = len({record.patient for record in records})
-    return [
-        f"{data.path}: {reader.title}, {len(records)} {reader.kind} of {num_patients} patients",
-        *_split_lines(records, reader.kind),
-        *_group_lines(records),
-        f"size {_ranges(shapes)}",
-        *details,
-        _class_line(counts[: len(names)], names),
+def describe(check: Check) -> list[str]:
+    """Lines about patients, groups, images, sizes, grey values and the share of each class."""
+    facts, kind = check.fingerprint, check.reader.kind
+    lines = [
+        f"{check.root}: {check.reader.title}, "
+        f"{_count(facts['num_records'], kind)} of {_count(facts['num_patients'], 'patients')}"
     ]
+    for split, counts in facts["splits"].items():
+        images, patients = _count(counts["records"], kind), _count(counts["patients"], "patients")
+        lines.append(f"{split}: {images} of {patients}, {_count(counts['masks'], 'masks')}")
+    if facts["groups"]:
+        counts = ", ".join(f"{group} {count}" for group, count in facts["groups"].items())
+        lines.append(f"patients by group: {counts}")
+    if facts["size_range"]:
+        lines.append(f"size {_ranges(facts['size_range'])}")
+    if facts["spacing_range"]:
+        spacing = f"spacing {_ranges(facts['spacing_range'])} mm"
+        slices = f", {_count(facts['num_images'], 'slices')}" if kind == "volumes" else ""
+        lines.append(spacing + slices)
+    return [*lines, *_grey_lines(facts["grey_values"], kind), *_class_lines(facts)]
 
 
-def _split_lines(records: Sequence[Record], kind: str) -> list[str]:
-    lines = []
-    for split in dict.fromkeys(record.split for record in records):
-        members = [record for record in records if record.split == split]
-        num_masks = sum(record.mask is not None for record in members)
-        lines.append(
-            f"{split or 'no split'}: {len(members)} {kind} of "
-            f"{len({record.patient for record in members})} patients, {num_masks} masks"
-        )
-    return lines
+def _count(number: int, plural: str) -> str:
+    """A number with its noun, given in the plural: 1 patient, 2 patients."""
+    return f"{number} {plural.removesuffix('s') if number == 1 else plural}"
 
 
-def _group_lines(records: Sequence[Record]) -> list[str]:
-    groups = {record.patient: record.group or "(unknown)" for record in records}
-    if not any(record.group for record in records):
-        return []
-    counts = sorted(Counter(groups.values()).items())
-    return ["patients by group: " + ", ".join(f"{group} {count}" for group, count in counts)]
-
-
-def _ranges(rows: Sequence[Sequence[float]]) -> str:
+def _ranges(axes: Sequence[Sequence[float]]) -> str:
     """Smallest and largest value of every axis."""
     texts = []
-    for values in zip(*rows, strict=True):
-        low, high = f"{min(values):.4g}", f"{max(values):.4g}"
-        texts.append(low if low == high else f"{low}-{high}")
+    for low, high in axes:
+        first, last = f"{low:.4g}", f"{high:.4g}"
+        texts.append(first if first == last else f"{first}-{last}")
     return " x ".join(texts)
 
 
-def _class_line(counts: np.ndarray, names: Sequence[str]) -> str:
-    if not counts.any():
-        return "no masks"
-    shares = (
-        f"{name} {count / counts.sum():.1%}" for name, count in zip(names, counts, strict=True)
-    )
-    return f"pixels: {', '.join(shares)}"
+def _grey_lines(values: Mapping[str, float], kind: str) -> list[str]:
+    """The range that grey values use; of image files in percent of their format's range."""
+    if not values:
+        return []
+    if kind == "volumes":
+        return [
+            f"grey values {values['low']:g} to {values['high']:g}, in the median volume mostly "
+            f"{values['p1']:g} to {values['p99']:g}"
+        ]
+    return [
+        f"grey values {values['low']:.0%} to {values['high']:.0%} of the format's range, in the "
+        f"median image mostly {values['p1']:.0%} to {values['p99']:.0%}"
+    ]
+
+
+def _class_lines(facts: Mapping[str, Any]) -> list[str]:
+    """Share of each class of the pixels, and the masks in which it occurs."""
+    rows, num_masks = facts["classes"], facts["num_masks"]
+    if not num_masks:
+        return ["no masks"]
+    shares = ", ".join(f"{name} {row['share']:.1%}" for name, row in rows.items())
+    where = ", ".join(f"{name} in {row['images']}" for name, row in rows.items())
+    lines = [f"pixels: {shares}", f"of {_count(num_masks, 'masks')}: {where}"]
+    void = facts["void"]
+    if void["pixels"]:
+        lines.append(f"void: {void['pixels']:,} pixels in {_count(void['images'], 'masks')}")
+    return lines

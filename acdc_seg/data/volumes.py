@@ -59,7 +59,8 @@ def read_volume(
     num_bad = image.size - np.count_nonzero(np.isfinite(image))
     if num_bad:
         raise DataError(
-            f"{image_path}: {num_bad:,} voxels are NaN or infinite; export the image again"
+            f"{image_path}: {num_bad:,} voxels are NaN or infinite; export the image again",
+            code="nan",
         )
     x, y, z = (float(size) for size in nifti.header.get_zooms()[:3])
     if mask_path is None:
@@ -67,6 +68,16 @@ def read_volume(
     mask_nifti, mask_voxels = _load_nifti(mask_path)
     _check_same_grid(image_path, nifti, mask_path, mask_nifti)
     return Volume(image, _check_values(mask_path, mask_voxels, mask_values), (x, y, z))
+
+
+def read_mask_values(path: Path) -> list[int]:
+    """The whole numbers that occur in a mask, of whatever class, sorted.
+
+    Raises:
+        DataError: The file is missing or damaged.
+    """
+    values = np.unique(_load_nifti(path)[1])
+    return [int(value) for value in values if value == np.floor(value)]
 
 
 def _load_nifti(path: Path) -> tuple[Nifti1Image, np.ndarray]:
@@ -77,14 +88,15 @@ def _load_nifti(path: Path) -> tuple[Nifti1Image, np.ndarray]:
             with np.errstate(over="ignore", invalid="ignore"):
                 return nifti, np.asarray(nifti.dataobj).reshape(nifti.shape[:3])
     except FileNotFoundError:
-        raise DataError(f"{path}: the file is missing; check the path") from None
+        raise DataError(f"{path}: the file is missing; check the path", code="unreadable") from None
     except DataError:
         raise
     except Exception as error:  # a damaged header or stream can end in any of them
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(
             f"{path}: not a readable NIfTI file, truncated or damaged ({reason}); copy it again "
-            "from its source"
+            "from its source",
+            code="unreadable",
         ) from None
 
 
@@ -104,7 +116,8 @@ def _read_nifti(path: Path, file: Any) -> Nifti1Image:
     if len(file.read(TRAILING)) == TRAILING:
         raise DataError(
             f"{path}: continues after the {num_bytes:,} bytes that its header claims; copy it "
-            "again from its source"
+            "again from its source",
+            code="unreadable",
         )
     return kind.from_bytes(content)
 
@@ -127,23 +140,27 @@ def _check_header(path: Path, header: Nifti1Header) -> int:
     if len(shape) < 3 or any(size != 1 for size in shape[3:]) or min(shape) < 1:
         raise DataError(
             f"{path}: the volume has shape {shape}, expected (X, Y, Z); give one frame, not a "
-            "single slice or a cine"
+            "single slice or a cine",
+            code="shape",
         )
     if dtype.kind not in "iuf":
         raise DataError(
-            f"{path}: voxels are {dtype}, expected integers or real numbers; export grey values"
+            f"{path}: voxels are {dtype}, expected integers or real numbers; export grey values",
+            code="depth",
         )
     num_bytes, offset = math.prod(shape) * dtype.itemsize, float(header["vox_offset"])
     if num_bytes > LARGEST_VOLUME or not offset <= LARGEST_OFFSET:  # or NaN
         raise DataError(
             f"{path}: the header claims {shape} voxels, {num_bytes / 1024**3:.1f} GiB, from byte "
-            f"{offset:,.0f} on; it is damaged, copy the file again from its source"
+            f"{offset:,.0f} on; it is damaged, copy the file again from its source",
+            code="too_large",
         )
     voxel_size = header.get_zooms()[:3]
     if not all(0 < size < math.inf for size in voxel_size):
         size = ", ".join(f"{float(edge):g}" for edge in voxel_size)
         raise DataError(
-            f"{path}: the voxel size ({size}) mm must be positive; correct pixdim in the header"
+            f"{path}: the voxel size ({size}) mm must be positive; correct pixdim in the header",
+            code="spacing",
         )
     return max(int(offset), header.single_vox_offset) + num_bytes
 
@@ -154,13 +171,15 @@ def _check_same_grid(
     if image.shape[:3] != mask.shape[:3]:
         raise DataError(
             f"{mask_path}: the mask has shape {mask.shape}, {image_path.name} has "
-            f"{image.shape}; export both on one grid"
+            f"{image.shape}; export both on one grid",
+            code="size",
         )
     difference = np.abs(image.affine - mask.affine).max()
     if not difference <= 1e-2:  # or NaN
         raise DataError(
             f"{mask_path}: voxel size, position or orientation (affine) differs from "
-            f"{image_path.name} by up to {difference:.3g}; export both on one grid"
+            f"{image_path.name} by up to {difference:.3g}; export both on one grid",
+            code="affine",
         )
 
 

@@ -229,7 +229,7 @@ def test_line_of_a_config_file(refused):
         ("train", ["--learning-rate", "1"], "No such option: --learning-rate"),
         ("evaluate", [], "Missing argument"),
         ("evaluate", ["runs/unet", "--batch-size", "0"], "Invalid value for '--batch-size'"),
-        ("data", ["show"], "No such command 'show'"),
+        ("data", ["draw"], "No such command 'draw'"),
         ("data", ["synthesize", "--patients", "0"], "Invalid value for '--patients'"),
     ],
 )

@@ -43,7 +43,10 @@ PANELS = {
     "data": ["Other", "Commands"],
     "data synthesize": ["Arguments", "Options", "Hearts", "Streets and pets"],
     "data prepare": ["Arguments", "Geometry", "What", "Split"],
-    "data info": ["Arguments"],
+    "data check": ["Arguments", "Options"],
+    "data fix": ["Arguments", "Options"],
+    "data show": ["Arguments", "Options"],
+    "data info": ["Arguments", "Options"],
 }
 HEAVY = (
     "torch",
