@@ -15,6 +15,7 @@ from hearts import make_heart, write_image, write_paired_folder
 from user_folders import NAMES
 
 from acdc_seg.config import ClassesConfig
+from acdc_seg.data.phantom.pets import write_pets
 from acdc_seg.data.phantom.streets import write_streets
 
 TINY = ("--epochs", 1, "--batch-size", 4, "--device", "cpu", "--precision", "fp32")
@@ -201,3 +202,35 @@ def test_means_of_three_channels(command, train, tmp_path):
     imagenet = ("data.mean=[0.485,0.456,0.406]", "data.std=[0.229,0.224,0.225]")
     train(data, "classes=binary", "data.channels=3", "data.normalize=fixed", *imagenet)
     assert command("evaluate", "runs/unet").code == 0
+
+
+def test_pets(command, tmp_path):
+    write_pets(tmp_path / "pets", num_images=8, size=48)
+    start = ("train", "--model", "unet", "--data", "pets", *TINY, *SMALL_UNET)
+    first = command(*start)
+    assert first.code == 2
+    assert "classes=binary" in first.err
+    assert "data.channels=3" in first.err
+    assert "may remedy it: data.channels=3 classes=binary" in first.err
+
+    outcome = command(*start, "classes=binary", "data.channels=3", "loss.name=bce")
+    assert outcome.code == 0, outcome.err
+    assert command("evaluate", "runs/unet").code == 0
+    arguments = ("--runs", "runs/unet", "--data", "pets", "--masks", "masks")
+    assert command("submit", *arguments).code == 0
+    for image in (tmp_path / "pets/images").iterdir():
+        (mask,) = [path for path in Path("masks").iterdir() if image.stem in path.stem]
+        drawn = read_image(mask)
+        assert drawn.shape == read_image(image).shape[:2]
+        assert set(np.unique(drawn)) <= {0, 255}
+
+
+def test_a_binary_set_of_several_sizes(command, tmp_path):
+    data = user_folders.binary_folder(tmp_path / "cells")
+    start = ("train", "--model", "unet", "--data", data, *TINY, *SMALL_UNET)
+    first = command(*start)
+    assert first.code == 2
+    assert "classes=binary" in first.err
+    assert "data.channels=3" in first.err
+    outcome = command(*start, "classes=binary", "data.channels=3")
+    assert outcome.code == 0, outcome.err
