@@ -71,7 +71,7 @@ def _mask_problems(record: Record, classes: ClassesConfig) -> list[Problem]:
     """What is wrong with a mask, to be told together with what is wrong with its image."""
     try:
         if record.mask is not None:
-            read_mask(record.mask, classes, record.page, _OTHER_HALF[record.half])
+            read_mask(record.mask, classes, record.page, OTHER_HALF[record.half])
     except DataError as error:
         return [Problem.from_error(record.mask or record.image, error)]
     return []

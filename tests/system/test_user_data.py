@@ -234,3 +234,21 @@ def test_a_binary_set_of_several_sizes(command, tmp_path):
     assert "data.channels=3" in first.err
     outcome = command(*start, "classes=binary", "data.channels=3")
     assert outcome.code == 0, outcome.err
+
+
+def test_a_folder_with_many_faults_is_told_all_at_once(command, tmp_path):
+    data = write_paired_folder(tmp_path / "hearts")
+    images = sorted((data / "train" / "image").iterdir())
+    images[0].write_bytes(images[0].read_bytes()[:60])
+    write_image(images[1], np.full((48, 48), 77, np.uint8))
+    (data / "train" / "mask" / f"{images[2].stem}_mask.png").unlink()
+    mask = data / "train" / "mask" / f"{images[3].stem}_mask.png"
+    write_image(mask, read_image(mask) * 85)
+    copied = data / "val" / "image" / "patient003_0.png"
+    (data / "test" / "image" / "patient004_0.png").write_bytes(copied.read_bytes())
+    outcome = command("data", "check", data)
+    assert outcome.code == 2
+    told = outcome.out + outcome.err
+    assert all(path.name in told for path in (*images[:3], mask, copied))
+    fine = write_paired_folder(tmp_path / "fine")
+    assert command("data", "check", fine).code in (0, 1)
