@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from acdc_seg.config import ClassesConfig, Config, EncoderConfig, with_overrides
+from acdc_seg.data.check.quick import all_problems
 from acdc_seg.data.examples import Example, load_examples
 from acdc_seg.data.loader import EpochSampler, TrainingSet, make_loader
 from acdc_seg.data.sizes import with_size
@@ -178,9 +179,10 @@ def _load_data(
             f"train.patience={config.train.patience} needs validation, which "
             "data.validation=false leaves out; set train.patience=null"
         )
-    loaded = load_examples(
-        source.split("train"), source.split("val"), data=config.data, classes=config.classes
-    )
+    training, validation = source.split("train"), source.split("val")
+    data, classes = config.data, config.classes
+    with all_problems([*training, *validation], root=source.root, data=data, classes=classes):
+        loaded = load_examples(training, validation, data=data, classes=classes)
     height, width = config.data.size or loaded.training[0][-1].shape
     if min(height, width) < MIN_SIZE:
         raise DataError(

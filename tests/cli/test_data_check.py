@@ -56,6 +56,17 @@ def test_errors_end_with_a_command_that_remedies_them(command, cells):
     assert command("data", "check", cells, "data.channels=3", "classes=binary").code == 0
 
 
+def test_training_names_all_settings_at_the_first_try(command, cells, tiny):
+    outcome = command("train", "--data", cells, *tiny)
+    assert outcome.code == 2
+    assert "3 channels where 1 are configured" in outcome.err
+    assert "the mask contains value 255" in outcome.err
+    last = outcome.err.splitlines()[-1]
+    assert last == f"Try: acdc-train --data {cells.resolve()} data.channels=3 classes=binary"
+    settings = ("data.channels=3", "classes=binary")
+    assert command("train", "--data", cells, *tiny, *settings).code == 0
+
+
 def test_json(command, cells):
     outcome = command("data", "check", cells, "--json", "-", "data.channels=3")
     assert outcome.code == 2

@@ -1,0 +1,46 @@
+import cv2
+import pytest
+from hearts import write_image
+
+from acdc_seg.config import ClassesConfig, DataConfig
+from acdc_seg.data.check.quick import all_problems
+from acdc_seg.data.record import Record
+from acdc_seg.errors import DataError
+
+
+def records_of(root):
+    return [
+        Record(path.stem, path, path.parents[1] / "mask" / f"{path.stem}_mask.png")
+        for path in sorted(root.glob("train/image/*.png"))
+    ]
+
+
+def test_other_kinds_of_problems_are_added(scenes):
+    for path in scenes.rglob("*.png"):
+        pixels = cv2.imread(str(path), 0)
+        is_mask = path.parent.name == "mask"
+        write_image(
+            path,
+            (pixels > 0).astype("uint8") * 255 if is_mask else cv2.applyColorMap(pixels, 2),
+        )
+    settings = {"root": scenes, "data": DataConfig(), "classes": ClassesConfig()}
+    first = DataError("a.png: three channels", code="channels", settings=["data.channels=3"])
+    with pytest.raises(DataError) as caught, all_problems(records_of(scenes), **settings):
+        raise first
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "a.png: three channels"
+    assert "the mask contains value 255" in lines[1]
+    assert lines[2] == f"Try: acdc-train --data '{scenes}' data.channels=3 classes=binary"
+    assert caught.value.settings == ("data.channels=3", "classes=binary")
+
+
+def test_an_error_alone_stays_as_it_is(scenes):
+    records = records_of(scenes)
+    records[0].image.write_bytes(b"")
+    settings = {"root": scenes, "data": DataConfig(), "classes": ClassesConfig()}
+    error = DataError("a.png: not readable", code="unreadable")
+    with pytest.raises(DataError) as caught, all_problems(records, **settings):
+        raise error
+    assert caught.value is error
+    with all_problems(records, **settings):
+        pass
