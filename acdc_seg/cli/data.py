@@ -10,6 +10,7 @@ import typer
 from acdc_seg.cli.app import Debug, Version, console, make_app, run, shell_path
 from acdc_seg.cli.data_check import check, fix, info, show
 from acdc_seg.cli.progress import progress_bar
+from acdc_seg.cli.settings import print_notes
 from acdc_seg.errors import ConfigError, did_you_mean
 
 app = make_app()
@@ -19,7 +20,9 @@ def _option(help: str, panel: str, default: str | bool = True, minimum: int | No
     return typer.Option(help=help, rich_help_panel=panel, show_default=default, min=minimum)
 
 
-Tree = Annotated[Path, typer.Argument(help="ACDC tree.", show_default=False)]
+Tree = Annotated[
+    Path, typer.Argument(help="ACDC tree, or NIfTI images and masks.", show_default=False)
+]
 Spacing = Annotated[str, _option("Pixel size in mm, or 'native'.", "Geometry")]
 Size = Annotated[str, _option("Pixels of the crop: 96 or 96x128 (height x width).", "Geometry")]
 Crop = Annotated[str, _option("heart (from the masks) or center.", "Geometry")]
@@ -65,6 +68,14 @@ NEXT_COMMANDS = {
     ),
 }
 """Content of each kind of synthetic data, and the command that trains on it."""
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="SECTION.KEY=VALUE",
+        help="Settings of data and classes, for example classes=mnms.",
+        show_default=False,
+    ),
+]
 
 
 @app.callback(no_args_is_help=True)
@@ -134,6 +145,7 @@ def synthesize(
 @app.command(epilog="Example: acdc-data prepare ACDC/database --out data/slices --size 96x128")
 def prepare(
     tree: Tree,
+    overrides: Overrides = None,
     out: Annotated[Path, typer.Option(help="Folder to make.")] = Path("data/slices"),
     spacing: Spacing = "1.8",
     size: Size = "96",
@@ -145,14 +157,15 @@ def prepare(
     val_fraction: ValFraction = 0.2,
     split_seed: SplitSeed = 0,
 ) -> None:
-    """Cut the slices of an ACDC tree to PNG images and masks.
+    """Cut the slices of volumes (ACDC or any NIfTI pairs) to PNG images and masks.
 
     The defaults are the geometry of the 96x96 coursework slices.
     """
     from acdc_seg.config import load_config
+    from acdc_seg.data.problems import raise_errors
     from acdc_seg.data.record import SPLITS
     from acdc_seg.data.slicing import prepare as write_slices
-    from acdc_seg.data.source import read_volumes
+    from acdc_seg.data.source import scan_volumes
     from acdc_seg.data.splits import hold_out, read_splits, select_splits
 
     settings = {
@@ -166,26 +179,30 @@ def prepare(
         "prepare.slices": slices,
         "prepare.phases": [phase.strip() for phase in phases.split(",")],
     }
-    config = load_config(
-        overrides=[f"{key}={json.dumps(value)}" for key, value in settings.items()]
-    )
+    texts = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
+    config = load_config(overrides=[*texts, *(overrides or ())])
     patients = read_splits(splits) if splits else None
-    volumes = read_volumes(config.data)
+    scan = scan_volumes(config.data)
+    raise_errors(scan.problems)
+    print_notes(scan.notes)
+    volumes = scan.records
     if patients is not None:
         records = select_splits(volumes, patients)
     else:
         records = hold_out(volumes, val_fraction=val_fraction, seed=split_seed)
     with progress_bar() as report:
-        num_images = write_slices(records, out, settings=config.prepare, on_progress=report)
+        num_images = write_slices(
+            records, out, settings=config.prepare, classes=config.classes, on_progress=report
+        )
     for split in SPLITS:
         num_patients = len({record.patient for record in records if record.split == split})
         console.print(f"{split:<5} {num_images[split]:>5} images of {num_patients} patients")
     left_out = {record.patient for record in volumes} - {record.patient for record in records}
     if left_out:
         console.print(f"{len(left_out)} patients are in no split and were left out")
-    console.print(
-        f"Wrote {shell_path(out)}. Next: acdc-train --model unet --data {shell_path(out)}"
-    )
+    reading = [word for word in overrides or () if word.startswith("classes")]
+    words = " ".join(shell_path(word) for word in ["--data", str(out), *reading])
+    console.print(f"Wrote {shell_path(out)}. Next: acdc-train --model unet {words}")
 
 
 app.command(epilog="Example: acdc-data check data/slices --json check.json")(check)

@@ -352,7 +352,12 @@ def _open(config: "Config") -> "Source":
     from acdc_seg.data.source import open_source
 
     with progress_bar() as report:
-        return open_source(config.data, prepare_settings=config.prepare, on_progress=report)
+        return open_source(
+            config.data,
+            prepare_settings=config.prepare,
+            classes=config.classes,
+            on_progress=report,
+        )
 
 
 def _train_one(

@@ -160,7 +160,12 @@ def _run(spec: "StudySpec") -> None:
     if spec.config.data.path is None:
         console.print(PHANTOM_NOTICE.format("tuning"))
     with progress_bar() as report:
-        open_source(spec.config.data, prepare_settings=spec.config.prepare, on_progress=report)
+        open_source(
+            spec.config.data,
+            prepare_settings=spec.config.prepare,
+            classes=spec.config.classes,
+            on_progress=report,
+        )
     folder = shell_path(spec.folder)
     console.print(
         f"[bold]{folder}[/]: {spec.config.model.name}, {spec.num_trials} trials, {spec.sampler}, "

@@ -65,7 +65,7 @@ class DataConfig(Section):
 
     path: PathText | None = None
     """ACDC tree or folder of image/mask pairs; null takes the built-in phantom."""
-    format: Literal["auto", "table", "acdc", "side_by_side", "paired"] = "auto"
+    format: Literal["auto", "table", "acdc", "nifti", "side_by_side", "paired"] = "auto"
     """Data format at `path`; auto detects it."""
     image_dir: PathText | None = None
     """Folder of the images, in each split folder or with those below it; null finds image, images,

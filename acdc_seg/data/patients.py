@@ -15,6 +15,8 @@ from acdc_seg.errors import DataError
 
 PAIRS, PATIENT_NUMBER, EACH = "pairs", "patientNNN", "each"
 """Rules that are found in names; the first and the last are words of `data.patient_rule` too."""
+LAST_PART = r"(?:\d+|ED|ES)"
+"""What tells several images of one patient apart: a number, or a phase of the heart beat."""
 
 
 def patient_of(name: str, rule: str) -> str:
@@ -147,12 +149,12 @@ def _ask(
 
 
 def _find_stems(names: Iterable[str]) -> dict[str, str]:
-    """Names without what is common to the end of all, and without the number before it."""
+    """Names without what is common to the end of all, and without the number or phase before."""
     names = list(names)
     tail = len(common_affix(names)[1])
     stems = {}
     for name in names:
-        match = re.fullmatch(r"(.*?)\d+", name[: len(name) - tail])
+        match = re.fullmatch(rf"(.*?){LAST_PART}", name[: len(name) - tail])
         stems[name] = match[1] if match else name
     return stems
 
@@ -161,10 +163,15 @@ def _suggest_pattern(stem_of: Mapping[str, str]) -> str:
     """A regular expression whose group tells these stems apart, the shortest that does."""
     stems = sorted(set(stem_of.values()))
     start, middle = common_affix(stems)
+    separator = re.search(r"[\W_]", middle)
+    middle = middle[separator.start() :] if separator else middle
     end = re.escape(common_affix(stem_of)[1])
-    patterns = [rf"^(.+){re.escape(middle)}\d+{end}$", rf"^(.*?)\d*{end}$"]
+    patterns = []
     if middle and start:
-        patterns.insert(0, rf"({re.escape(start)}\d+){re.escape(middle[0])}")
+        patterns.append(rf"({re.escape(start)}\d+){re.escape(middle[0])}")
+    for number in (r"\d+", LAST_PART):
+        patterns.append(rf"^(.+){re.escape(middle)}{number}{end}$")
+    patterns.append(rf"^(.*?){LAST_PART}?{end}$")
     for pattern in patterns:
         groups = {name: re.search(pattern, name) for name in stem_of}
         pairs = {(match[1], stem_of[name]) for name, match in groups.items() if match}

@@ -9,7 +9,7 @@ all phases of a patient, so that ED and ES align.
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from acdc_seg import __version__
-from acdc_seg.config import PrepareConfig, to_dict
+from acdc_seg.config import ClassesConfig, PrepareConfig, to_dict
 from acdc_seg.data.images import LARGEST_IMAGE
 from acdc_seg.data.record import SPLITS, ProgressCallback, Record, no_progress
 from acdc_seg.data.volumes import Volume, read_volume
@@ -29,7 +29,7 @@ COLUMNS = (
     *("spacing_row", "spacing_col", "spacing_slice", "crop_row", "crop_col"),
 )
 """Columns of records.csv."""
-SLICING_VERSION = 3
+SLICING_VERSION = 4
 """Goes up with every change of this file that changes a slice or its row of records.csv, so that
 old ones are cut again."""
 STRETCH_PERCENTILES = (1, 99)
@@ -54,6 +54,7 @@ def prepare(
     out: Path,
     *,
     settings: PrepareConfig,
+    classes: ClassesConfig | None = None,
     on_progress: ProgressCallback = no_progress,
 ) -> Counter[str]:
     """Writes `out/{train,val,test}/image/ID.png` and `mask/ID_mask.png`, records.csv, splits.json
@@ -63,16 +64,24 @@ def prepare(
         records: NIfTI volumes, with their splits.
         out: Folder to make, complete or not at all; it must not exist, or be empty.
         settings: Geometry, slices and phases to take.
+        classes: Values that the masks may have; None takes all. They are written as they are.
         on_progress: Called after each volume.
 
     Raises:
         DataError: A broken volume, or `out` holds something or cannot be written.
     """
     with new_folder(out) as unfinished:
-        rows = _write_slices(records, unfinished, settings, on_progress)
+        rows = _write_slices(records, unfinished, settings, mask_values(classes), on_progress)
         split_of = {record.patient: record.split for record in records}
         _write_tables(unfinished, rows, split_of, settings)
     return Counter(str(row[COLUMNS.index("split")]) for row in rows)
+
+
+def mask_values(classes: ClassesConfig | None) -> tuple[int, ...] | None:
+    """Values that masks of these classes may have; None where the classes are unknown."""
+    if classes is None:
+        return None
+    return (*classes.values, classes.void.value) if classes.void else classes.values
 
 
 def crop_slice(
@@ -166,7 +175,11 @@ def _stretch(window: np.ndarray) -> np.ndarray:
 
 
 def _write_slices(
-    records: Sequence[Record], out: Path, settings: PrepareConfig, on_progress: ProgressCallback
+    records: Sequence[Record],
+    out: Path,
+    settings: PrepareConfig,
+    values: Collection[int] | None,
+    on_progress: ProgressCallback,
 ) -> list[TableRow]:
     """Writes images and masks of all patients below `out`, and returns the rows of records.csv."""
     for split in {record.split for record in records}:
@@ -180,7 +193,10 @@ def _write_slices(
     rows: list[TableRow] = []
     done = 0
     for patient_records in by_patient.values():
-        volumes = [read_volume(record.image, record.mask) for record in patient_records]
+        volumes = [
+            read_volume(record.image, record.mask, mask_values=values, frame=record.page)
+            for record in patient_records
+        ]
         center = _heart_center(volumes) if settings.crop == "heart" else None
         for record, volume in zip(patient_records, volumes, strict=True):
             rows += _write_volume(out, record, volume, center, settings)

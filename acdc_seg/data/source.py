@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from acdc_seg.config import DataConfig, PrepareConfig, to_dict
+from acdc_seg.config import ClassesConfig, DataConfig, PrepareConfig, to_dict
 from acdc_seg.data.phantom import BUILTIN_FOLDER
 from acdc_seg.data.phantom.patients import synthesize
 from acdc_seg.data.problems import Scan, raise_errors
@@ -65,6 +65,7 @@ def open_source(
     data: DataConfig,
     *,
     prepare_settings: PrepareConfig,
+    classes: ClassesConfig | None = None,
     work_dir: Path | None = None,
     on_progress: ProgressCallback = no_progress,
 ) -> Source:
@@ -73,6 +74,8 @@ def open_source(
     Args:
         data: Path, format and splits.
         prepare_settings: Geometry of slices, for volumes.
+        classes: Checked in the masks of volumes where they are cut into slices; None leaves it to
+            whoever reads the slices.
         work_dir: Where the phantom is made, and volumes are cut into slices, once; None is
             `files.work_dir()`.
         on_progress: Called while either is done.
@@ -95,7 +98,7 @@ def open_source(
                 if not phantom.is_dir():
                     synthesize(phantom, num_patients=PHANTOM_PATIENTS, on_progress=on_progress)
                 volumes = data.model_copy(update={"path": str(phantom), "format": "acdc"})
-            root, scan = _slice_once(volumes, prepare_settings, work_dir, on_progress)
+            root, scan = _slice_once(volumes, prepare_settings, classes, work_dir, on_progress)
         records, divided = read_records("table", root, DataConfig()), scan.records
     own_splits = tuple(sorted({record.split for record in divided} - {""}))
     records = assign_splits(records, data)
@@ -183,7 +186,11 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _slice_once(
-    data: DataConfig, settings: PrepareConfig, work_dir: Path, on_progress: ProgressCallback
+    data: DataConfig,
+    settings: PrepareConfig,
+    classes: ClassesConfig | None,
+    work_dir: Path,
+    on_progress: ProgressCallback,
 ) -> tuple[Path, Scan]:
     """The folder of slices cut from these volumes with these settings, made where it is missing,
     and the volumes.
@@ -194,12 +201,13 @@ def _slice_once(
         for path in sorted(tree.rglob("*.*"))
         if path.exists()  # a link to nowhere is the reader's business, where it is a volume
     ]
+    naming = (data.format, data.image_dir, data.mask_dir, data.mask_pattern, data.patient_rule)
     rule = [SLICING_VERSION, to_dict(settings), data.val_fraction, data.split_seed]
-    key = json.dumps([files, rule])
+    key = json.dumps([files, rule, naming])
     out = work_dir / "prepared" / f"{tree.name}-{sha256_bytes(key.encode())[:8]}"
     scan = scan_volumes(data)
     raise_errors(scan.problems)
     if not out.is_dir():
         volumes = hold_out(scan.records, val_fraction=data.val_fraction, seed=data.split_seed)
-        prepare(volumes, out, settings=settings, on_progress=on_progress)
+        prepare(volumes, out, settings=settings, classes=classes, on_progress=on_progress)
     return out, scan

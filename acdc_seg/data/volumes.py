@@ -31,7 +31,9 @@ LONGEST_HEADER = 540
 
 @dataclass(frozen=True)
 class Volume:
-    """`image` float32 `(X, Y, Z)`, `mask` uint8 `(X, Y, Z)` or None, `spacing` (x, y, z) in mm."""
+    """`image` float32 `(X, Y, Z)`, `mask` uint8 or uint16 `(X, Y, Z)` or None, `spacing` (x, y, z)
+    in mm.
+    """
 
     image: np.ndarray
     mask: np.ndarray | None
@@ -39,21 +41,26 @@ class Volume:
 
 
 def read_volume(
-    image_path: Path, mask_path: Path | None, *, mask_values: Collection[int] = MASK_VALUES
+    image_path: Path,
+    mask_path: Path | None,
+    *,
+    mask_values: Collection[int] | None = MASK_VALUES,
+    frame: int | None = None,
 ) -> Volume:
     """Reads an image and, where there is one, its mask.
 
     Args:
         image_path: NIfTI file, compressed or not.
         mask_path: NIfTI file of the mask, or None.
-        mask_values: Values that mask voxels may have, in 0..255.
+        mask_values: Values that mask voxels may have, in 0..65535; None takes all of these.
+        frame: Frame of a 4-D image, from 0; None expects one volume. A 2-D image is one slice.
 
     Raises:
-        DataError: A file is missing, damaged or not three-dimensional, its header claims more than
-            2 GiB, it continues after its voxels, the image holds NaN or infinity, the two do not
-            cover the same voxels, or the mask has another value than `mask_values`.
+        DataError: A file is missing, damaged or of several channels or frames, its header claims
+            more than 2 GiB, it continues after its voxels, the image holds NaN or infinity, the two
+            do not cover the same voxels, or the mask has another value than `mask_values`.
     """
-    nifti, voxels = _load_nifti(image_path)
+    nifti, voxels = _load_nifti(image_path, frame)
     with np.errstate(over="ignore", invalid="ignore"):
         image = voxels.astype(np.float32)
     num_bad = image.size - np.count_nonzero(np.isfinite(image))
@@ -62,7 +69,7 @@ def read_volume(
             f"{image_path}: {num_bad:,} voxels are NaN or infinite; export the image again",
             code="nan",
         )
-    x, y, z = (float(size) for size in nifti.header.get_zooms()[:3])
+    x, y, z = (float(size) for size in (*nifti.header.get_zooms(), 1.0)[:3])
     if mask_path is None:
         return Volume(image, None, (x, y, z))
     mask_nifti, mask_voxels = _load_nifti(mask_path)
@@ -80,13 +87,14 @@ def read_mask_values(path: Path) -> list[int]:
     return [int(value) for value in values if value == np.floor(value)]
 
 
-def _load_nifti(path: Path) -> tuple[Nifti1Image, np.ndarray]:
+def _load_nifti(path: Path, frame: int | None = None) -> tuple[Nifti1Image, np.ndarray]:
     """A NIfTI-1 or -2 file and its voxels `(X, Y, Z)`, checksum verified."""
     try:
         with _quiet_nibabel(), gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            nifti = _read_nifti(path, file)
+            nifti = _read_nifti(path, file, frame)
             with np.errstate(over="ignore", invalid="ignore"):
-                return nifti, np.asarray(nifti.dataobj).reshape(nifti.shape[:3])
+                voxels = np.asarray(nifti.dataobj if frame is None else nifti.dataobj[..., frame])
+                return nifti, voxels.reshape((*nifti.shape, 1)[:3])
     except FileNotFoundError:
         raise DataError(f"{path}: the file is missing; check the path", code="unreadable") from None
     except DataError:
@@ -100,7 +108,7 @@ def _load_nifti(path: Path) -> tuple[Nifti1Image, np.ndarray]:
         ) from None
 
 
-def _read_nifti(path: Path, file: Any) -> Nifti1Image:
+def _read_nifti(path: Path, file: Any, frame: int | None) -> Nifti1Image:
     """Reads no more than the header claims, so that a small archive cannot fill the memory."""
     start = file.read(LONGEST_HEADER)
     is_nifti2 = Nifti2Image.header_class.may_contain_header(start)
@@ -108,7 +116,7 @@ def _read_nifti(path: Path, file: Any) -> Nifti1Image:
     if not kind.header_class.may_contain_header(start):
         raise ImageFileError("it does not begin with a NIfTI header")
     header = kind.header_class(start[: kind.header_class.sizeof_hdr], check=False)
-    num_bytes = _check_header(path, header)
+    num_bytes = _check_header(path, header, frame)
     content = start + file.read(max(0, num_bytes - len(start)))
     if len(content) < num_bytes:
         raise EOFError(f"{len(content):,} of {num_bytes:,} bytes")
@@ -134,13 +142,20 @@ def _quiet_nibabel() -> Iterator[None]:
         nibabel_logger.setLevel(level)
 
 
-def _check_header(path: Path, header: Nifti1Header) -> int:
+def _check_header(path: Path, header: Nifti1Header, frame: int | None) -> int:
     """Length of the whole file by its header, which nibabel would mend without a word."""
     shape, dtype = header.get_data_shape(), header.get_data_dtype()
-    if len(shape) < 3 or any(size != 1 for size in shape[3:]) or min(shape) < 1:
+    num_frames = math.prod(shape[3:])
+    if frame is not None and (len(shape) != 4 or not 0 <= frame < num_frames):
         raise DataError(
-            f"{path}: the volume has shape {shape}, expected (X, Y, Z); give one frame, not a "
-            "single slice or a cine",
+            f"{path}: frame {frame + 1} does not exist, the file has {num_frames}; correct the "
+            "number",
+            code="shape",
+        )
+    if len(shape) < 2 or min(shape) < 1 or (num_frames != 1 and (frame is None or len(shape) > 4)):
+        raise DataError(
+            f"{path}: the volume has shape {shape}, expected (X, Y, Z) or (X, Y); save the channel "
+            "or frame to use as a file of its own",
             code="shape",
         )
     if dtype.kind not in "iuf":
@@ -168,7 +183,7 @@ def _check_header(path: Path, header: Nifti1Header) -> int:
 def _check_same_grid(
     image_path: Path, image: Nifti1Image, mask_path: Path, mask: Nifti1Image
 ) -> None:
-    if image.shape[:3] != mask.shape[:3]:
+    if (*image.shape, 1)[:3] != (*mask.shape, 1)[:3]:
         raise DataError(
             f"{mask_path}: the mask has shape {mask.shape}, {image_path.name} has "
             f"{image.shape}; export both on one grid",
@@ -183,11 +198,12 @@ def _check_same_grid(
         )
 
 
-def _check_values(path: Path, voxels: np.ndarray, values: Collection[int]) -> np.ndarray:
-    """Mask voxels as uint8; raises DataError where one is none of `values`."""
+def _check_values(path: Path, voxels: np.ndarray, values: Collection[int] | None) -> np.ndarray:
+    """Mask voxels as uint8 or uint16; raises DataError where one is none of `values`."""
     with np.errstate(invalid="ignore"):
-        mask = voxels.astype(np.uint8)
-    allowed = np.isin(np.arange(256), list(values))
+        mask = voxels.astype(np.uint16)
+    values = range(2**16) if values is None else values
+    allowed = np.isin(np.arange(2**16), list(values))
     wrong = (mask != voxels) | ~allowed[mask]
     if wrong.any():
         unknown, counts = np.unique(voxels[wrong], return_counts=True)
@@ -195,8 +211,10 @@ def _check_values(path: Path, voxels: np.ndarray, values: Collection[int]) -> np
             f"{value:g} ({count:,} voxels)"
             for value, count in zip(unknown[:8], counts, strict=False)
         )
+        expected = "0..65535" if len(values) == 2**16 else f"one of {sorted(values)}"
         raise DataError(
-            f"{path}: the mask contains value {listed}, expected one of {sorted(values)}; correct "
-            "or map the values"
+            f"{path}: the mask contains value {listed}, expected {expected}; correct "
+            "the values, or set classes.names and classes.values",
+            code="mask_value",
         )
-    return mask
+    return mask.astype(np.uint8) if mask.max(initial=0) < 256 else mask

@@ -206,7 +206,12 @@ def _open_run(path: Path, on_progress: ProgressCallback) -> MemberRun:
         )
     checkpoint = load_checkpoint(find_checkpoint(path))
     config = checkpoint.config
-    source = open_source(config.data, prepare_settings=config.prepare, on_progress=on_progress)
+    source = open_source(
+        config.data,
+        prepare_settings=config.prepare,
+        classes=config.classes,
+        on_progress=on_progress,
+    )
     val = source.split("val")
     recorded = Run(path).read_json().get("val_patients")
     if recorded is not None and set(recorded) != {record.patient for record in val}:

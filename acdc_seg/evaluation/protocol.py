@@ -40,7 +40,12 @@ def open_split(
     if data is not None:
         changes = {"data.num_folds": None, "data.fold": None, "data.validation": True}
         config = with_overrides(config, {**changes, "data.path": str(Path(data).resolve())})
-    source = open_source(config.data, prepare_settings=config.prepare, on_progress=on_progress)
+    source = open_source(
+        config.data,
+        prepare_settings=config.prepare,
+        classes=config.classes,
+        on_progress=on_progress,
+    )
     name = split or "val"
     if data is not None and not source.own_splits:
         if split is not None:

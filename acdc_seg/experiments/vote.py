@@ -40,7 +40,7 @@ def _vote(members: Sequence[tuple[Job, Path]]) -> list[dict[str, object]]:
     except DataError:
         return []
     config = members[0][0].config
-    source = open_source(config.data, prepare_settings=config.prepare)
+    source = open_source(config.data, prepare_settings=config.prepare, classes=config.classes)
     records = source.split("val")
     examples = [read_example(each, data=config.data, classes=config.classes) for each in records]
     probabilities = [[part[record.id] for record in records] for part in stored]

@@ -96,7 +96,7 @@ def train(
     """
     hooks = hooks or Hooks()
     if source is None:
-        source = open_source(config.data, prepare_settings=config.prepare)
+        source = open_source(config.data, prepare_settings=config.prepare, classes=config.classes)
     training = prepare_training(
         config, source, run=run, resume=resume, extend=extend, on_notice=hooks.on_notice
     )

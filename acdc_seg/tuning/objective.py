@@ -15,7 +15,7 @@ from optuna.exceptions import OptunaError, TrialPruned, UpdateFinishedTrialError
 from optuna.study import Study
 from optuna.trial import Trial, TrialState
 
-from acdc_seg.config import Config, DataConfig, PrepareConfig, with_overrides
+from acdc_seg.config import ClassesConfig, Config, DataConfig, PrepareConfig, with_overrides
 from acdc_seg.data.source import Source, open_source
 from acdc_seg.errors import AcdcError, ConfigError, DataError, TrainingError
 from acdc_seg.models import build_model
@@ -140,7 +140,7 @@ class _Objective:
             self.best = float(np.fmax(self.best, dice))  # nan counts for nothing
             self._report((fold + epoch / config.train.epochs) / self.num_folds)
 
-        source = _open(config.data, config.prepare)
+        source = _open(config.data, config.prepare, config.classes)
         hooks = Hooks(on_epoch_end=on_epoch_end, should_stop=self.should_stop)
         if train(config, source, hooks=hooks).stopped:
             raise TrialStopped
@@ -169,9 +169,9 @@ class _Objective:
 
 
 @lru_cache(maxsize=8)
-def _open(data: DataConfig, prepare: PrepareConfig) -> Source:
+def _open(data: DataConfig, prepare: PrepareConfig, classes: ClassesConfig) -> Source:
     """The data of a trial, cached for the next one, which mostly reads the same."""
-    return open_source(data, prepare_settings=prepare)
+    return open_source(data, prepare_settings=prepare, classes=classes)
 
 
 def _num_parameters(config: Config) -> int:

@@ -53,7 +53,7 @@ def tune(
     """
     spec = spec.with_resolved_device()
     study = open_study(spec)
-    open_source(spec.config.data, prepare_settings=spec.config.prepare)
+    open_source(spec.config.data, prepare_settings=spec.config.prepare, classes=spec.config.classes)
     workers, observer = Workers(spec, work), _Observer(study, spec.num_trials)
 
     def observe() -> None:

@@ -1,9 +1,11 @@
 """Data of other classes through the commands."""
 
 import json
+import shutil
 from pathlib import Path
 
 import cv2
+import nibabel
 import numpy as np
 import pytest
 
@@ -121,3 +123,28 @@ def test_color_masks_without_a_background_train_and_are_written_in_colors(
     assert command(*way).code == 0
     pixels = cv2.imread("masks/patient004_0_mask.png")[..., ::-1].reshape(-1, 3)
     assert {tuple(color) for color in pixels.tolist()} <= set(classes.colors)
+
+
+def test_volumes_of_other_labels_are_cut_and_trained(command, tree, tiny):
+    """A fifth label, a scar in the myocardium; before, trees were fixed to four."""
+    shutil.copytree(tree, "tree")
+    for path in Path("tree").rglob("*_gt.nii.gz"):
+        nifti = nibabel.load(path)
+        labels = np.asarray(nifti.dataobj)
+        occupied = np.argwhere(labels == 2)
+        labels[tuple(occupied[: len(occupied) // 4].T)] = 4
+        nibabel.save(nibabel.Nifti1Image(labels, nifti.affine), path)
+    words = ("classes=[background,rv,myo,lv,scar]", "prepare.slices=mid")
+    outcome = command("data", "prepare", "tree", "--out", "no")
+    assert (outcome.code, outcome.err.count("_gt.nii.gz: the mask contains value 4")) == (2, 1)
+    assert "set classes.names and classes.values" in outcome.err
+    outcome = command("data", "prepare", "tree", *words, "--out", "slices")
+    assert outcome.code == 0
+    assert outcome.out.endswith(
+        "Next: acdc-train --model unet --data slices 'classes=[background,rv,myo,lv,scar]'\n"
+    )
+    assert "_gt.nii.gz: the mask contains value 4" in command("train", "--data", "tree", *tiny).err
+    way = (*tiny, "--epochs", "1", *words, "data.val_fraction=0.5", "--name", "scar")
+    outcome = command("train", "--data", "tree", *way)
+    assert (outcome.code, "Classes that no training mask has" in outcome.out) == (0, False)
+    assert "scar" in scores_in("runs/scar")["classes"]

@@ -55,7 +55,7 @@ VIDEOS = [f"video{video}_{frame:03d}_img" for video in "AB" for frame in range(4
     [
         (CASES, r"(case\d+)_", "case00", 6),
         (VIDEOS, r"^(.+)_\d+_img$", "videoA", 2),
-        (["a1", "a2", "b1", "b10"], r"^(.*?)\d*$", "a", 2),
+        (["a1", "a2", "b1", "b10"], r"^(.*?)(?:\d+|ED|ES)?$", "a", 2),
     ],
 )
 def test_names_that_share_a_stem_are_asked_about_and_the_answers_work(

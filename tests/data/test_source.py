@@ -356,3 +356,14 @@ def test_the_working_folder_is_set_by_the_environment(tmp_path, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             open_source(DataConfig(), prepare_settings=PrepareConfig())
     assert made == [Path("data/builtin-phantom"), tmp_path / "elsewhere" / "builtin-phantom"]
+
+
+def test_a_frame_inside_the_whole_beat_is_cut_from_it(tmp_path):
+    synthesize(tmp_path / "tree", num_patients=2, num_test_patients=0, cine=True)
+    config, settings = DataConfig(path=str(tmp_path / "tree")), PrepareConfig(slices="mid")
+    before = open_source(config, prepare_settings=settings, work_dir=tmp_path / "work")
+    for path in (tmp_path / "tree").rglob("*_frame??.nii.gz"):
+        path.unlink()
+    after = open_source(config, prepare_settings=settings, work_dir=tmp_path / "work")
+    assert after.root != before.root
+    assert after.digest() == before.digest()

@@ -161,11 +161,41 @@ def test_voxel_size_must_be_positive(pair, bad, capfd):
     assert capfd.readouterr().err == ""
 
 
-@pytest.mark.parametrize("shape", [(4, 3), (4, 3, 2, 5)])
-def test_single_slice_and_cine(tmp_path, shape):
+@pytest.mark.parametrize("shape", [(4,), (4, 3, 2, 5)])
+def test_several_channels_or_frames_are_refused(tmp_path, shape):
     path = save(tmp_path / "image.nii.gz", np.ones(shape, np.float32))
-    with pytest.raises(DataError, match=r"expected \(X, Y, Z\)"):
+    with pytest.raises(DataError, match=r"expected \(X, Y, Z\) or \(X, Y\); save the channel or"):
         read_volume(path, None)
+
+
+def test_an_image_of_two_dimensions_is_one_slice(tmp_path):
+    image = save(tmp_path / "image.nii.gz", np.arange(12, dtype=np.float32).reshape(4, 3))
+    mask = save(tmp_path / "mask.nii.gz", np.full((4, 3, 1), 2, np.uint8))
+    volume = read_volume(image, mask)
+    assert volume.image.shape == volume.mask.shape == (4, 3, 1)
+    assert volume.image[1, 2, 0] == 5
+    assert volume.spacing[2] == 1
+
+
+def test_one_frame_of_a_cine(tmp_path):
+    voxels = np.arange(4 * 3 * 2 * 5, dtype=np.int16).reshape(4, 3, 2, 5)
+    path = save(tmp_path / "cine.nii.gz", voxels)
+    np.testing.assert_array_equal(read_volume(path, None, frame=3).image, voxels[..., 3])
+    with pytest.raises(DataError, match="frame 6 does not exist, the file has 5; correct the"):
+        read_volume(path, None, frame=5)
+
+
+def test_values_of_other_data_sets(tmp_path):
+    image = save(tmp_path / "image.nii.gz", np.ones((2, 2, 2), np.float32))
+    for values, dtype in (((0, 4), np.uint8), ((0, 850), np.uint16)):
+        voxels = np.resize(np.array(values, np.int16), (2, 2, 2))
+        mask = save(tmp_path / "mask.nii.gz", voxels)
+        for allowed in (values, None):
+            volume = read_volume(image, mask, mask_values=allowed)
+            assert volume.mask.dtype == dtype
+            np.testing.assert_array_equal(volume.mask, voxels)
+        with pytest.raises(DataError, match=r"expected one of \[0, 1, 2, 3\]; correct the"):
+            read_volume(image, mask)
 
 
 def test_colour_volume(tmp_path):

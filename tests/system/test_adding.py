@@ -73,7 +73,7 @@ def test_the_examples_work(project):
     text = run(project, defaults.partition(" >")[0])
     (project / "configs/default.yaml").write_text(text, encoding="utf-8")
     assert "squared_error" in text
-    assert "auto, table, acdc, side_by_side, paired, flat" in text
+    assert "auto, table, acdc, nifti, side_by_side, paired, flat" in text
 
     list_patients, train, evaluate = all_together.splitlines()
     assert run(project, list_patients).split() == [f"patient00{number}" for number in range(8)]

@@ -190,7 +190,12 @@ def _read_volume(record: Record, classes: ClassesConfig) -> Pair:
     void = () if classes.void is None else (classes.void.value,)
     for mask_path in dict.fromkeys((record.mask, None)):  # the image alone after a bad mask
         try:
-            volume = read_volume(record.image, mask_path, mask_values=(*classes.values, *void))
+            volume = read_volume(
+                record.image,
+                mask_path,
+                mask_values=(*classes.values, *void),
+                frame=record.page,
+            )
         except DataError as error:
             is_image = str(error).startswith(f"{record.image}:")
             path = record.image if is_image or mask_path is None else mask_path

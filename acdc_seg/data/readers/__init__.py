@@ -12,6 +12,7 @@ from acdc_seg.config import DataConfig
 from acdc_seg.data.patients import name_patients
 from acdc_seg.data.problems import Problem, Scan, raise_errors
 from acdc_seg.data.readers.acdc import is_acdc_tree, scan_acdc
+from acdc_seg.data.readers.nifti import is_nifti, scan_nifti
 from acdc_seg.data.readers.paired import is_paired, scan_paired
 from acdc_seg.data.readers.side_by_side import is_side_by_side, scan_side_by_side
 from acdc_seg.data.readers.table import add_details, is_table, scan_table
@@ -49,6 +50,13 @@ READERS: dict[str, Reader] = {
         "volumes",
         recognizes=is_acdc_tree,
         scan=scan_acdc,
+    ),
+    "nifti": Reader(
+        "NIfTI pairs",
+        "imagesTr/ and labelsTr/, images/ and masks/, or NAME.nii.gz and NAME_mask.nii.gz",
+        "volumes",
+        recognizes=is_nifti,
+        scan=scan_nifti,
     ),
     "side_by_side": Reader(
         "side by side",

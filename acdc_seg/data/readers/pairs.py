@@ -70,11 +70,12 @@ def scan_pairs(path: Path, config: DataConfig, suffixes: Sequence[str]) -> Scan:
         config: Names of folders and files.
         suffixes: Endings of the files.
     """
-    parts, naming, problems = find_pairs(path, config, suffixes)
+    pairs = find_pairs(path, config, suffixes)
+    problems = list(pairs.problems)
     records: list[Record] = []
-    for part in parts:
-        records += _pair(part, naming, problems)
-    return Scan(unique_ids(records), problems, [_describe(path, parts, naming)])
+    for part in pairs.parts:
+        records += pair_part(part, pairs.naming, problems)
+    return Scan(unique_ids(records), problems, [describe_pairs(path, pairs)])
 
 
 def _find_part(
@@ -121,7 +122,7 @@ def _find_naming(parts: Sequence[Part], config: DataConfig) -> Naming:
     return explicit_naming(config) or find_naming(images, masks)
 
 
-def _pair(part: Part, naming: Naming, problems: list[Problem]) -> list[Record]:
+def pair_part(part: Part, naming: Naming, problems: list[Problem]) -> list[Record]:
     """Records of one split; what has no counterpart is added to the problems."""
     masks, records = dict(part.masks), []
     for stem, image in part.images.items():
@@ -151,8 +152,9 @@ def unique_ids(records: Sequence[Record]) -> list[Record]:
     ]
 
 
-def _describe(path: Path, parts: Sequence[Part], naming: Naming) -> str:
+def describe_pairs(path: Path, pairs: Pairs) -> str:
     """The note that tells what was found."""
+    parts, naming, _ = pairs
     images = _folder_names(path, [part.image_folder for part in parts])
     masks = _folder_names(path, [part.mask_folder for part in parts if part.masks])
     splits = [part.split for part in parts if part.split]
