@@ -1,5 +1,9 @@
 """acdc-experiment"""
 
+import re
+import shlex
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -168,6 +172,8 @@ def _make_plan(
             experiments_dir=experiments_dir,
             on_progress=report,
         )
+    words = [re.sub(r"(://[^:/@]+):[^@]*@", r"\1@", word) for word in sys.argv[1:]]  # no password
+    plan = replace(plan, command=shlex.join(["acdc-experiment", *words]))
     write_plan(plan)
     return plan
 
@@ -213,8 +219,7 @@ def _print_outputs(plan: "Plan", states: "Sequence[JobState]") -> None:
     num_left = sum(not state.is_over for state in states)
     if num_left:
         console.print(f"{num_left} of {len(states)} trainings are not finished.")
-    with progress_bar() as report:
-        sentences = write_outputs(plan, states, on_progress=report)
+    sentences = write_outputs(plan, states)
     if not sentences:
         console.print("Nothing is finished yet.")
         return
@@ -222,7 +227,7 @@ def _print_outputs(plan: "Plan", states: "Sequence[JobState]") -> None:
         console.print(escape(f"The study: {plan.experiment.found}"))
     for sentence in sentences:
         console.print(escape(sentence))
-    console.print(f"Wrote {shell_path(plan.folder)}/table.md and table.csv")
+    console.print(f"Wrote {shell_path(plan.folder)}/report.html, table.md and figures/")
 
 
 class SweepProgressBar:

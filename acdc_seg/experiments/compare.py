@@ -13,6 +13,8 @@ from acdc_seg.experiments.variants import Variant
 from acdc_seg.metrics.intervals import patient_bootstrap
 
 NO_INTERVAL = (np.nan, np.nan)
+SMOOTHED = 5
+"""Epochs of the running mean in which crossings are looked for."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,17 @@ class VariantSummary:
         lowest = [min(loss.values()) for loss in self._columns("train_loss") if loss]
         return float(np.mean(lowest)) if lowest else None
 
+    @property
+    def crossing_epoch(self) -> float | None:
+        """The epoch from which on the validation loss stays above the training loss, mean over the
+        trainings; None where that never comes, 1 where it always is.
+
+        Losses are running means over `SMOOTHED` epochs.
+        """
+        epochs = [_crossing(result) for result in self.results]
+        known = [epoch for epoch in epochs if epoch is not None]
+        return float(np.mean(known)) if known else None
+
     def _columns(self, name: str) -> list[dict[int, float]]:
         return [result.column(name) for result in self.results]
 
@@ -115,12 +128,14 @@ def _sentence(comparison: Comparison, finished: dict[str, VariantSummary]) -> st
     first = ranked[0] if comparison.better == BEST else finished[comparison.better]
     others = [summary for summary in ranked if summary is not first]
     if comparison.than is None:
-        second, role = others[0], "the best of the others, " if len(others) > 1 else ""
+        second, role = others[0], "the best of the others" if len(others) > 1 else ""
     elif comparison.than == WORST:
-        second, role = others[-1], "the worst, " if len(others) > 1 else ""
+        second, role = others[-1], "the worst" if len(others) > 1 else ""
     else:
         second, role = finished[comparison.than], ""
-    sentence = _in_words(first.variant.name, f"{role}{second.variant.name}", compare(first, second))
+    name = second.variant.name
+    other = f"{role} ({name})" if role else name
+    sentence = _in_words(first.variant.name, other, compare(first, second))
     found = "" if comparison.found is None else f"; the study found {comparison.found:.3f}"
     return f"{sentence[0].upper()}{sentence[1:]}{found}."
 
@@ -135,6 +150,20 @@ def _in_words(first: str, second: str, difference: Difference) -> str:
         return f"{first} against {second}: {gain:+.3f}, of one patient, so without an interval"
     interval = f"{gain:+.3f} ({low:.3f} to {high:.3f})"
     return f"no proven difference between {first} and {second}: {interval}"
+
+
+def _crossing(result: RunResult) -> int | None:
+    train, val = result.column("train_loss"), result.column("val_loss")
+    epochs = sorted(train.keys() & val.keys())
+    gaps = np.array([val[epoch] - train[epoch] for epoch in epochs])
+    if len(gaps) < SMOOTHED:
+        return None
+    smooth = np.convolve(gaps, np.full(SMOOTHED, 1 / SMOOTHED), mode="valid")
+    below = np.flatnonzero(smooth <= 0)
+    first = 0 if not len(below) else int(below[-1]) + 1
+    if first in (0, len(smooth)):
+        return epochs[0] if first == 0 else None
+    return epochs[first + SMOOTHED // 2]
 
 
 def _interval(values: np.ndarray, patients: Iterable[str]) -> tuple[float, float]:

@@ -2,18 +2,18 @@
 
 from collections.abc import Sequence
 
-from acdc_seg.data.record import ProgressCallback, no_progress
 from acdc_seg.experiments.compare import VariantSummary, conclude
+from acdc_seg.experiments.figures import draw_figures
+from acdc_seg.experiments.page import write_experiment_page
 from acdc_seg.experiments.plan import Plan
 from acdc_seg.experiments.sweep import JobState
 from acdc_seg.experiments.tables import write_tables
 from acdc_seg.experiments.variants import Variant
 from acdc_seg.experiments.vote import soft_votes
+from acdc_seg.report.style import save_figure
 
 
-def write_outputs(
-    plan: Plan, states: Sequence[JobState], *, on_progress: ProgressCallback = no_progress
-) -> list[str]:
+def write_outputs(plan: Plan, states: Sequence[JobState]) -> list[str]:
     """Writes table.csv, table.md, the figures and report.html of what is finished.
 
     Returns:
@@ -26,7 +26,12 @@ def write_outputs(
     if not any(summary.results for summary in summaries):
         return []
     write_tables(plan.folder, plan.experiment, summaries)
-    return conclude(plan.experiment, summaries)
+    figures = draw_figures(plan, states, summaries)
+    for name, figure in figures.items():
+        save_figure(figure, plan.folder / "figures" / name)
+    conclusion = conclude(plan.experiment, summaries)
+    write_experiment_page(plan, states, summaries, figures, conclusion)
+    return conclusion
 
 
 def summarize_variants(plan: Plan, states: Sequence[JobState]) -> list[VariantSummary]:

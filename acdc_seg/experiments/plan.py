@@ -78,6 +78,7 @@ class Plan:
     num_workers: int = 1
     storage: str | None = None
     experiments_dir: Path = Path("experiments")
+    command: str = ""
 
     @property
     def folder(self) -> Path:
@@ -318,7 +319,8 @@ def write_plan(plan: Plan) -> None:
         {"variant": asdict(job.variant), "config": to_dict(job.config), "digest": job.digest}
         for job in plan.jobs
     ]
-    content = {"experiment": plan.experiment.model_dump(mode="json"), "jobs": jobs}
+    experiment = plan.experiment.model_dump(mode="json")
+    content = {"command": plan.command, "experiment": experiment, "jobs": jobs}
     write_text(plan.folder / FILE, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
@@ -340,4 +342,11 @@ def read_plan(folder: Path, *, storage: str | None = None) -> Plan:
         raise ConfigError(f"{path}: no experiment was run here; {path_hint(folder)}") from None
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{path}: not a plan of this version ({error}); run it again") from None
-    return Plan(folder.name, experiment, jobs, storage=storage, experiments_dir=folder.parent)
+    return Plan(
+        folder.name,
+        experiment,
+        jobs,
+        storage=storage,
+        experiments_dir=folder.parent,
+        command=content.get("command", ""),
+    )

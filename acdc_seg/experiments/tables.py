@@ -28,6 +28,7 @@ COLUMNS = (
     Column("Cross-entropy", "cross_entropy", lambda row: row.average("cross_entropy"), ".4f"),
     Column("Lowest loss", "val_loss", lambda row: row.lowest_loss, ".4f"),
     Column("Best epoch", "best_epoch", lambda row: row.average("best_epoch"), ".0f"),
+    Column("Crossing", "crossing_epoch", lambda row: row.crossing_epoch, ".0f"),
     Column("Parameters", "parameters", lambda row: row.average("num_parameters"), ",.0f"),
     Column("Images/s", "images_per_s", lambda row: row.average("images_per_second"), ".1f"),
     Column("Minutes", "minutes", lambda row: _minutes(row), ".1f"),
@@ -39,7 +40,10 @@ def make_table(
 ) -> tuple[list[str], list[list[str]]]:
     """Titles and cells for readers; columns without any value are left out."""
     columns = [
-        column for column in COLUMNS if any(_is_number(column.value(row)) for row in summaries)
+        column
+        for column in COLUMNS
+        if any(_is_number(column.value(row)) for row in summaries)
+        and (column.key != "crossing_epoch" or "crossing" in experiment.figures)
     ]
     header = ["Variant", *(column.title for column in columns), "Trainings"]
     has_study = bool(experiment.study_dice)

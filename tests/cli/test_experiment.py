@@ -55,3 +55,13 @@ def test_mistakes_are_told(command, words, message, paired_folder):
     assert outcome.code == 2
     assert message in outcome.err
     assert not Path("experiments").exists()
+
+
+def test_the_page_says_the_command_and_no_password(command, rates, paired_folder, monkeypatch):
+    monkeypatch.setattr("acdc_seg.experiments.sweep.run_experiment", lambda plan, **options: [])
+    storage = "postgresql://tuner:secret@db/tuning"
+    assert command("experiment", rates, "--data", paired_folder, "--storage", storage).code == 0
+    plan = Path("experiments/rates/plan.json").read_text()
+    assert f"acdc-experiment {rates} --data {paired_folder}" in plan
+    assert "postgresql://tuner@db/tuning" in plan
+    assert "secret" not in plan

@@ -3,30 +3,17 @@
 import csv
 
 import pytest
+from tiny_experiments import make_result
 
 from acdc_seg.config.experiment import ExperimentFile
 from acdc_seg.experiments.compare import VariantSummary, compare, conclude
-from acdc_seg.experiments.results import RunResult
 from acdc_seg.experiments.tables import make_table, write_tables
 from acdc_seg.experiments.variants import Variant
 
 
-def result(scores, *, losses=(0.5, 0.3, 0.4), dice=(0.1, 0.9, 0.2)):
-    """A training with these Dice by image, two images of each patient."""
-    history = [
-        {"epoch": epoch, "train_loss": loss / 2, "val_loss": loss, "dice": value, "seconds": 2.0}
-        for epoch, (loss, value) in enumerate(zip(losses, dice, strict=True), start=1)
-    ]
-    images = [
-        {"id": f"i{number}", "patient": f"p{number // 2}", "dice": score, "iou": score / 2}
-        for number, score in enumerate(scores)
-    ]
-    return RunResult(history, images, None, 1_000_000, 8, 90.0, {})
-
-
 def summary(name, *scores, **options):
     return VariantSummary(
-        Variant(name, {}, label=name), tuple(result(each) for each in scores), **options
+        Variant(name, {}, label=name), tuple(make_result(each) for each in scores), **options
     )
 
 
@@ -71,9 +58,9 @@ def test_differences_are_paired_by_image():
         ({"better": "a", "than": "b"}, "A is behind b by 0.150 (0.150 to 0.150)."),
         (
             {"better": "best"},
-            "No proven difference between b and the best of the others, c: +",
+            "No proven difference between b and the best of the others (c): +",
         ),
-        ({"better": "best", "than": "worst"}, "B beats the worst, a by 0.150"),
+        ({"better": "best", "than": "worst"}, "B beats the worst (a) by 0.150"),
         ({"better": "c", "than": "a"}, "No proven difference between c and a: +0.025 ("),
         ({"better": "d"}, "No comparison yet: d is not finished."),
     ],

@@ -89,7 +89,7 @@ def test_killed_twice_on_two_workers(start, plan_of, tmp_path):
     last = start()
     said, _ = last.communicate(timeout=200)
     assert last.returncode == 0
-    assert "Wrote experiments/rates/table.md" in said
+    assert "Wrote experiments/rates/report.html, " in said
 
     # Nothing is lost: every variant is finished, and what was done before stayed, times included.
     states = job_states(open_experiment(plan), plan)

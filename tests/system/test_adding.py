@@ -42,6 +42,9 @@ def project(tmp_path, hearts, write_png) -> Path:
     for code in code_blocks("python"):
         path = tmp_path / code.partition("\n")[0].removeprefix("# ")
         path.write_text(code, encoding="utf-8")
+    for text in code_blocks("yaml"):
+        name = text.partition("\n")[0].removeprefix("# ")
+        (tmp_path / name).write_text(text, encoding="utf-8")
     for diff in code_blocks("diff"):
         apply_diff(tmp_path, diff)
     for number, (image, mask) in enumerate(hearts):
@@ -69,7 +72,7 @@ def run(project: Path, line: str) -> str:
 
 
 def test_the_examples_work(project):
-    defaults, all_together = code_blocks("bash")
+    defaults, experiment, all_together = code_blocks("bash")
     text = run(project, defaults.partition(" >")[0])
     (project / "configs/default.yaml").write_text(text, encoding="utf-8")
     assert "squared_error" in text
@@ -83,5 +86,8 @@ def test_the_examples_work(project):
     assert "Specificity" in run(project, evaluate)
     columns = (project / "runs/tiny/val/metrics.csv").read_text().partition("\n")[0].split(",")
     assert {"dice_lv", "specificity_rv", "specificity_myo", "specificity_lv"} <= set(columns)
+    compared = run(project, f"{experiment.strip()} --device cpu --seeds 1 train.epochs=1")
+    assert "3 variants, 3 trainings" in compared
+    assert (project / "experiments/my_rates/figures/axis.png").is_file()
     done = subprocess.run([sys.executable, "-m", "ruff", "check", "."], cwd=project)
     assert done.returncode == 0
