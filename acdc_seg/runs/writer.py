@@ -40,6 +40,7 @@ class RunWriter:
         self.run, self.config, self.source, self.active = run, config, source, active
         self.saved_at = time.monotonic()
         self.pretrained_on: tuple[TrainedOn, ...] = ()
+        self.fingerprint: dict[str, Any] = {}
         self.best: dict[str, Any] = {}
         self.events: SummaryWriter | None = None
 
@@ -190,6 +191,7 @@ class RunWriter:
             num_images={name: len(records) for name, records in splits.items()},
             num_patients={name: len(names) for name, names in patients.items()},
             val_patients=sorted(patients["val"]),
+            fingerprint=self.fingerprint,
             seed=self.config.seed,
             precision=self.config.train.precision,
             num_threads=torch.get_num_threads(),

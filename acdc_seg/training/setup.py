@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from acdc_seg.config import ClassesConfig, Config, EncoderConfig, with_overrides
-from acdc_seg.data.check.quick import all_problems
+from acdc_seg.data.check.quick import all_problems, take_fingerprint
 from acdc_seg.data.examples import Example, load_examples
 from acdc_seg.data.loader import EpochSampler, TrainingSet, make_loader
 from acdc_seg.data.sizes import with_size
@@ -113,6 +113,8 @@ def prepare_training(
         on_main_process(accelerator, make_run), config, source, active=accelerator.is_main_process
     )
     writer.pretrained_on = pretrained_on
+    if accelerator.is_main_process:
+        writer.fingerprint = _describe_data(config, source, on_notice)
     if resume:
         state.load_state_dict(writer.read_last(extend=extend))
         batches = f" and {state.batch} batches" if state.batch else ""
@@ -168,6 +170,19 @@ def _describe_absent(classes: ClassesConfig, absent: Collection[str]) -> str:
         f"Classes that no training mask has: {', '.join(absent)}. Where a prediction has none "
         f"either, they score 1, which flatters the mean. If the data has other classes, {remedy}."
     )
+
+
+def _describe_data(
+    config: Config, source: Source, on_notice: Callable[[str], None]
+) -> dict[str, Any]:
+    """The fingerprint of the data, and notices of what looks wrong in it."""
+    records = [*source.split("train"), *source.split("val")]
+    fingerprint, warnings = take_fingerprint(
+        records, root=source.root, data=config.data, classes=config.classes
+    )
+    for warning in warnings:
+        on_notice(f"{warning}.")
+    return fingerprint
 
 
 def _load_data(

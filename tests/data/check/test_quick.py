@@ -3,7 +3,7 @@ import pytest
 from hearts import write_image
 
 from acdc_seg.config import ClassesConfig, DataConfig
-from acdc_seg.data.check.quick import all_problems
+from acdc_seg.data.check.quick import all_problems, take_fingerprint
 from acdc_seg.data.record import Record
 from acdc_seg.errors import DataError
 
@@ -44,3 +44,15 @@ def test_an_error_alone_stays_as_it_is(scenes):
     assert caught.value is error
     with all_problems(records, **settings):
         pass
+
+
+def test_fingerprint_of_a_training_and_what_it_should_tell(scenes):
+    records = records_of(scenes)
+    settings = {"root": scenes, "data": DataConfig()}
+    fingerprint, warnings = take_fingerprint(records, classes=ClassesConfig(), **settings)
+    assert warnings == []
+    assert fingerprint["num_records"] == fingerprint["num_images"] == len(records)
+    assert list(fingerprint["classes"]) == ["background", "rv", "myo", "lv"]
+    swapped = ClassesConfig(values=(0, 3, 2, 1))
+    _, warnings = take_fingerprint(records, classes=swapped, **settings)
+    assert [(each.code, each.settings) for each in warnings] == [("class_order", ("classes=acdc",))]
