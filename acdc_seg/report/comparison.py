@@ -62,7 +62,7 @@ def write_comparison(
         runs=_run_table(runs, differences),
         policy=f"{best.label} of each {best.level}, mean over {best.level}s and classes. Intervals "
         "and differences come from drawing the patients again with replacement, the same for all "
-        f"runs. {best.content['empty_policy']}",
+        f"runs. {best.empty_policy}",
         cases=viewer_content(pictured, parts, noun=noun) if parts else None,
         notes=[*notes, *_notes(runs)],
         figures=_figures(runs, differences),

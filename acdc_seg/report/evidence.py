@@ -18,7 +18,7 @@ from acdc_seg.data.examples import Example
 
 LONGEST_SIDE = 512
 """Pixels of a case's longer side; larger images are made smaller."""
-JPEG_QUALITY = 80
+JPEG_QUALITY = 75
 NUM_LEVELS = 16
 """Levels of the uncertainty."""
 KEPT_IN_MEMORY = 32_000_000

@@ -63,7 +63,9 @@ def decimals(value: Any) -> str:
     """A cell or a fact as text."""
     if value is None or (isinstance(value, float) and value != value):
         return "–"
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
+    return str(value)
 
 
 def counted(number: int, noun: str) -> str:
@@ -73,7 +75,7 @@ def counted(number: int, noun: str) -> str:
 
 def signed(value: float) -> str:
     """A difference with its sign."""
-    return f"{value:+.3f}"
+    return f"{value:+.4f}"
 
 
 def interval_text(interval: tuple[float, float] | None, *, difference: bool = False) -> str:

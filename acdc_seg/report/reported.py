@@ -10,7 +10,7 @@ import torch
 
 from acdc_seg.config import Config, load_config
 from acdc_seg.data.examples import Example, read_example
-from acdc_seg.data.record import ProgressCallback
+from acdc_seg.data.record import SPLITS, ProgressCallback
 from acdc_seg.errors import AcdcError, ConfigError
 from acdc_seg.evaluation import ALL_IMAGES, SplitImages, open_split
 from acdc_seg.inference.load import load_described, load_predictor, read_settings
@@ -171,10 +171,6 @@ def _member_config(content: dict[str, Any]) -> Config | None:
 def _name(path: Path) -> str:
     """The folder's name, with that of the run or ensemble whose evaluation it is."""
     folder = path.resolve()
-    owner = folder.parent
-    is_evaluation = not (folder / "config.yaml").is_file() and any(
-        (owner / name).is_file() for name in ("config.yaml", "ensemble.yaml")
-    )
-    if not is_evaluation:
+    if (folder / "config.yaml").is_file() or not folder.name.startswith((*SPLITS, ALL_IMAGES)):
         return folder.name
-    return owner.name if folder.name == "val" else f"{owner.name}/{folder.name}"
+    return folder.parent.name if folder.name == "val" else f"{folder.parent.name}/{folder.name}"

@@ -96,15 +96,23 @@ def settings_part(folder: Path, config: Config, run: Mapping[str, Any]) -> dict[
         made["Duration"] = _duration(float(run["seconds"]))
         del made["Seconds"]
     other = {key: value for key, value in run.items() if key not in MADE}
-    path = shlex.quote(str(folder))
     return {
         "changed": table(headings, rows) if rows else None,
         "config": dump_yaml(config),
-        "commands": f"acdc-train --config {path}/config.yaml --name again\n"
-        f"acdc-evaluate {path}\nacdc-report {path}",
+        "commands": _commands(folder),
         "made": made,
-        "more_facts": {"Run": facts(other), **nested},
+        "more_facts": {"Run": facts(other), **nested} if run else {},
     }
+
+
+def _commands(folder: Path) -> str:
+    """Of a run those that train and score it again; of an evaluation the page's alone."""
+    path = shlex.quote(str(folder))
+    again = [f"acdc-report {path}"]
+    if (folder / "config.yaml").is_file():
+        train = f"acdc-train --config {path}/config.yaml --name again"
+        again = [train, f"acdc-evaluate {path}", *again]
+    return "\n".join(again)
 
 
 def _setting(value: Any) -> str:

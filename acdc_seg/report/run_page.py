@@ -92,7 +92,7 @@ def _subtitle(config: Config, run: Mapping[str, Any]) -> str:
     names = config.classes.foreground
     shown = names if len(names) <= 8 else [*names[:7], f"{len(names) - 7} more"]
     listed = " and ".join(filter(None, (", ".join(shown[:-1]), shown[-1])))
-    data = "synthetic phantom" if run.get("data") == "phantom" else str(config.data.path or "")
+    data = "the synthetic phantom" if run.get("data") == "phantom" else str(config.data.path or "")
     return f"Segmentation of {listed} with {config.model.name}" + (
         f", trained on {data}" if data else ""
     )

@@ -49,6 +49,12 @@ class Scores:
         return metric is None or metric.higher_is_better
 
     @property
+    def empty_policy(self) -> str:
+        """What the headline metric is where a class is empty."""
+        metric = METRICS.get(self.metric)
+        return metric.empty_policy if metric else str(self.content["empty_policy"])
+
+    @property
     def images(self) -> list[dict[str, Any]]:
         """A dict for each image: `id`, `patient`, `phase`, and by class the metrics and sizes."""
         return list(self.content["images"])

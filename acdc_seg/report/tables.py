@@ -33,7 +33,7 @@ def headline_text(scores: Scores) -> str:
     left_out = f" Left out, for all of their pixels are void: {void}." if void else ""
     return (
         f"{scores.label} of each {level}, mean over {number}{of_patients} and the {classes}. "
-        f"{interval}{left_out}"
+        f"{interval} {scores.empty_policy}{left_out}"
     )
 
 
@@ -41,7 +41,7 @@ def score_cards(scores: Scores) -> list[dict[str, Any]]:
     """The headline with its interval, and each class where there are several."""
     metrics, one = scores.metrics, len(scores.scored) == 1
     others = {key: metrics[key] for key in CARD_METRICS if key in metrics}
-    lines = [interval_text(scores.interval()), f"mean over {scores.level}s"]
+    lines = [interval_text(scores.interval()), f"over {scores.level}s"]
     lines += [f"{label} {decimals(scores.means[key])}" for key, label in others.items()]
     pooled = scores.content.get("pooled") or {}
     if scores.metric in pooled:
@@ -74,17 +74,18 @@ def class_table(scores: Scores) -> dict[str, Any]:
         "num_missed": "Missed",
         "num_false": "Invented",
     }
-    lines: list[list[Any]] = [["", *classes, *(["mean"] if len(classes) > 1 else [])]]
+    several = len(classes) > 1
+    lines: list[list[Any]] = [["", *(["mean"] if several else []), *classes]]
     for key, label in metrics.items():
         cells = [
             f"{decimals(each[f'{key}_mean'])} ± {decimals(each[f'{key}_std'])}"
             for each in classes.values()
         ]
-        lines.append([label, *cells, *([scores.means[key]] if len(classes) > 1 else [])])
+        lines.append([label, *([scores.means[key]] if several else []), *cells])
     for key, label in counts.items():
         if all(key in each for each in classes.values()):
             cells = [each[key] for each in classes.values()]
-            lines.append([label, *cells, *([""] if len(classes) > 1 else [])])
+            lines.append([label, *([""] if several else []), *cells])
     if len(classes) > MAX_COLUMNS:
         lines = [list(line) for line in zip(*lines, strict=True)]
     first, *rows = lines
@@ -121,15 +122,15 @@ def image_table(scores: Scores) -> dict[str, Any]:
     headings += [column("Patient")] if has_patient else []
     headings += [column("Phase")] if has_phase else []
     shown = scores.scored if len(scores.scored) > 1 else []
-    headings += [column(name, number=True) for name in shown]
     headings += [column(f"Mean {scores.label}" if shown else scores.label, number=True)]
+    headings += [column(name, number=True) for name in shown]
     rows = []
     for image in worst_first(scores):
         id = image["id"]
         cells = [id, *([image["patient"]] if has_patient else ())]
         cells += [image["phase"]] if has_phase else []
-        cells += [scores.value(id, name) for name in shown]
-        rows.append(row([*cells, scores.mean(id)], case=id))
+        cells += [scores.mean(id), *(scores.value(id, name) for name in shown)]
+        rows.append(row(cells, case=id))
     return table(headings, rows)
 
 
@@ -140,15 +141,15 @@ def patient_table(scores: Scores) -> dict[str, Any]:
         by_patient.setdefault(image["patient"], []).append(image["id"])
     if len(by_patient) == len(scores.images):
         return table([], [])
-    headings = [column("Patient"), column("Images", number=True)]
+    headings = [column("Patient"), column(f"{scores.noun.capitalize()}s", number=True)]
     shown = scores.scored if len(scores.scored) > 1 else []
+    headings += [column(f"Mean {scores.label}", number=True), column("Worst", number=True)]
     headings += [column(name, number=True) for name in shown]
-    headings += [column(f"Mean {scores.label}", number=True), column("Worst image", number=True)]
     rows = []
     for patient, ids in by_patient.items():
         means = [_mean([scores.value(id, name) for id in ids]) for name in shown]
         overall = _mean([scores.mean(id) for id in ids])
-        cells = [patient or "unknown", len(ids), *means, overall, scores.mean(ids[0])]
+        cells = [patient or "unknown", len(ids), overall, scores.mean(ids[0]), *means]
         rows.append((overall, row(cells, case=ids[0])))
     sign = 1 if scores.higher_is_better else -1
     rows.sort(key=lambda item: sign * item[0] if math.isfinite(item[0]) else math.inf)

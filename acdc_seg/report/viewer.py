@@ -9,7 +9,7 @@ from acdc_seg.report.evidence import Evidence
 from acdc_seg.report.scores import Scores
 from acdc_seg.report.style import OUTLINES, hex_color
 
-MAX_CHARACTERS = 8_600_000
+MAX_CHARACTERS = 9_000_000
 """Of all pictures, so that a page with its tables stays below 10 MB."""
 OVERHEAD = 400
 """Characters of an image's name and scores."""

@@ -35,7 +35,7 @@ def test_which_is_better_how_sure_and_where_it_fails(tmp_path):
     assert [row[0] for row in table] == ["Run", "good", "bad"]
     assert table[1][2:6][0] == f"{good.scores.headline:.3f}"
     assert table[1][4:6] == ["", ""]
-    assert table[2][4:6] == [f"{-difference.mean:+.3f}", f"{low:+.3f} to {high:+.3f}"]
+    assert table[2][4:6] == [f"{-difference.mean:+.4f}", f"{low:+.4f} to {high:+.4f}"]
     assert images[0] == ["Slice", "Patient", "good", "bad", "spread"]
     assert images[1][0] == "p2_1"
     assert page.viewer["runs"] == ["good", "bad"]
