@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import io
+import json
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -88,6 +89,20 @@ def write_text(path: Path, text: str) -> None:
     """Writes UTF-8 text with line ends as given; raises DataError like `replacing`."""
     with replacing(path) as file:
         file.write(text.encode())
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes JSON piece by piece, so that its text is never whole in memory.
+
+    Raises:
+        DataError: Like `replacing`.
+        ValueError: The content has NaN or infinity.
+    """
+    encoder = json.JSONEncoder(indent=2, ensure_ascii=False, allow_nan=False)
+    with replacing(path) as file:
+        for piece in encoder.iterencode(content):
+            file.write(piece.encode())
+        file.write(b"\n")
 
 
 def write_table(path: Path, rows: Iterable[Iterable[Any]]) -> None:

@@ -97,7 +97,7 @@ def measure(
     write_checkpoint(checkpoint)
     arguments = {
         "submit": ("--runs", checkpoint, "--data", data, "--out", folder / "submission.csv"),
-        "evaluate": (checkpoint, "--data", data, "--split", "test", "--out", folder / "scores"),
+        "evaluate": (checkpoint, "--data", data, "--split", "test", "--out", data / "scores"),
     }
     return {command: peak_memory(command, *arguments[command]) for command in commands}
 

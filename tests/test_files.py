@@ -1,5 +1,6 @@
 import csv
 import errno
+import json
 import resource
 from itertools import islice
 
@@ -12,6 +13,7 @@ from acdc_seg.files import (
     replacing,
     sha256_bytes,
     sha256_file,
+    write_json,
     write_table,
     write_text,
 )
@@ -155,3 +157,15 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
         new_folder(tmp_path / "file" / "folder"),
     ):
         pytest.fail("entered")
+
+
+def test_json_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "new" / "a.json"
+    content = {"ä": [1, None, 0.1], "b": {"c": True}}
+    write_json(path, content)
+    assert json.loads(path.read_text(encoding="utf-8")) == content
+    assert path.read_bytes() == json.dumps(content, indent=2, ensure_ascii=False).encode() + b"\n"
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(path, {"long": list(range(10_000)), "last": float("nan")})
+    assert json.loads(path.read_text(encoding="utf-8")) == content
+    assert [file.name for file in path.parent.iterdir()] == ["a.json"]

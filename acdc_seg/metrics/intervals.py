@@ -4,6 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+DRAWN_AT_ONCE = 1_000_000
+"""Patients drawn before their means are taken."""
+
 
 def patient_bootstrap(
     differences: np.ndarray, patients: Sequence[str], *, resamples: int = 2000, seed: int = 0
@@ -33,7 +36,14 @@ def bootstrap_columns(
     num_patients, num_columns = len(names), values.shape[1]
     sums, sizes = np.zeros((num_patients, num_columns)), np.bincount(patient_of)
     np.add.at(sums, patient_of, values)
-    draws = np.random.default_rng(seed).integers(num_patients, size=(resamples, num_patients))
-    sizes_drawn = sizes[draws].sum(1)
-    means = [column[draws].sum(1) / sizes_drawn for column in sums.T]  # of (resamples,)
+    rng, means = np.random.default_rng(seed), np.empty((num_columns, resamples))
+    step = max(1, DRAWN_AT_ONCE // num_patients)
+    for start in range(0, resamples, step):  # so that many patients do not fill the memory
+        stop = min(start + step, resamples)
+        draws = rng.integers(num_patients, size=(stop - start, num_patients))
+        cells = draws + num_patients * np.arange(stop - start)[:, None]
+        times = np.bincount(cells.ravel(), minlength=cells.size).reshape(draws.shape)
+        # not as a matrix product, whose rounding depends on the number of threads
+        drawn = np.einsum("rp,pm->mr", times.astype(float), sums)
+        means[:, start:stop] = drawn / (times @ sizes)
     return np.percentile(means, [2.5, 97.5], axis=1).T

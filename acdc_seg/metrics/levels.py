@@ -4,7 +4,6 @@ The headline is the mean Dice at the highest level that scores are published at:
 ACDC challenge, where the images are the slices of volumes, else the images themselves.
 """
 
-import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -13,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from acdc_seg.files import write_text
+from acdc_seg.files import write_json
 from acdc_seg.metrics import METRICS
 from acdc_seg.metrics.scores import (
     ImageScore,
@@ -154,7 +153,8 @@ def score_set_to_dict(scores: ScoreSet) -> dict[str, Any]:
     group and region; `calibration` is that of `metrics.calibration`, or null; `errors` is
     `count_errors`; `volumes` and `patients` are rows like `images`.
     """
-    summaries = {level: summarize(rows) for level, rows in levels_of(scores).items()}
+    levels = levels_of(scores)
+    summaries = {level: summarize(rows) for level, rows in levels.items()}
     level = headline_level(scores)
     top = summaries[level]
     return {
@@ -177,9 +177,7 @@ def score_set_to_dict(scores: ScoreSet) -> dict[str, Any]:
         },
         "errors": count_errors(scores.images),
         "volumes": [score_to_dict(score) for score in scores.volumes],
-        "patients": [
-            score_to_dict(score) for score in join_patients(scores.volumes or scores.images)
-        ],
+        "patients": [score_to_dict(score) for score in levels.get("patient", [])],
     }
 
 
@@ -209,6 +207,5 @@ def write_scores(
     content = {"protocol": protocol or {}, **score_set_to_dict(scores)}
     for name, rows in tables_of(scores).items():
         write_csv(folder / name, rows)
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-    write_text(folder / "metrics.json", text + "\n")
+    write_json(folder / "metrics.json", content)
     return content

@@ -46,3 +46,10 @@ def test_columns_share_their_draws():
     patients = list("aabbccdde")
     expected = [patient_bootstrap(column, patients) for column in values.T]
     np.testing.assert_allclose(bootstrap_columns(values, patients), expected)
+
+
+def test_many_patients_are_drawn_in_parts(monkeypatch):
+    values, patients = np.random.default_rng(0).random((50, 2)), range(50)
+    whole = bootstrap_columns(values, patients, resamples=101)
+    monkeypatch.setattr("acdc_seg.metrics.intervals.DRAWN_AT_ONCE", 350)  # 7 draws
+    np.testing.assert_array_equal(bootstrap_columns(values, patients, resamples=101), whole)
