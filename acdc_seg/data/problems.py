@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple, Self
 from acdc_seg.data.record import Record
 from acdc_seg.errors import DataError
 
+REMEDY = "These settings may remedy it:"
 MAX_LINES = 10
 """Problems that an error lists; `acdc-data check` lists all."""
 
@@ -55,7 +56,7 @@ def raise_errors(problems: Sequence[Problem]) -> None:
         lines.append(f"... and {len(errors) - MAX_LINES} more; acdc-data check lists all")
     settings = suggested_settings(errors)
     if len(errors) > 1 and settings:
-        lines.append(f"These settings may remedy it: {' '.join(settings)}")
+        lines.append(f"{REMEDY} {' '.join(settings)}")
     raise DataError("\n".join(lines), code=errors[0].code, settings=settings)
 
 

@@ -12,7 +12,7 @@ from acdc_seg.data.check.look import Look, look_at
 from acdc_seg.data.check.offers import unify_offers
 from acdc_seg.data.check.run import QUICK_LOOKS, sample
 from acdc_seg.data.check.sets import find_set_problems
-from acdc_seg.data.problems import Problem, suggested_settings
+from acdc_seg.data.problems import REMEDY, Problem, suggested_settings
 from acdc_seg.data.record import Record
 from acdc_seg.errors import DataError
 
@@ -38,11 +38,16 @@ def all_problems(
     try:
         yield
     except DataError as error:
-        others = [each for each in _find_errors(records, data, classes) if each.code != error.code]
-        if not others:
-            raise
+        others = [
+            each
+            for each in _find_errors(records, data, classes)
+            if each.code != error.code and str(each) not in str(error)
+        ]
         settings = tuple(dict.fromkeys((*error.settings, *suggested_settings(others))))
-        lines = [str(error), *map(str, others)]
+        told = [line for line in str(error).splitlines() if not line.startswith(REMEDY)]
+        lines = [*told, *map(str, others)]
+        if not others and len(settings) < 2:
+            raise
         if settings:
             words = ["acdc-train", "--data", str(root), *settings]
             lines.append(f"Try: {shlex.join(words)}")

@@ -4,6 +4,7 @@ from hearts import write_image
 
 from acdc_seg.config import ClassesConfig, DataConfig
 from acdc_seg.data.check.quick import all_problems, take_fingerprint
+from acdc_seg.data.examples import read_example
 from acdc_seg.data.record import Record
 from acdc_seg.errors import DataError
 
@@ -32,6 +33,24 @@ def test_other_kinds_of_problems_are_added(scenes):
     assert "the mask contains value 255" in lines[1]
     assert lines[2] == f"Try: acdc-train --data '{scenes}' data.channels=3 classes=binary"
     assert caught.value.settings == ("data.channels=3", "classes=binary")
+
+
+def test_problems_that_the_error_tells_already_are_not_repeated(scenes):
+    for path in scenes.rglob("image/*.png"):
+        write_image(path, cv2.applyColorMap(cv2.imread(str(path), 0), 2))
+    for path in scenes.rglob("mask/*.png"):
+        write_image(path, (cv2.imread(str(path), 0) > 0).astype("uint8") * 255)
+    records = records_of(scenes)
+    settings = {"data": DataConfig(), "classes": ClassesConfig()}
+    with pytest.raises(DataError) as caught, all_problems(records, root=scenes, **settings):
+        read_example(records[0], **settings)
+    lines = str(caught.value).splitlines()
+    assert [line.partition(": ")[0] for line in lines] == [
+        str(records[0].image),
+        str(records[0].mask),
+        "Try",
+    ]
+    assert lines[2].endswith("data.channels=3 classes=binary")
 
 
 def test_an_error_alone_stays_as_it_is(scenes):
