@@ -140,9 +140,9 @@ def _ask(
             path,
             "patient_rule",
             "error" if is_drawn else "warning",
-            f"names share a stem, as {', '.join(members[:3])}{where}: are images of one stem of "
-            f"one patient ({len(sizes)} patients, {len(names)} images)?",
-            f"if so set '{rule}', if every image is of another patient data.patient_rule=each",
+            f"images whose names share a stem, as {', '.join(members[:3])}{where}, may be of one "
+            f"patient ({len(sizes)} stems, {len(names)} images)",
+            f"set '{rule}' if they are, data.patient_rule=each if every image is of another one",
             (rule, "data.patient_rule=each"),
         )
     ]

@@ -39,6 +39,11 @@ class Source:
     own_splits: tuple[str, ...] = SPLITS
     notes: tuple[str, ...] = ()
 
+    @property
+    def is_sliced(self) -> bool:
+        """Whether the images are slices that were cut from volumes."""
+        return self.kind not in READERS or READERS[self.kind].kind == "volumes"
+
     def split(self, name: str) -> list[Record]:
         """Records of train, val or test."""
         return [record for record in self.records if record.split == name]

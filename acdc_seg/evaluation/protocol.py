@@ -93,7 +93,7 @@ def make_protocol(
         "split": split,
         "num_folds": config.data.num_folds,
         "fold": config.data.fold,
-        "prepare": None if source.kind == "paired" else to_dict(config.prepare),
+        "prepare": to_dict(config.prepare) if source.is_sliced else None,
         **predictor.describe(),
         "nsd_tolerance": tolerance,
         "allow_seen": allow_seen and num_seen > 0,

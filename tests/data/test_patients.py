@@ -65,7 +65,7 @@ def test_names_that_share_a_stem_are_asked_about_and_the_answers_work(
     assert (problem.code, problem.severity) == ("patient_rule", "error")
     rule = f"data.patient_rule={pattern}"
     assert problem.settings == (rule, "data.patient_rule=each")
-    assert f"if so set '{rule}'" in problem.fix
+    assert f"set '{rule}' if they are, data.patient_rule=each if" in problem.fix
     assert f"as {names[0]}, {names[1]}" in problem.text
     records, problems, notes = name(names, patient_rule=pattern)
     assert problems == []

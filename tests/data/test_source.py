@@ -69,7 +69,9 @@ def test_images_of_one_stem_are_not_spread_over_splits_silently(tmp_path, write_
             stem = f"case{case:02d}_slice{number:02d}"
             write_png(tmp_path / "images" / f"{stem}.png", PIXELS)
             write_png(tmp_path / "masks" / f"{stem}.png", PIXELS)
-    with pytest.raises(DataError, match="are images of one stem of one patient") as caught:
+    with pytest.raises(
+        DataError, match=r"images whose names share a stem, as .* may be of one patient"
+    ) as caught:
         open_folder(tmp_path)
     rule = r"(case\d+)_"
     assert caught.value.settings == (f"data.patient_rule={rule}", "data.patient_rule=each")

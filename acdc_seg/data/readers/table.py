@@ -71,7 +71,8 @@ def scan_table(path: Path, config: DataConfig) -> Scan:
         table.problems.append(
             Problem(table.path, "no_image", "error", "has no rows", "add a row for every image")
         )
-    records.sort(key=lambda record: natural_key(record.id))
+    order = ("", *SPLITS)
+    records.sort(key=lambda record: (order.index(record.split), natural_key(record.id)))
     return Scan(records, table.problems, _describe(table, records, config))
 
 

@@ -99,7 +99,7 @@ def test_volumes_of_other_classes_are_cut_and_read(tmp_path, shape):
     source = open_source(
         data, prepare_settings=settings, classes=EMIDEC, work_dir=tmp_path / "work"
     )
-    assert source.kind == "nifti"
+    assert (source.kind, source.is_sliced) == ("nifti", True)
     assert len(source.records) == 5 * (3 if len(shape) == 3 else 1)
     assert source.notes[0] == (
         "Images in imagesTr/, masks in labelsTr/ of the same names, splits train"

@@ -35,6 +35,7 @@ def test_streets_are_recognized_and_read(streets):
         "Image and mask side by side in one file, the image on the left, splits train, val",
         "Patients: each image its own (e.g. train_1); data.patient_rule=... to change",
     )
+    assert not source.is_sliced
     record = source.split("val")[0]
     assert (record.id, record.image, record.half) == ("val_1", record.mask, "left")
     example = read_example(record, data=data, classes=STREETS)

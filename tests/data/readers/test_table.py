@@ -57,7 +57,7 @@ def test_all_mistakes_are_told_with_their_line(write_data):
         "f,scans/b.png,,train,,",
     )
     records, problems, _ = scan_table(folder, DATA)
-    assert [record.id for record in records] == ["a", "c", "d", "f"]
+    assert [record.id for record in records] == ["d", "a", "c", "f"]  # no split, then train
     assert [f"{problem.code} {problem.text}" for problem in problems] == [
         "duplicate_id line 3: id 'a' is that of line 2 too",
         "no_image line 4: the image scans/gone.png does not exist",
