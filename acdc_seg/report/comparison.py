@@ -56,8 +56,8 @@ def write_comparison(
         title=" against ".join(each.name for each in scores)
         if len(scores) <= 3
         else f"{len(scores)} runs compared",
-        subtitle=f"{best.label} on the same {counted(len(best.images), noun)} of "
-        f"{counted(best.num_patients, 'patient')}",
+        subtitle=f"{best.label} on the same {counted(len(best.images), noun)}"
+        + (f" of {counted(best.num_patients, 'patient')}" if best.num_patients else ""),
         answers=[verdict(best, scores[1:], differences), _weakness(best, noun)],
         runs=_run_table(runs, differences),
         policy=f"{best.label} of each {best.level}, mean over {best.level}s and classes. Intervals "

@@ -13,6 +13,7 @@ from acdc_seg.files import write_text
 
 WORDS = {
     "acdc_seg": "acdc_seg",
+    "best_dice": "Best Dice",
     "commit": "Commit",
     "data": "Data format",
     "data_path": "Data path",
@@ -92,21 +93,35 @@ def facts(content: Mapping[str, Any]) -> dict[str, str]:
     for key, value in content.items():
         if isinstance(value, Mapping) or value is None or value == "":
             continue
-        label = WORDS.get(key) or key.replace("_", " ").capitalize()
-        is_list = isinstance(value, list | tuple)
-        shown[label] = ", ".join(map(str, value)) if is_list else decimals(value)
+        label = _words(key)
+        shown[label if key in WORDS else label[:1].upper() + label[1:]] = _fact(value)
     return shown
+
+
+def _words(key: str) -> str:
+    return WORDS.get(key) or key.replace("num_", "number of ").replace("_", " ")
+
+
+def _fact(value: Any) -> str:
+    """A value of a fact; the parts of a list in a list belong together, as height and width do."""
+    if not isinstance(value, list | tuple):
+        return decimals(value)
+    parts = [
+        " × ".join(f"{part:g}" for part in item) if isinstance(item, list | tuple) else str(item)
+        for item in value
+    ]
+    return ", ".join(parts)
 
 
 def flat_facts(content: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     """`facts` with the values of nested dicts too, named by their path."""
     shown: dict[str, str] = {}
     for key, value in content.items():
-        label = f"{prefix}{WORDS.get(key) or key.replace('_', ' ')}"
+        label = f"{prefix}{_words(key)}"
         if isinstance(value, Mapping):
             shown |= flat_facts(value, f"{label}, ")
-        else:
-            shown[label[:1].upper() + label[1:]] = next(iter(facts({key: value}).values()), "–")
+        elif value not in (None, "", [], ()):
+            shown[label[:1].upper() + label[1:]] = _fact(value)
     return shown
 
 

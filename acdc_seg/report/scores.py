@@ -66,7 +66,9 @@ class Scores:
 
     @property
     def num_patients(self) -> int:
-        """Number of patients, 0 where none is known."""
+        """Number of patients, 0 where none is known or every image is its own."""
+        if all(image["patient"] == image["id"] for image in self.images):
+            return 0
         return len({image["patient"] for image in self.images if image["patient"]})
 
     @cached_property

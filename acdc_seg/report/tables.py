@@ -21,11 +21,12 @@ def headline_text(scores: Scores) -> str:
     """Level, number and policy of the headline in sentences."""
     headline, level = scores.content.get("headline") or {}, scores.level
     number = counted(headline.get("n", scores.content["n"]), level)
-    num_patients = headline.get("num_patients", scores.num_patients)
+    num_patients = scores.num_patients
     of_patients = f" of {counted(num_patients, 'patient')}" if num_patients else ""
     classes = "classes" if len(scores.scored) == len(scores.classes) else "foreground classes"
     interval = (
-        "The interval comes from drawing the patients again with replacement."
+        f"The interval comes from drawing the {'patients' if num_patients else 'images'} again "
+        "with replacement."
         if scores.interval()
         else "One patient gives no interval."
     )

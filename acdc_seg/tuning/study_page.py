@@ -177,6 +177,12 @@ def _restyle(panel: Any) -> None:
     panel.grid(color=GRID, linewidth=0.8)
     panel.set_axisbelow(True)
     panel.spines[:].set_color(GRAY)
+    legend = panel.get_legend()
+    if legend is not None:
+        legend.set_frame_on(False)
+        legend.set(zorder=1)
+        for text in legend.get_texts():
+            text.set(fontsize=8, color=INK)
     for axis in (panel.xaxis, panel.yaxis):
         axis.label.set(fontsize=9, color=INK)
         if axis.get_scale() == "log":

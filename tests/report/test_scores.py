@@ -6,6 +6,7 @@ from reports import make_scores
 
 from acdc_seg.errors import ConfigError, DataError
 from acdc_seg.report.scores import Scores, read_scores
+from acdc_seg.report.tables import headline_text
 
 
 def test_values_means_and_empty_masks():
@@ -28,6 +29,15 @@ def test_the_interval_holds_the_headline_and_needs_two_patients():
     low, high = scores.interval()
     assert low < scores.headline < high
     assert make_scores(num_patients=1, error=1)[0].interval() is None
+
+
+def test_images_that_are_each_their_own_patient_are_no_patients():
+    scores, _ = make_scores()
+    images = [image | {"patient": image["id"]} for image in scores.images]
+    alone = Scores("a", {**scores.content, "images": images}, scores.classes, scores.colors)
+    assert alone.num_patients == 0
+    assert "mean over 7 slices and the foreground classes" in headline_text(alone)
+    assert "drawing the images again" in headline_text(alone)
 
 
 def test_the_headline_is_of_volumes_where_there_are_volumes():
