@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from acdc_seg.config import Config
     from acdc_seg.data.check.run import Check
 
-SAFE_OFFERS = ("channels", "mask_scaled")
+SAFE_OFFERS = ("channels", "mask_scaled", "mask_lossy")
 """Errors whose settings `fix` takes without being asked: no other reading is possible."""
 DataPath = Annotated[Path, typer.Argument(help="Folder of the data.", show_default=False)]
 Overrides = Annotated[

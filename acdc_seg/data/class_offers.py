@@ -59,7 +59,7 @@ def offer_for_levels(pixels: np.ndarray, classes: ClassesConfig) -> Offer:
         settings = _settings_of_scaled(list(scaled), classes)
         if is_near.mean() > 0.98 and len(present) == len(scaled) and settings:
             text = f"save it as PNG, or set {' '.join(settings)} if its values are {list(scaled)}"
-            return Offer(text, settings, "mask_scaled")
+            return Offer(text, settings, "mask_lossy")
     return Offer("save the masks as PNG files", code="mask_lossy")
 
 

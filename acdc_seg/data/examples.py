@@ -15,7 +15,6 @@ from acdc_seg.data.disk import DiskExamples
 from acdc_seg.data.geometry import place
 from acdc_seg.data.images import OTHER_HALF, image_shape, read_image
 from acdc_seg.data.masks import read_mask
-from acdc_seg.data.problems import Problem, raise_errors
 from acdc_seg.data.record import Record
 from acdc_seg.data.transforms import normalize
 from acdc_seg.errors import DataError
@@ -48,12 +47,7 @@ def read_example(record: Record, *, data: DataConfig, classes: ClassesConfig) ->
         DataError: A file is unreadable, has other channels or values than configured, or the two
             differ in size.
     """
-    try:
-        image = read_image(record.image, channels=data.channels, page=record.page, half=record.half)
-    except DataError as error:
-        problems = [Problem.from_error(record.image, error), *_mask_problems(record, classes)]
-        raise_errors(list(dict.fromkeys(problems)))
-        raise
+    image = read_image(record.image, channels=data.channels, page=record.page, half=record.half)
     if record.mask is None:
         return Example(record, torch.from_numpy(image), None)
     mask = read_mask(record.mask, classes, record.page, OTHER_HALF[record.half])
@@ -65,16 +59,6 @@ def read_example(record: Record, *, data: DataConfig, classes: ClassesConfig) ->
             code="size",
         )
     return Example(record, torch.from_numpy(image), torch.from_numpy(mask))
-
-
-def _mask_problems(record: Record, classes: ClassesConfig) -> list[Problem]:
-    """What is wrong with a mask, to be told together with what is wrong with its image."""
-    try:
-        if record.mask is not None:
-            read_mask(record.mask, classes, record.page, OTHER_HALF[record.half])
-    except DataError as error:
-        return [Problem.from_error(record.mask or record.image, error)]
-    return []
 
 
 def example_size(record: Record) -> tuple[int, int]:

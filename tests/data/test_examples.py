@@ -253,17 +253,3 @@ def test_a_full_disk_is_told(paired_folder, tmp_path, monkeypatch):
         r"space",
     ):
         load(paired_folder, "disk", tmp_path)
-
-
-def test_what_is_wrong_with_image_and_mask_is_told_at_once(tmp_path, write_png):
-    image = write_png(tmp_path / "a.png", np.arange(48, dtype=np.uint8).reshape(4, 4, 3))
-    mask = write_png(tmp_path / "a_mask.png", np.array([[0, 255]] * 2, np.uint8))
-    record = Record("a", image, mask, "a")
-    with pytest.raises(DataError) as raised:
-        read_example(record, data=DataConfig(), classes=ClassesConfig())
-    assert raised.value.settings == ("data.channels=3", "classes=binary")
-    assert str(raised.value).count(str(tmp_path)) == 2
-    image.write_bytes(b"")
-    with pytest.raises(DataError) as raised:
-        read_example(Record("a", image, image, "a"), data=DataConfig(), classes=ClassesConfig())
-    assert str(raised.value).count(str(tmp_path)) == 1

@@ -245,7 +245,7 @@ def test_values_that_a_jpeg_cannot_tell_apart_are_refused(tmp_path):
     Image.fromarray(blocks([[0, 255], [255, 0]])).save(path, quality=60)
     with pytest.raises(DataError) as e:
         read_mask(path, CLASSES)
-    assert (e.value.code, e.value.settings) == ("mask_scaled", ("classes=binary",))
+    assert (e.value.code, e.value.settings) == ("mask_lossy", ("classes=binary",))
     binary = load_config(overrides=e.value.settings).classes
     np.testing.assert_array_equal(read_mask(path, binary), blocks([[0, 1], [1, 0]]))
 

@@ -111,6 +111,9 @@ def test_grey_jpeg_masks(command, train, tmp_path):
     first = command("train", "--model", "unet", "--data", data, *TINY, *SMALL_UNET)
     assert first.code == 2
     assert "classes.values=[0,85,170,255]" in first.err
+    assert "correct the mask" not in first.err
+    checked = command("data", "check", data)
+    assert "remedy: save it as PNG, or set classes.values=[0,85,170,255]" in checked.out
     train(data, "classes.values=[0,85,170,255]")
 
 
@@ -252,3 +255,34 @@ def test_a_folder_with_many_faults_is_told_all_at_once(command, tmp_path):
     assert all(path.name in told for path in (*images[:3], mask, copied))
     fine = write_paired_folder(tmp_path / "fine")
     assert command("data", "check", fine).code in (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("make", "settings"),
+    [
+        (user_folders.nnunet_folder, ()),
+        (user_folders.own_nifti_folder, ("data.image_dir=scans",)),
+    ],
+)
+def test_nifti_volumes_of_any_names(make, settings, command, train, tmp_path):
+    data = make(tmp_path / "volumes")
+    info = command("data", "info", data, *settings)
+    assert info.code == 0, info.err
+    assert "5 volumes of 5 patients" in info.out
+    assert "12 train, 3 val images" in train(data, *settings)
+    scores = command("evaluate", "runs/unet")
+    assert scores.code == 0, scores.err
+
+
+def test_frames_inside_a_4d_cine(command, train, tmp_path):
+    data = user_folders.cine_folder(tmp_path / "tree")
+    info = command("data", "info", data)
+    assert info.code == 0, info.err
+    assert "6 volumes of 3 patients" in info.out
+    cut = command("data", "prepare", data, "--out", "cut", "--spacing", "native", "--size", "48")
+    assert cut.code == 0, cut.err
+    (image,) = Path("cut").glob("*/image/patient002_ES_s01.png")
+    expected = user_folders.heart_volume(10)[0][..., 1].astype(float)
+    corner = read_image(image)[4:-4, 4:-4].astype(float)
+    assert np.corrcoef(corner.ravel(), expected[4:-4, 4:-4].ravel())[0, 1] > 0.5
+    train(data)

@@ -89,7 +89,7 @@ def many_classes_folder(root: Path, num_classes: int = 12) -> Path:
     """Masks of `num_classes` classes in stripes."""
 
     def write_pair(root: Path, name: str, image: np.ndarray, mask: np.ndarray) -> None:
-        stripes = np.arange(48, dtype=np.uint8) * num_classes // 48
+        stripes = (np.arange(48) * num_classes // 48).astype(np.uint8)
         write_image(root / "image" / f"{name}.png", np.repeat(20 * stripes[None], 48, axis=0))
         write_image(root / "mask" / f"{name}_mask.png", np.repeat(stripes[None], 48, axis=0))
 
