@@ -28,7 +28,8 @@ def find_images(path: Path, config: DataConfig) -> list[Record]:
         return [replace(record, mask=None) for record in chosen]
     parts = {part.split: part for part in find_pairs(path, config, image_suffixes(config)).parts}
     images = next((parts[split].images for split in ("test", "") if split in parts), {})
-    images = images or list_files(path, image_suffixes(config), problems)
+    if not images and path.is_dir():
+        images = list_files(path, image_suffixes(config), problems)
     raise_errors(problems)
     if not images:
         folder = config.image_dir or "images"
