@@ -136,7 +136,8 @@ def _sentence(comparison: Comparison, finished: dict[str, VariantSummary]) -> st
     name = second.variant.name
     other = f"{role} ({name})" if role else name
     sentence = _in_words(first.variant.name, other, compare(first, second))
-    found = "" if comparison.found is None else f"; the study found {comparison.found:.3f}"
+    sign = "" if " beats " in sentence else "+"
+    found = "" if comparison.found is None else f"; the study found {comparison.found:{sign}.3f}"
     return f"{sentence[0].upper()}{sentence[1:]}{found}."
 
 

@@ -70,7 +70,8 @@ def draw_dice(shown: Shown) -> Figure:
         style_epochs(axes, f"validation Dice{f', {group}' if group else ''}")
         if values:
             low, high = min(values), max(values)
-            axes.set_ylim(max(0, low - 0.03), min(1, high + 0.02))
+            margin = max(0.005, 0.06 * (high - low))
+            axes.set_ylim(max(0, low - margin), min(1, high + margin))
             label_ends(axes, ends)
     return figure
 
@@ -97,11 +98,11 @@ def draw_crossing(shown: Shown) -> Figure:
         axes.set_visible(False)
     for axes in grid.flat[: len(summaries)]:
         fit_axis(axes, values)
-    if len(summaries):
-        first = grid.flat[0]
-        for place, name, color in ((0.93, "training", GRAY), (0.84, "validation", ACCENT)):
-            text = first.text(0.97, place, f"{name} loss", transform=first.transAxes, color=color)
-            text.set(fontsize=9, ha="right")
+    for axes, summary in zip(grid.flat[columns - 1 :], summaries[columns - 1 :], strict=False):
+        names = (("training", "train_loss", GRAY), ("validation", "val_loss", ACCENT))
+        lines = [(name, mean_line(summary, column)[0], color) for name, column, color in names]
+        label_ends(axes, [(name, list(line.values())[-1], color) for name, line, color in lines])
+        break  # one panel, at the right, says it for all
     return figure
 
 

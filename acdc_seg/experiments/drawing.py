@@ -1,5 +1,6 @@
 """Parts of figures: colors of variants, lines with a band over seeds, labels beside their ends."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -22,6 +23,8 @@ DASHES = ("-", (0, (4, 1.5)), (0, (1, 1.2)))
 """Dashes of lines where there are more variants than colors."""
 LINE_HEIGHT = 0.15
 """Inches between labels."""
+MOST_SPREAD = 20
+"""Values above so many medians leave the axes: those of trainings that diverge."""
 LOG_RATIO = 8
 """Axes are logarithmic where positive values differ by more than this factor."""
 
@@ -100,16 +103,18 @@ def draw_line(axes: Axes, summary: VariantSummary, column: str, shown: Shown) ->
 
 
 def fit_axis(axes: Axes, values: Sequence[float], *, top: float = 98) -> None:
-    """Sets the vertical range by the values, up to their percentile `top`; logarithmic where they
-    are positive and differ much.
+    """Sets the vertical range by the values, up to their percentile `top` and `MOST_SPREAD` times
+    their median; logarithmic where they are positive and differ much.
     """
     if not values:
         return
-    low, high = min(values), max(float(np.percentile(values, top)), min(values))
+    low, most = min(values), MOST_SPREAD * float(np.median(values))
+    high = max(low, min(float(np.percentile(values, top)), most if most > 0 else math.inf))
     if low > 0 and high / low > LOG_RATIO:
         axes.set_yscale("log")
         axes.set_ylim(low / 1.15, high * 1.15)
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=10))
+        subs = (1,) if high / low > 300 else (1, 2, 5)
+        axes.yaxis.set_major_locator(LogLocator(subs=subs, numticks=10))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_locator(NullLocator())
     else:
@@ -130,12 +135,11 @@ def label_ends(axes: Axes, labels: Sequence[tuple[str, float, str]], *, size: fl
     ends = axes.transLimits.transform(
         axes.transScale.transform([(0, value) for _, value, _ in labels])
     )
-    places = spread(np.clip(ends[:, 1], 0, 1).tolist(), gap)
-    shift = max(0.0, -min(places)) - max(0.0, max(places) - 1)
+    places = spread(np.clip(ends[:, 1], 0, 1).tolist(), gap, low=0, high=1)
     for (name, _, color), place in zip(labels, places, strict=True):
         axes.text(
             1.02,
-            place + shift,
+            place,
             name,
             transform=axes.transAxes,
             color=color,

@@ -106,8 +106,11 @@ class Plan:
         return sha256_bytes(" ".join(sorted(self.by_digest)).encode())
 
     def run_folder(self, job: Job) -> Path:
-        """Where a job trains."""
-        return self.folder / "runs" / job.folder_name
+        """Where a job trains, or has trained under another name of its variant."""
+        runs, name = self.folder / "runs", job.folder_name
+        if (runs / name).is_dir():
+            return runs / name
+        return next(runs.glob(f"*-{job.digest[:8]}"), runs / name)
 
 
 @dataclass(frozen=True)
@@ -202,6 +205,8 @@ def make_plan(
         DataError: Unusable data.
     """
     configs = variant_configs(experiment, options, phantom=phantom)
+    if not has_data(experiment, options):  # published scores are of other data
+        experiment = experiment.model_copy(update={"study_dice": {}})
     seeds = experiment.seeds if options.num_seeds is None else tuple(range(options.num_seeds))
     if options.quick and options.num_seeds is None:
         seeds = seeds[:1]

@@ -38,7 +38,7 @@ class RunResult:
         images: Of each validation image `id`, `patient`, and the mean over the foreground classes
             of each of `SHOWN_METRICS`.
         cross_entropy: Mean over the pixels of the validation images, in nats; None where their
-            probabilities are not stored.
+            probabilities are not stored, or not numbers.
         num_parameters: Of the network.
         num_images: Images that an epoch trains on.
         seconds: Of the whole training.
@@ -151,7 +151,8 @@ def _cross_entropy(folder: Path, config: Config, source: Source) -> float | None
         surprise = -np.log(np.maximum(of_target.astype(np.float64), SMALLEST))
         total += surprise[mask != IGNORE_INDEX].sum()
         num_pixels += int((mask != IGNORE_INDEX).sum())
-    return total / max(1, num_pixels)
+    mean = float(total) / max(1, num_pixels)
+    return mean if math.isfinite(mean) else None
 
 
 def _number(text: str) -> float | None:

@@ -3,12 +3,13 @@
 import io
 import re
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from sklearn.isotonic import isotonic_regression
 
 from acdc_seg.files import replacing
 
@@ -52,14 +53,22 @@ def style_axes(axes: Axes, *, xlabel: str = "", ylabel: str = "", grid: str = "y
     axes.set_axisbelow(True)
 
 
-def spread(positions: Sequence[float], gap: float) -> list[float]:
-    """Positions moved apart to at least `gap`, in their order and as little as one pass can."""
-    order = sorted(range(len(positions)), key=lambda index: positions[index])
-    moved = list(positions)
-    for before, index in pairwise(order):
-        moved[index] = max(moved[index], moved[before] + gap)
-    shift = sum(moved[index] - positions[index] for index in order) / max(1, len(order))
-    return [position - shift for position in moved]
+def spread(
+    positions: Sequence[float], gap: float, *, low: float | None = None, high: float | None = None
+) -> list[float]:
+    """Positions moved apart to at least `gap`, in their order, by the least sum of squares, and
+    between `low` and `high` where there is room.
+    """
+    order = np.argsort(positions, kind="stable")
+    steps = gap * np.arange(len(order))
+    moved = np.empty(len(order))
+    if len(order):
+        highest = None if high is None else high - steps[-1]
+        if low is not None and highest is not None:
+            highest = max(low, highest)
+        shifted = np.asarray(positions, float)[order] - steps
+        moved[order] = isotonic_regression(shifted, y_min=low, y_max=highest) + steps
+    return moved.tolist()
 
 
 def page_svg(figure: Figure) -> str:

@@ -79,6 +79,14 @@ def test_labels_of_close_ends_do_not_overlap():
     assert heights.min() >= 0
 
 
+def test_a_training_that_diverges_does_not_flatten_the_others(three):
+    wild = summary("wild", make_result([0.1], losses=(1e3, 1e6, 1e9)))
+    _, val = draw_curves(shown([*three, wild])).axes
+    assert val.get_ylim()[1] < 50
+    assert min(text.get_position()[1] for text in val.texts) >= 0
+    assert max(text.get_position()[1] for text in val.texts) <= 1
+
+
 def test_losses_along_a_rate_are_over_its_negative_logarithm(three):
     losses, dice = draw_axis(shown(three, settings=RATES_OF, axis="optimizer.lr")).axes
     assert losses.get_xlabel() == "-log10(optimizer.lr)"

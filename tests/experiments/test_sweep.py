@@ -4,12 +4,13 @@ import json
 import os
 from collections import Counter
 
+import numpy as np
 import pytest
 from optuna.trial import TrialState
 from tiny_experiments import RATES
 
 from acdc_seg.errors import ConfigError, TrainingError
-from acdc_seg.experiments import jobs, sweep
+from acdc_seg.experiments import jobs, results, sweep
 from acdc_seg.experiments.jobs import run_job
 from acdc_seg.experiments.results import read_result
 from acdc_seg.experiments.sweep import job_states, open_experiment, work
@@ -60,6 +61,16 @@ def test_another_seed_or_variant_adds_what_is_missing(plan_of, run_here, trained
     run_here(plan_of(num_seeds=2))
     run_here(plan_of(RATES.replace("[0.1, 0.01]", "[0.1, 0.2]")))
     assert trained[2:] == ["0.1-seed1", "0.01-seed1", "0.2-seed0"]
+
+
+def test_a_variant_that_was_renamed_is_not_trained_again(plan_of, run_here, trained):
+    named = RATES.replace(
+        "grid: {optimizer.lr: [0.1, 0.01]}", "variants: {NAME: {optimizer.lr: 1}}"
+    )
+    (before,) = run_here(plan_of(named.replace("NAME", "fast")))
+    (after,) = run_here(plan_of(named.replace("NAME", "very fast")))
+    assert (after.result, after.job.variant.name) == (before.result, "very fast")
+    assert trained == ["fast-seed0"]
 
 
 def test_other_settings_or_data_are_other_trainings(plan_of, run_here, trained, paired_folder):
@@ -215,6 +226,13 @@ def test_a_result_says_what_was_measured(plan_of, run_here):
     assert 0 < result.cross_entropy < 20
     assert result.conditions["threads"] == 1
     assert result.best_epoch in (1, 2)
+
+
+def test_a_network_that_gives_no_numbers_has_a_result(plan_of, run_here, monkeypatch):
+    nothing = dict.fromkeys(("patient003_0", "patient003_1"), np.full((4, 48, 48), np.nan))
+    monkeypatch.setattr(results, "load_probabilities", lambda folder: nothing)
+    (state,) = run_here(plan_of(only=("0.1",)))
+    assert state.result.cross_entropy is None
 
 
 def test_progress_has_the_time_left_by_the_epochs_that_are_done(plan_of, run_here):
