@@ -27,7 +27,7 @@ def unify_offers(looks: Sequence[Look], classes: ClassesConfig) -> None:
     values = {value for look in bad for value in look.values}
     for look in good:
         values.update(np.array(classes.values)[look.pixels[: len(classes.values)] > 0].tolist())
-    offer = Offer("correct these masks")
+    offer = Offer("correct the mask" if len(bad) == 1 else "correct these masks")
     if len(bad) >= MIN_SHARE * (len(bad) + len(good)):
         offer = offer_for_values(sorted(values), classes)
     for look in looks:

@@ -38,17 +38,18 @@ def all_problems(
     try:
         yield
     except DataError as error:
-        others = [
-            each
-            for each in _find_errors(records, data, classes)
-            if each.code != error.code and str(each) not in str(error)
-        ]
-        settings = tuple(dict.fromkeys((*error.settings, *suggested_settings(others))))
-        told = [line for line in str(error).splitlines() if not line.startswith(REMEDY)]
-        lines = [*told, *map(str, others)]
-        if not others and len(settings) < 2:
-            raise
-        if settings:
+        found = _find_errors(records, data, classes)
+        told, settings = str(error).splitlines(), error.settings
+        # a look at more files knows better whether all masks or only this one are to blame
+        if any(str(problem.path) in str(error) for problem in found):
+            told, settings = [], ()
+        else:
+            found = [problem for problem in found if problem.code != error.code]
+            if not found:
+                raise
+        settings = tuple(dict.fromkeys((*settings, *suggested_settings(found))))
+        lines = [line for line in told if not line.startswith(REMEDY)] + [*map(str, found)]
+        if len(lines) > 1 and settings:
             words = ["acdc-train", "--data", str(root), *settings]
             lines.append(f"Try: {shlex.join(words)}")
         raise DataError("\n".join(lines), code=error.code, settings=settings) from None
