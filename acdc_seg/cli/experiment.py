@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from acdc_seg.config.experiment import ExperimentFile
-    from acdc_seg.experiments.plan import Options, Plan
+    from acdc_seg.experiments.plan import Plan
+    from acdc_seg.experiments.settings import Options
     from acdc_seg.experiments.sweep import JobState, SweepProgress
 
 app = make_app()
@@ -122,7 +123,7 @@ def experiment(
             raise ConfigError("show takes one name: acdc-experiment show losses")
         _show(Path(rest[0]), quick, experiments_dir, storage)
         return
-    from acdc_seg.experiments.plan import Options
+    from acdc_seg.experiments.settings import Options
 
     path = find_experiment(first)
     content = read_experiment(path)
@@ -153,7 +154,8 @@ def _make_plan(
 ) -> "Plan":
     from acdc_seg.errors import ConfigError
     from acdc_seg.experiments.phantoms import phantom_data
-    from acdc_seg.experiments.plan import has_data, make_plan, write_plan
+    from acdc_seg.experiments.plan import make_plan, write_plan
+    from acdc_seg.experiments.settings import has_data
 
     if name in (".", "..") or "/" in name or not name.strip():
         raise ConfigError(f"--name '{name}': an experiment's name is a folder's name, without /")

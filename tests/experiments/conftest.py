@@ -8,7 +8,8 @@ import torch
 from tiny_experiments import RATES
 
 from acdc_seg.config.experiment import read_experiment
-from acdc_seg.experiments.plan import Options, Plan, make_plan, write_plan
+from acdc_seg.experiments.plan import Plan, make_plan, write_plan
+from acdc_seg.experiments.settings import Options
 
 
 @pytest.fixture(autouse=True)

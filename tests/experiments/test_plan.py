@@ -9,12 +9,8 @@ from tiny_experiments import RATES
 from acdc_seg.config import with_overrides
 from acdc_seg.config.experiment import read_experiment, shipped_experiments
 from acdc_seg.errors import ConfigError, DataError
-from acdc_seg.experiments.plan import (
-    QUICK_EPOCHS,
-    Options,
-    read_plan,
-    variant_configs,
-)
+from acdc_seg.experiments.plan import read_plan
+from acdc_seg.experiments.settings import QUICK_EPOCHS, Options, variant_configs
 
 
 def digests(plan):
