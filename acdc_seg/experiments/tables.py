@@ -7,12 +7,14 @@ from typing import NamedTuple
 import numpy as np
 
 from acdc_seg.config.experiment import ExperimentFile
-from acdc_seg.experiments.compare import VariantSummary
+from acdc_seg.experiments.compare import NO_INTERVAL, VariantSummary
 from acdc_seg.files import write_table, write_text
 
 
 class Column(NamedTuple):
-    """A column: its titles for readers and in files, its value, and the format of its cells."""
+    """A column: its title for readers, empty where it is in table.csv alone, its key there, its
+    value, and the format of its cells.
+    """
 
     title: str
     key: str
@@ -22,8 +24,8 @@ class Column(NamedTuple):
 
 COLUMNS = (
     Column("Dice", "dice", lambda row: row.mean(), ".4f"),
-    Column("95 % from", "dice_low", lambda row: row.interval[0], ".3f"),
-    Column("to", "dice_high", lambda row: row.interval[1], ".3f"),
+    Column("", "dice_low", lambda row: row.interval[0], ".3f"),
+    Column("", "dice_high", lambda row: row.interval[1], ".3f"),
     Column("IoU", "iou", lambda row: row.mean("iou"), ".4f"),
     Column("Cross-entropy", "cross_entropy", lambda row: row.average("cross_entropy"), ".4g"),
     Column("Lowest loss", "val_loss", lambda row: row.lowest_loss, ".4g"),
@@ -42,15 +44,17 @@ def make_table(
     columns = [
         column
         for column in COLUMNS
-        if any(_is_number(column.value(row)) for row in summaries)
+        if column.title
+        and any(_is_number(column.value(row)) for row in summaries)
         and (column.key != "crossing_epoch" or "crossing" in experiment.figures)
     ]
-    header = ["Variant", *(column.title for column in columns), "Trainings"]
+    first, *others = (column.title for column in columns)
+    header = ["Variant", first, "95 % interval", *others, "Trainings"]
     has_study = bool(experiment.study_dice)
     rows = []
     for row in summaries:
-        cells = [_cell(column.value(row), column.format) for column in columns]
-        rows.append([row.variant.name, *cells, _trainings(row)])
+        dice, *cells = (_cell(column.value(row), column.format) for column in columns)
+        rows.append([row.variant.name, dice, _interval(row), *cells, _trainings(row)])
         if has_study:
             rows[-1].append(_cell(experiment.study_dice.get(row.variant.name), ".4f"))
     return [*header, "Study's Dice"] if has_study else header, rows
@@ -72,6 +76,11 @@ def write_tables(
     ruler = ["---", *["---:"] * (len(titles) - 1)]
     text = "\n".join(f"| {' | '.join(cells)} |" for cells in (titles, ruler, *lines))
     write_text(folder / "table.md", f"{text}\n")
+
+
+def _interval(row: VariantSummary) -> str:
+    low, high = row.interval if row.results else NO_INTERVAL
+    return f"{low:.3f} to {high:.3f}" if _is_number(low) else ""
 
 
 def _trainings(row: VariantSummary) -> str:

@@ -82,10 +82,10 @@ def test_tables(tmp_path):
     rows = [summary("a", LOW), summary("b", failures=("the loss is nan",), num_jobs=2)]
     titles, lines = make_table(experiment, rows)
     assert lines[0] == [
-        *("a", "0.5625", "0.525", "0.600", "0.2812", "0.3", "2", "1,000,000", "4.0", "1.5", "1"),
+        *("a", "0.5625", "0.525 to 0.600", "0.2812", "0.3", "2", "1,000,000", "4.0", "1.5", "1"),
         "0.5500",
     ]
-    assert lines[1] == ["b", *[""] * 9, "0 of 2, 1 failed", ""]
+    assert lines[1] == ["b", *[""] * 8, "0 of 2, 1 failed", ""]
     assert "Cross-entropy" not in titles
     write_tables(tmp_path, experiment, rows)
     with (tmp_path / "table.csv").open(newline="") as file:

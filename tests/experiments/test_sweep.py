@@ -191,10 +191,13 @@ def test_another_precision_is_refused(plan_of, run_here):
         run_here(plan_of(only=("0.1",), overrides=("train.precision=bf16",)))
 
 
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_machines_that_share_only_a_database_see_each_others_results(
-    plan_of, run_here, trained, tmp_path
+    plan_of, run_here, trained, tmp_path, request, kind
 ):
     storage = f"sqlite:///{tmp_path}/shared.db"
+    if kind == "postgresql":
+        storage = request.getfixturevalue("postgresql")
     run_here(plan_of(place="here", storage=storage))
     there = plan_of(place="there", storage=storage)
     states = run_here(there)

@@ -2,11 +2,8 @@
 
 import math
 import os
-import shutil
-import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -139,49 +136,3 @@ def start_command(tmp_path: Path, paired_folder: Path) -> Iterator[Callable[...,
         if process.poll() is None:
             os.killpg(process.pid, 9)
         process.communicate()
-
-
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[str]:
-    """Address of a PostgreSQL: ACDC_TEST_POSTGRESQL, or a server of our own on loopback."""
-    pytest.importorskip(
-        "psycopg", reason="psycopg is not installed: pip install 'acdc_seg[postgresql]'"
-    )
-    if given := os.environ.get("ACDC_TEST_POSTGRESQL"):
-        yield given
-        return
-    binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    if not binaries:
-        pytest.skip(
-            "no PostgreSQL: set ACDC_TEST_POSTGRESQL, or install the server (/usr/lib/postgresql)"
-        )
-    folder = Path(tempfile.mkdtemp(prefix="acdc-pg-"))
-    as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    try:
-        if as_user:
-            shutil.chown(folder, "postgres")
-        database = str(folder / "db")
-        options = ("-D", database, "-U", "postgres", "-A", "trust", "-N")
-        _run(*as_user, str(binaries[-1] / "initdb"), *options)
-        server = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
-        control = [*as_user, str(binaries[-1] / "pg_ctl"), "-D", database, "-w"]
-        _run(*control, "-l", str(folder / "log"), "-o", server, "start")
-    except (LookupError, OSError, subprocess.SubprocessError) as error:
-        pytest.skip(f"PostgreSQL does not start here: {error}")
-    yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
-    _run(*control, "-m", "immediate", "stop")
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def _run(*command: str) -> None:
-    subprocess.run(
-        command,
-        check=True,
-        timeout=60,
-        cwd="/",
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
