@@ -142,12 +142,10 @@ def _figures(runs: Sequence[ReportedRun], differences: Mapping[str, Difference])
         of_patients = [patients[id] for id in difference.by_unit]
         draw = partial(draw_differences, values, of_patients, label=f"{best.label} difference")
         drawn[f"{best.name} minus {name}, by patient"] = figures.draw("differences", draw)
-    histories = {each.scores.name: each.history for each in runs if each.history}
-    if histories:
-        for key, label in (("val_loss", "validation loss"), ("dice", "validation Dice")):
-            drawn[label.capitalize()] = figures.draw(
-                key, partial(draw_shared, histories, key, label)
-            )
+    histories = {each.scores.name: each.history for each in runs}
+    if any(histories.values()):
+        for key, label in (("val_loss", "Validation loss"), ("dice", "Validation Dice")):
+            drawn[label] = figures.draw(key, partial(draw_shared, histories, key, label))
     return {caption: svg for caption, svg in drawn.items() if svg}
 
 

@@ -75,7 +75,7 @@ def draw_shared(histories: Mapping[str, History], key: str, label: str) -> Figur
     """One quantity of several runs on one pair of axes.
 
     Args:
-        histories: By name of the run.
+        histories: By name of the run, in the order of their colors; a vote has none.
         key: Column of the histories.
         label: Its name.
     """

@@ -71,3 +71,11 @@ def test_best_epoch_is_the_first_of_equals():
 
 def test_curves_of_nothing_are_empty_axes():
     assert len(draw_losses([]).axes[0].lines) == len(draw_dice([], {}).axes[0].lines) == 0
+
+
+def test_a_run_has_the_color_of_its_place_among_all():
+    alone, after_a_vote = ({"b": HISTORY}, {"vote": [], "b": HISTORY})
+    (first,) = draw_shared(alone, "dice", "Dice").axes[0].lines
+    (second,) = draw_shared(after_a_vote, "dice", "Dice").axes[0].lines
+    assert second.get_label() == "b"
+    assert first.get_color() != second.get_color()
