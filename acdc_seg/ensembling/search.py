@@ -142,12 +142,9 @@ def search_ensemble(
     selection = greedy(pool, images=images, rounds=settings.rounds, largest=settings.largest)
     best = best_single(pool, images=images, largest=settings.largest)
     dice = [float(pool.quick_dice(values).mean()) for values in pool.contested]
-    variants = tuple(
-        Variant(candidate, tta, own_dice, count)
-        for (candidate, tta), own_dice, count in zip(entries, dice, selection.counts, strict=True)
-    )
+    candidates_and_views = zip(entries, dice, selection.counts, strict=True)
     return SearchResult(
-        variants=variants,
+        variants=tuple(Variant(*entry, own, count) for entry, own, count in candidates_and_views),
         keep_largest=selection.keep_largest,
         best=best,
         chosen_on=estimate(pool.dice(selection), pool.dice(best), records, seed=settings.seed),
