@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from hearts import write_image
 
 from acdc_seg.config import ClassesConfig
 from acdc_seg.data.examples import Example
@@ -33,12 +34,13 @@ def make_mask(number: int) -> np.ndarray:
 
 
 def make_scores(
-    name="unet", *, num_patients=3, error=0, empty=True, volumes=False
+    name="unet", *, num_patients=3, error=0, empty=True, volumes=False, folder=Path()
 ) -> tuple[Scores, Evidence]:
     """Two images of every patient, each with `error` pixels more wrong than the one before, then
     one image of the last patient whose mask and prediction are empty; with their pictures.
 
-    Of `volumes`, the images of a patient are slices of one.
+    Of `volumes`, the images of a patient are slices of one, 1.5 x 2 mm and 8 mm apart. The files of
+    the images would be in `folder`.
     """
     ids = [(f"p{index // 2}_{index % 2}", f"p{index // 2}") for index in range(2 * num_patients)]
     if empty:
@@ -64,12 +66,22 @@ def make_scores(
         one_hot = np.eye(4, dtype=np.float32)[labels].transpose(2, 0, 1)  # (K, H, W)
         probabilities = torch.from_numpy(0.9 * one_hot + 0.025)
         calibration.add(probabilities.numpy(), mask, 255)
+        grid = {"spacing": (1.5, 2.0), "slice": index, "slice_spacing": 8.0} if volumes else {}
         image = torch.from_numpy(mask[None].astype(np.float32) / 4 + 0.1)
-        record = Record(case.id, Path(f"{case.id}.png"), None, case.patient, phase=case.phase)
+        record = Record(
+            case.id, folder / f"{case.id}.png", None, case.patient, phase=case.phase, **grid
+        )
         evidence.add(Example(record, image, torch.from_numpy(mask)), probabilities)
     scores = replace(scorer.result(), calibration=calibration.summarize())
     content = json.loads(json.dumps(score_set_to_dict(scores)))
     return Scores(name, content, CLASSES.names, COLORS), evidence
+
+
+def write_slices(evidence: Evidence) -> None:
+    """Writes the files of the images: 60 times the class, and 10."""
+    for index, record in enumerate(evidence.records.values()):
+        mask = make_mask(-1 if record.id.endswith("empty") else index)
+        write_image(record.image, 60 * mask + 10)
 
 
 class Page(HTMLParser):

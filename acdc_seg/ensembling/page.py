@@ -14,13 +14,14 @@ from acdc_seg.report.page import column, counted, interval_text, row, signed, ta
 def write_ensemble_page(folder: Path, result: SearchResult) -> None:
     """Writes report.html beside ensemble.yaml; raises DataError where that fails."""
     patients = {record.patient for record in result.records}
+    name = folder.resolve().name
     best, gains = result.best_member, _gains(result)
     svg = Figures().draw("gain", lambda: draw_intervals(gains, "Dice: ensemble minus best member"))
     images = f"{counted(len(result.records), 'image')} of {counted(len(patients), 'patient')}"
     write_page(
         folder / "report.html",
         "ensemble.html",
-        title=f"Ensemble {folder.resolve().name}",
+        title="Ensemble" if name == "ensemble" else f"Ensemble {name}",
         subtitle=f"Chosen on {images}",
         answers=[
             f"{_verdict(result.held_out)} on patients held out from the choice: Dice "

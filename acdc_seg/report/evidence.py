@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from acdc_seg.data.examples import Example
+from acdc_seg.data.record import Record
 
 LONGEST_SIDE = 512
 """Pixels of a case's longer side; larger images are made smaller."""
@@ -80,10 +81,11 @@ def entropy(probabilities: np.ndarray) -> np.ndarray:
 
 
 class Evidence:
-    """Pictures of a stream of predictions, by the id of their image."""
+    """Pictures of a stream of predictions, and the records, by the id of their image."""
 
     def __init__(self) -> None:
         self.error: Exception | None = None
+        self.records: dict[str, Record] = {}
         self._file = tempfile.SpooledTemporaryFile(KEPT_IN_MEMORY)  # noqa: SIM115
         self._entries: dict[str, tuple[int, int, int, list[int]]] = {}
 
@@ -109,6 +111,7 @@ class Evidence:
         parts = (case.image, case.mask, case.labels, case.uncertainty)
         start = self._file.seek(0, 2)
         self._file.write(b"".join(parts))
+        self.records[example.record.id] = example.record
         self._entries[example.record.id] = (start, case.height, case.width, [*map(len, parts)])
 
     def __getitem__(self, id: str) -> Case:

@@ -12,6 +12,7 @@ from acdc_seg.report.curves import best_epoch, draw_dice, draw_losses
 from acdc_seg.report.distributions import draw_confusion, draw_reliability, draw_scores
 from acdc_seg.report.evidence import Evidence
 from acdc_seg.report.figures import Figures
+from acdc_seg.report.niivue import volume_content, volume_size
 from acdc_seg.report.page import write_page
 from acdc_seg.report.pictures import draw_cases
 from acdc_seg.report.run_facts import protocol_part, settings_part
@@ -42,6 +43,7 @@ def write_run_page(
     no_pictures: str = "",
     path: Path | None = None,
     name: str = "",
+    niivue: str = "",
 ) -> None:
     """Writes report.html and the folder figures/ of a run.
 
@@ -57,9 +59,11 @@ def write_run_page(
         no_pictures: Why there are none.
         path: The page, by default report.html in the folder.
         name: Of the run, by default that of the folder.
+        niivue: Script of NiiVue (`read_bundle`) for a page that shows volumes with it too.
 
     Raises:
-        DataError: A file cannot be written.
+        ConfigError: NiiVue is asked for, but the images are no slices of volumes.
+        DataError: A file cannot be written, or, for volumes, an image cannot be read.
     """
     by_name = dict(zip(config.classes.names, config.classes.colors, strict=True))
     name = name or folder.resolve().name
@@ -71,6 +75,8 @@ def write_run_page(
         "network": config.model.name,
         "headline": "",
         "cases": None,
+        "volumes": None,
+        "niivue": niivue,
         "no_cases": no_pictures or _collecting_error(evidence),
         "curves": _curves(history, by_name, figures),
         "scores": {"distances": "", **scores.content} if scores else None,
@@ -78,8 +84,12 @@ def write_run_page(
         **protocol_part(config, run, content, history),
         **settings_part(folder, config, run),
     }
+    reserved = 0
+    if scores and evidence and niivue:
+        page["volumes"] = volumes = volume_content(scores, evidence, channels=config.data.channels)
+        reserved = len(niivue) + sum(map(volume_size, volumes["volumes"]))
     if scores:
-        page |= _scores_part(scores, evidence, figures)
+        page |= _scores_part(scores, evidence, figures, reserved)
     write_page(path or folder / "report.html", "run.html", **page)
 
 
@@ -109,9 +119,11 @@ def _curves(
     return {caption: svg for caption, svg in drawn.items() if svg}
 
 
-def _scores_part(scores: Scores, evidence: Evidence | None, figures: Figures) -> dict[str, Any]:
+def _scores_part(
+    scores: Scores, evidence: Evidence | None, figures: Figures, reserved: int
+) -> dict[str, Any]:
     noun = scores.noun
-    cases = viewer_content([scores], [evidence], noun=noun) if evidence else None
+    cases = viewer_content([scores], [evidence], noun=noun, reserved=reserved) if evidence else None
     if evidence and cases:
         figures.draw("cases", partial(draw_cases, scores, evidence), on_page=False)
     drawn = {

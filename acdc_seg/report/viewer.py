@@ -18,7 +18,11 @@ NUM_EXTREME = 20
 
 
 def viewer_content(
-    runs: Sequence[Scores], evidence: Sequence[Evidence], *, noun: str = "image"
+    runs: Sequence[Scores],
+    evidence: Sequence[Evidence],
+    *,
+    noun: str = "image",
+    reserved: int = 0,
 ) -> dict[str, Any] | None:
     """The content of `viewer-data` for runs that predicted the same images; None without pictures.
 
@@ -26,6 +30,7 @@ def viewer_content(
         runs: Scores of each run.
         evidence: Pictures of each run, in the same order.
         noun: What an image is called.
+        reserved: Characters of the page that something else needs.
     """
     first, *others = runs
     known = [
@@ -36,7 +41,7 @@ def viewer_content(
     ]
     if not known:
         return None
-    chosen = _choose(known, runs, evidence)
+    chosen = _choose(known, runs, evidence, MAX_CHARACTERS - reserved)
     left_out = len(first.images) - len(chosen)
     return {
         "runs": [each.name for each in runs],
@@ -67,7 +72,10 @@ def class_colors(scores: Scores) -> list[dict[str, Any]]:
 
 
 def _choose(
-    images: Sequence[Mapping[str, Any]], runs: Sequence[Scores], evidence: Sequence[Evidence]
+    images: Sequence[Mapping[str, Any]],
+    runs: Sequence[Scores],
+    evidence: Sequence[Evidence],
+    max_characters: int,
 ) -> set[str]:
     """Ids of all images where they fit; else first the ends of the whole set, then the worst, the
     median and the best of every patient, then the worst of the others.
@@ -86,7 +94,7 @@ def _choose(
     used = 0
     for id in dict.fromkeys([*priority, *ranked]):
         size = OVERHEAD + sum(part.size(id) for part in evidence) * 4 // 3
-        if used + size <= MAX_CHARACTERS:
+        if used + size <= max_characters:
             used += size
             chosen.add(id)
     return chosen

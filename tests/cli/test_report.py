@@ -77,3 +77,22 @@ def test_a_folder_without_scores_and_a_run_given_twice_are_refused(command, trai
     outcome = command("report", trained, trained)
     assert outcome.code == 2
     assert "a run is given twice" in outcome.err
+
+
+def test_niivue_is_for_volumes_of_one_run_and_its_file_is_named(command, trained, monkeypatch):
+    monkeypatch.delenv("ACDC_NIIVUE", raising=False)
+    outcome = command("report", trained, "--viewer", "nivue")
+    assert (outcome.code, outcome.err) == (2, "Error: --viewer nivue: did you mean 'niivue'?\n")
+    outcome = command("report", trained, "--viewer", "niivue")
+    assert outcome.code == 2
+    assert (
+        "niivue.umd.js: no such file; fetch it once with `npm pack @niivue/niivue@" in outcome.err
+    )
+    outcome = command("report", trained, Path("other"), "--viewer", "niivue")
+    assert outcome.code == 2
+    assert "--viewer niivue shows one run, 2 are given" in outcome.err
+    Path("umd.js").write_text("(function(a){a.niivue={}})(this)")
+    monkeypatch.setenv("ACDC_NIIVUE", "umd.js")
+    outcome = command("report", trained, "--viewer", "niivue")
+    assert outcome.code == 2
+    assert "--viewer niivue shows volumes" in outcome.err

@@ -268,6 +268,9 @@
   });
   document.addEventListener("click", openRow);
   document.addEventListener("keydown", openRow);
+  // One shape for all, so that nothing below moves from one image to the next.
+  const shapes = data.cases.map(({ size: [height, width] }) => width / height);
+  root.style.setProperty("--shape", Math.max(0.8, Math.min(...shapes)));
   root.hidden = false;
   show(current);
 })();
