@@ -46,7 +46,7 @@ def niivue(tmp_path_factory):
     if given := os.environ.get("ACDC_NIIVUE"):
         return read_bundle(Path(given))
     folder = tmp_path_factory.mktemp("npm")
-    pack = ["npm", "pack", f"@niivue/niivue@{VERSION}"]
+    pack = ["npm", "pack", "--fetch-retries=0", f"@niivue/niivue@{VERSION}"]
     if not shutil.which("npm") or subprocess.run(pack, cwd=folder, capture_output=True).returncode:
         pytest.skip("no NiiVue: name its niivue.umd.js with ACDC_NIIVUE")
     with tarfile.open(folder / f"niivue-niivue-{VERSION}.tgz") as package:
