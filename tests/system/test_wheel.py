@@ -52,7 +52,7 @@ def test_wheel_holds_code_configs_and_report_template(wheel):
         str(path.relative_to(CHECKOUT))
         for path in (CHECKOUT / "acdc_seg/report/templates").iterdir()
     }
-    assert {Path(name).suffix for name in templates} == {".html", ".css", ".js"}
+    assert {Path(name).suffix for name in templates} == {".html", ".css", ".js", ".txt"}
     assert code | configs | templates <= held
     assert not any(name.startswith(("tests/", "data/", "runs/")) for name in held)
 
