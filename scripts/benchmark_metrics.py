@@ -14,7 +14,8 @@ from monai.metrics import (
 from scipy.spatial import cKDTree
 
 from acdc_seg.metrics.distances import assd, find_surface, hd, hd95, measure_distances, nsd
-from acdc_seg.metrics.scores import score_labels, summarize
+from acdc_seg.metrics.scores import score_labels
+from acdc_seg.metrics.summary import summarize
 
 CLASSES = ("background", "rv", "myo", "lv")
 SPACING = (1.4, 1.7)

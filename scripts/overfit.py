@@ -21,7 +21,8 @@ from acdc_seg.data.splits import select_splits
 from acdc_seg.data.transforms import preprocess
 from acdc_seg.inference.predictors import ModelPredictor
 from acdc_seg.losses import build_loss
-from acdc_seg.metrics.scores import score_labels, summarize
+from acdc_seg.metrics.scores import score_labels
+from acdc_seg.metrics.summary import summarize
 from acdc_seg.models import MODELS, create_model
 from acdc_seg.runtime.device import DTYPES, resolve_device, resolve_precision
 

@@ -2,7 +2,7 @@
 
 import html
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,16 +10,13 @@ from typing import Any
 import torch
 
 from acdc_seg.data.images import image_shape
-from acdc_seg.data.record import ProgressCallback
 from acdc_seg.errors import ConfigError
-from acdc_seg.evaluation.protocol import SplitImages
-from acdc_seg.evaluation.result import Evaluation, evaluate_images
+from acdc_seg.evaluation.result import Evaluation
 from acdc_seg.files import write_table, write_text
 from acdc_seg.inference.postprocess import KeepLargest
 from acdc_seg.inference.predictors import TTA, TTA_VIEWS, Ensemble, ModelPredictor, Predictor
 from acdc_seg.metrics import EMPTY_POLICY, METRICS
 from acdc_seg.metrics.comparison import Difference, compare
-from acdc_seg.metrics.distances import TOLERANCE
 from acdc_seg.metrics.levels import HEADLINE, distance_note
 from acdc_seg.metrics.tables import align, count, number, signed, with_interval
 from acdc_seg.models.summary import summarize_model
@@ -170,31 +167,18 @@ def check_suffix(path: Path) -> None:
 
 
 def measure_model(
-    name: str,
-    predictor: Predictor,
-    images: SplitImages,
-    *,
-    allow_seen: bool = False,
-    batch_size: int = 16,
-    tolerance: float = TOLERANCE,
-    on_progress: ProgressCallback = lambda what, done, total: None,
+    name: str, predictor: Predictor, score: Callable[[Predictor], Evaluation]
 ) -> RankedModel:
-    """Scores a model on images, see `evaluate`, and measures its cost.
+    """Scores a model, and measures its cost meanwhile.
 
-    Raises:
-        ConfigError: Images that the predictor was trained on.
-        DataError: An image without mask, or a damaged file.
+    Args:
+        name: Of the model, in the table.
+        predictor: The model.
+        score: Scores what predicts like it, for example with `evaluate`.
     """
     timed = TimedPredictor(predictor)
-    evaluation = evaluate_images(
-        timed,
-        images,
-        allow_seen=allow_seen,
-        batch_size=batch_size,
-        tolerance=tolerance,
-        on_progress=on_progress,
-    )
-    first = images.records[0]
+    evaluation = score(timed)
+    first = evaluation.images.records[0]
     size = max(image_shape(first.image, first.page))
     num_parameters, flop = _cost(predictor, size)
     networks = dict.fromkeys(model.config.model.name for model in _models(predictor))

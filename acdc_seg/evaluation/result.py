@@ -12,7 +12,8 @@ from acdc_seg.inference.predictors import Predictor
 from acdc_seg.inference.stream import predict_examples, read_examples
 from acdc_seg.metrics.distances import TOLERANCE
 from acdc_seg.metrics.levels import headline_level, levels_of, write_scores
-from acdc_seg.metrics.scores import ImageScore, Summary, summarize
+from acdc_seg.metrics.scores import ImageScore
+from acdc_seg.metrics.summary import Summary, summarize
 from acdc_seg.metrics.tables import format_score_set
 from acdc_seg.metrics.volumes import ScoreSet
 

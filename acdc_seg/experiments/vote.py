@@ -12,7 +12,7 @@ from acdc_seg.experiments.plan import Job, Plan
 from acdc_seg.experiments.results import SHOWN_METRICS, RunResult
 from acdc_seg.experiments.sweep import JobState
 from acdc_seg.inference.stored import load_probabilities
-from acdc_seg.metrics.scores import without_void
+from acdc_seg.metrics.summary import without_void
 from acdc_seg.training.finish import PROBABILITIES
 
 

@@ -21,10 +21,10 @@ from acdc_seg.config import ClassesConfig, Config
 from acdc_seg.data.geometry import place
 from acdc_seg.data.transforms import preprocess
 from acdc_seg.errors import ConfigError, DataError
+from acdc_seg.inference.arrays import as_batch, to_gray
 from acdc_seg.runs.trained_on import TrainedOn
 from acdc_seg.runtime.device import DTYPES
 
-LUMA = (0.299, 0.587, 0.114)
 WINDOWS_AT_ONCE = 8
 """Windows of large images that a network is given at a time."""
 OVERLAP = 0.25
@@ -180,7 +180,7 @@ class Ensemble(Predictor):
     def predict_batch(self, images: torch.Tensor) -> torch.Tensor:
         """The weighted mean over the members; a gray member takes the luma of RGB images."""
         parts = (
-            member.predict_batch(_to_gray(images) if member.channels == 1 else images) * weight
+            member.predict_batch(to_gray(images) if member.channels == 1 else images) * weight
             for member, weight in zip(self.members, self.weights, strict=True)
         )
         return reduce(lambda total, part: total + part.to(total.device), parts)
@@ -252,48 +252,6 @@ def check_classes(classes: ClassesConfig, expected: ClassesConfig) -> None:
             f"{', '.join(expected.names)}; "
             "an ensemble needs members of the same classes in the same order"
         )
-
-
-def _to_gray(images: torch.Tensor) -> torch.Tensor:
-    """Luma (ITU-R BT.601) `(B, 1, H, W)` of RGB images `(B, 3, H, W)`; gray ones stay."""
-    if images.shape[1] != 3:
-        return images
-    luma = (images * torch.tensor(LUMA, device=images.device)[:, None, None]).sum(1, keepdim=True)
-    return luma if images.is_floating_point() else luma.round().to(images.dtype)
-
-
-def as_batch(image: np.ndarray) -> torch.Tensor:
-    """An image `(H, W)` or `(C, H, W)` as float32 `(1, C, H, W)`; integers are scaled to 0..1.
-
-    Raises:
-        DataError: Another shape or type, or values that are not finite.
-    """
-    if isinstance(image, str | Path):
-        raise DataError(
-            f"'{image}' is a path, not an image; read it first, as in "
-            "predictor(acdc_seg.data.images.read_image(path))"
-        )
-    array = np.asarray(image)
-    if array.ndim == 4:
-        raise DataError(
-            f"{array.shape} is a batch of images; predict one at a time, or call "
-            "predictor.predict_batch with a tensor (B, C, H, W)"
-        )
-    array = array[None] if array.ndim == 2 else array
-    if array.ndim != 3 or array.shape[0] not in (1, 3):
-        raise DataError(
-            f"an image of shape {np.shape(image)} cannot be predicted; give (H, W), (1, H, W) or "
-            "(3, H, W)"
-        )
-    if array.dtype in (np.uint8, np.uint16):
-        array = array.astype(np.float32) / np.iinfo(array.dtype).max
-    if array.dtype.kind != "f":
-        raise DataError(
-            f"an image of {array.dtype} cannot be predicted; convert it to uint8, uint16 or float"
-        )
-    if not np.isfinite(array).all():
-        raise DataError("the image holds NaN or infinity; replace them before prediction")
-    return torch.from_numpy(array.astype(np.float32))[None]  # (1, C, H, W)
 
 
 def _normalized(weights: Sequence[float], members: Sequence[Predictor]) -> list[float]:

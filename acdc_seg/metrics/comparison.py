@@ -10,7 +10,8 @@ from acdc_seg.errors import DataError
 from acdc_seg.metrics import METRICS
 from acdc_seg.metrics.intervals import bootstrap_columns
 from acdc_seg.metrics.levels import HEADLINE, headline_level, join_patients, levels_of
-from acdc_seg.metrics.scores import ImageScore, without_void
+from acdc_seg.metrics.scores import ImageScore
+from acdc_seg.metrics.summary import without_void
 from acdc_seg.metrics.tables import align, count, number, signed, with_interval
 from acdc_seg.metrics.volumes import ScoreSet
 

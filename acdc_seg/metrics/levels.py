@@ -14,8 +14,8 @@ import numpy as np
 
 from acdc_seg.files import write_json
 from acdc_seg.metrics import METRICS
-from acdc_seg.metrics.scores import (
-    ImageScore,
+from acdc_seg.metrics.scores import ImageScore
+from acdc_seg.metrics.summary import (
     Summary,
     score_to_dict,
     scores_to_dict,

@@ -12,7 +12,7 @@ from acdc_seg.metrics.levels import (
     parts_of,
 )
 from acdc_seg.metrics.pooled import POOLED, POOLED_RULE
-from acdc_seg.metrics.scores import Summary, summarize
+from acdc_seg.metrics.summary import Summary, summarize
 from acdc_seg.metrics.volumes import ScoreSet
 
 METRICS_PER_BLOCK = 4

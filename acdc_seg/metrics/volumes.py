@@ -13,7 +13,8 @@ import numpy as np
 from acdc_seg.labels import LV, MYO, RV
 from acdc_seg.metrics import METRICS, Units
 from acdc_seg.metrics.distances import TOLERANCE
-from acdc_seg.metrics.scores import ImageScore, make_score, score_labels, sum_counts
+from acdc_seg.metrics.scores import ImageScore, make_score, score_labels
+from acdc_seg.metrics.summary import sum_counts
 from acdc_seg.metrics.values import pixel_size, score_counts, score_distances, units_of
 
 REGIONS = ("base", "mid", "apex")

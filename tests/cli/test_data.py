@@ -75,8 +75,8 @@ def test_synthesize_refuses(command, words, message):
 
 
 def test_synthesize_spares_the_built_in_phantom_of_another_work_dir(command, monkeypatch):
-    monkeypatch.setenv("ACDC_WORK_DIR", "work")
-    assert command("data", "synthesize", "work/../work/builtin-phantom").code == 2
+    monkeypatch.setenv("ACDC_WORK_DIR", "made")
+    assert command("data", "synthesize", "made/../made/builtin-phantom").code == 2
     small = ("--kind", "pets", "--images", 1, "--size", 32)
     assert command("data", "synthesize", "data/builtin-phantom", *small).code == 0
 

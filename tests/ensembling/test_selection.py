@@ -15,7 +15,8 @@ from acdc_seg.ensembling.selection import (
 )
 from acdc_seg.errors import ConfigError
 from acdc_seg.labels import IGNORE_INDEX
-from acdc_seg.metrics.scores import score_labels, summarize
+from acdc_seg.metrics.scores import score_labels
+from acdc_seg.metrics.summary import summarize
 
 TWO = ClassesConfig(names=("background", "heart"), values=(0, 1), colors=((0, 0, 0), (255, 0, 0)))
 

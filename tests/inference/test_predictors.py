@@ -8,13 +8,13 @@ from acdc_seg.data.loader import TrainingSet
 from acdc_seg.data.readers import read_records
 from acdc_seg.data.transforms import preprocess, preprocess_batch
 from acdc_seg.errors import ConfigError, DataError
+from acdc_seg.inference.arrays import as_batch
 from acdc_seg.inference.predictors import (
     TTA,
     WINDOWS_AT_ONCE,
     Ensemble,
     ModelPredictor,
     Predictor,
-    as_batch,
 )
 from acdc_seg.models import create_model
 

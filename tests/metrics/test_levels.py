@@ -14,7 +14,7 @@ from acdc_seg.metrics.levels import (
     score_set_to_dict,
     write_scores,
 )
-from acdc_seg.metrics.scores import summarize
+from acdc_seg.metrics.summary import summarize
 from acdc_seg.metrics.tables import format_score_set
 from acdc_seg.metrics.volumes import Case, Scorer
 

@@ -8,12 +8,8 @@ import pytest
 from acdc_seg.errors import DataError
 from acdc_seg.files import write_text
 from acdc_seg.metrics import EMPTY_POLICY, METRICS, Metric, Units
-from acdc_seg.metrics.scores import (
-    score_labels,
-    scores_to_dict,
-    summarize,
-    write_csv,
-)
+from acdc_seg.metrics.scores import score_labels
+from acdc_seg.metrics.summary import scores_to_dict, summarize, write_csv
 from acdc_seg.metrics.tables import format_table
 
 CLASSES = ("background", "rv", "myo", "lv")

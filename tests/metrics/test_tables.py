@@ -4,7 +4,8 @@ import numpy as np
 
 from acdc_seg.metrics import EMPTY_POLICY
 from acdc_seg.metrics.pooled import POOLED_RULE
-from acdc_seg.metrics.scores import score_labels, summarize
+from acdc_seg.metrics.scores import score_labels
+from acdc_seg.metrics.summary import summarize
 from acdc_seg.metrics.tables import format_table, with_interval
 
 CLASSES = ("background", "rv", "myo", "lv")

@@ -12,7 +12,7 @@ from acdc_seg.errors import CheckpointError
 from acdc_seg.evaluation import score_examples
 from acdc_seg.inference.load import load_predictor
 from acdc_seg.inference.stream import read_examples
-from acdc_seg.metrics.scores import summarize
+from acdc_seg.metrics.summary import summarize
 from acdc_seg.models import create_model
 from acdc_seg.runs.checkpoint import Checkpoint, save_checkpoint
 from acdc_seg.runs.folder import create_run

@@ -17,7 +17,7 @@ from acdc_seg.evaluation import score_examples
 from acdc_seg.inference.load import load_predictor
 from acdc_seg.inference.stream import read_examples
 from acdc_seg.losses import SegmentationLoss
-from acdc_seg.metrics.scores import summarize
+from acdc_seg.metrics.summary import summarize
 from acdc_seg.models.base import SegmentationModel
 from acdc_seg.runs.checkpoint import load_checkpoint, save_checkpoint
 from acdc_seg.runs.writer import RunWriter
