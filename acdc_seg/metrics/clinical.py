@@ -51,13 +51,13 @@ UNITS: dict[str, str] = {
 }
 """Units of `Measurements.values`, in the order of columns."""
 
-KNOWN_RANGES: dict[str, tuple[str, float, float]] = {
-    "heart_rate": ("per min", 20, 250),
-    "height_cm": ("cm", 40, 250),
-    "weight_kg": ("kg", 2, 350),
+KNOWN_RANGES: dict[str, tuple[str, str, float, float]] = {
+    "heart_rate": ("heart rate", "per min", 20, 250),
+    "height_cm": ("height", "cm", 40, 250),
+    "weight_kg": ("weight", "kg", 2, 350),
 }
-"""Unit and range of what is known of a patient. A value outside is not used: headers hold 0 for
-unknown, and meters for centimeters."""
+"""Title, unit and range of what is known of a patient. A value outside is not used: headers hold 0
+for unknown, and meters for centimeters."""
 
 MIN_CINE = 10
 """Frames from which neighbors in time are alike enough to tell an outlier."""
@@ -218,7 +218,7 @@ def body_surface(height_cm: float | None, weight_kg: float | None) -> float | No
 
 def is_usable(name: str, value: float | None) -> bool:
     """Whether a row of `KNOWN_RANGES` has a value that can be true."""
-    _, low, high = KNOWN_RANGES[name]
+    _, _, low, high = KNOWN_RANGES[name]
     return value is not None and low <= value <= high
 
 
