@@ -25,7 +25,7 @@ Tree = Annotated[
 ]
 Spacing = Annotated[str, _option("Pixel size in mm, or 'native'.", "Geometry")]
 Size = Annotated[str, _option("Pixels of the crop: 96 or 96x128 (height x width).", "Geometry")]
-Crop = Annotated[str, _option("heart (from the masks) or center.", "Geometry")]
+Crop = Annotated[str, _option("heart (from the masks), center, or none: whole slices.", "Geometry")]
 Interpolation = Annotated[
     str, _option("linear, or nearest like the coursework's images.", "Geometry")
 ]

@@ -95,6 +95,10 @@ class DataConfig(Section):
     padded; `crop`: random windows of `size` train, overlapping windows predict; `stretch`: scaled,
     aspect lost; `auto`: resize, or crop where `size` was chosen. Padding counts in no loss.
     """
+    foreground_windows: Fraction = 0.5
+    """Part of the windows of `crop` that are drawn around a pixel of another class than the first,
+    so that small classes are not missed; the rest fall anywhere.
+    """
     normalize: Literal["per_image", "fixed", "imagenet", "none"] = "per_image"
     """`per_image`: zero mean and unit variance per image; `fixed`: by `mean` and `std`; `imagenet`:
     by the means and deviations of ImageNet's RGB; `none`: values in 0..1.
@@ -213,8 +217,10 @@ class PrepareConfig(Section):
     """In-plane pixel size in mm after resampling; null keeps the scanner's."""
     size: tuple[Count, Count] = (96, 96)
     """Height and width of the crop in pixels."""
-    crop: Literal["heart", "center"] = "heart"
-    """Centre the crop on the heart's mask, or on the image."""
+    crop: Literal["heart", "center", "none"] = "heart"
+    """Centre the crop on the heart's mask, or on the image; `none` keeps whole slices, of which no
+    mask has to be known.
+    """
     slices: Literal["mid", "all"] = "all"
     """All slices of a volume, or the middle one."""
     interpolation: Literal["linear", "nearest"] = "linear"

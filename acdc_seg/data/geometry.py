@@ -71,22 +71,35 @@ def resize(images: torch.Tensor, size: Size, *, mode: str = "bilinear") -> torch
 
 
 def draw_window(
-    image: torch.Tensor, mask: torch.Tensor, *, size: Size, key: tuple[int, ...]
+    image: torch.Tensor,
+    mask: torch.Tensor,
+    *,
+    size: Size,
+    key: tuple[int, ...],
+    foreground: float = 0.0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """A random window of an image `(C, H, W)` and its mask `(H, W)`, all as likely, padded where
-    the image is smaller.
+    """A random window of an image `(C, H, W)` and its mask `(H, W)`, padded where the image is
+    smaller.
 
     Args:
         image: See above.
         mask: See above.
         size: Height and width of the window.
         key: Determines the window of an image.
+        foreground: Probability of a window around a pixel of the foreground, where there is one;
+            otherwise all windows are as likely.
     """
     generator = np.random.default_rng((*key, 1))  # augmentation draws from the key itself
-    top, left = (
-        int(generator.integers(max(0, whole - part), endpoint=True))
-        for whole, part in zip(mask.shape, size, strict=True)
-    )
+    ranges = [max(0, whole - part) for whole, part in zip(mask.shape, size, strict=True)]
+    top, left = (int(generator.integers(last, endpoint=True)) for last in ranges)
+    if foreground and generator.random() < foreground:
+        pixels = ((mask != 0) & (mask != IGNORE_INDEX)).nonzero()
+        if len(pixels):
+            middle = pixels[int(generator.integers(len(pixels)))]
+            top, left = (
+                min(max(0, int(pixel) - part // 2), last)
+                for pixel, part, last in zip(middle, size, ranges, strict=True)
+            )
     # copied, for a batch of views would keep all their images in memory
     mask = mask[top : top + size[0], left : left + size[1]].clone()
     image = image[:, top : top + size[0], left : left + size[1]].clone()

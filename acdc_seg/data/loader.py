@@ -34,9 +34,10 @@ class TrainingSet(Dataset[Pair | AcdcError]):
         augment: AugmentConfig,
         seed: int,
         window: Size | None = None,
+        foreground: float = 0.0,
     ) -> None:
         self.examples, self.repeats = examples, augment.repeats
-        self.seed, self.window = seed, window
+        self.seed, self.window, self.foreground = seed, window, foreground
         self.augment = Augment(augment)
 
     def __len__(self) -> int:
@@ -50,7 +51,9 @@ class TrainingSet(Dataset[Pair | AcdcError]):
             return error
         keys = (self.seed, epoch, index)
         if self.window:
-            image, mask = draw_window(image, mask, size=self.window, key=keys)
+            image, mask = draw_window(
+                image, mask, size=self.window, key=keys, foreground=self.foreground
+            )
         image, mask = self.augment(image.numpy(), mask.numpy(), key=keys)
         return torch.from_numpy(image), torch.from_numpy(mask)
 

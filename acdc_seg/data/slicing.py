@@ -18,7 +18,7 @@ import numpy as np
 
 from acdc_seg import __version__
 from acdc_seg.config import ClassesConfig, PrepareConfig, to_dict
-from acdc_seg.data.images import LARGEST_IMAGE
+from acdc_seg.data.grids import crop, make_grid
 from acdc_seg.data.record import SPLITS, ProgressCallback, Record, no_progress
 from acdc_seg.data.volumes import Volume, read_volume
 from acdc_seg.errors import DataError
@@ -29,7 +29,7 @@ COLUMNS = (
     *("spacing_row", "spacing_col", "spacing_slice", "crop_row", "crop_col"),
 )
 """Columns of records.csv."""
-SLICING_VERSION = 4
+SLICING_VERSION = 5
 """Goes up with every change of this file that changes a slice or its row of records.csv, so that
 old ones are cut again."""
 STRETCH_PERCENTILES = (1, 99)
@@ -104,70 +104,24 @@ def crop_slice(
     Raises:
         DataError: The resampled slice would have more than `LARGEST_IMAGE` pixels.
     """
-    extent = np.array(image.shape) * spacing
-    pixels = _resampled_shape(image.shape, spacing, settings.spacing)
-    resampled_spacing = extent / pixels
-    size = np.array(settings.size)
-    middle = extent / 2 if center is None else np.array(center)
-    corner = np.floor(middle / resampled_spacing - size / 2 + 0.5).astype(int)
-    margin = size // 6
-    resample = _nearest if settings.interpolation == "nearest" else _linear
-    stretched = _stretch(_crop(resample(image, pixels), corner - margin, size + 2 * margin))
+    grid = make_grid((image.shape[0], image.shape[1]), spacing, settings, center=center)
+    is_whole = settings.crop == "none"
+    margin = (0, 0) if is_whole else (settings.size[0] // 6, settings.size[1] // 6)
+    nearest = settings.interpolation == "nearest"
+    stretched = stretch(grid.cut_image(image, margin=margin, nearest=nearest))
     return CroppedSlice(
-        image=_crop(stretched, margin, size),
-        mask=None if mask is None else _crop(_nearest(mask, pixels), corner, size),
-        spacing=(float(resampled_spacing[0]), float(resampled_spacing[1])),
-        corner=(int(corner[0]), int(corner[1])),
+        image=crop(stretched, margin, grid.size),
+        mask=None if mask is None else grid.cut_labels(mask),
+        spacing=grid.pixel_size,
+        corner=grid.corner,
     )
 
 
-def _resampled_shape(
-    shape: tuple[int, ...], spacing: tuple[float, float], target: float | None
-) -> tuple[int, int]:
-    """Floored number of pixels of size `target` in the slice."""
-    if target is None:
-        return shape[0], shape[1]
-    # headers hold float32, so that 99.9999 pixels are 100
-    rows = max(1, int(shape[0] * spacing[0] / target + 1e-4))
-    columns = max(1, int(shape[1] * spacing[1] / target + 1e-4))
-    if rows * columns > LARGEST_IMAGE:
-        raise DataError(
-            f"a slice of {shape[0]} x {shape[1]} pixels of {spacing[0]:g} x {spacing[1]:g} mm "
-            f"would have more than {LARGEST_IMAGE:,} pixels of {target:g} mm; correct the voxel "
-            "size in its header, or set prepare.spacing"
-        )
-    return rows, columns
-
-
-def _linear(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    return cv2.resize(np.ascontiguousarray(image, np.float32), shape[::-1])
-
-
-def _nearest(pixels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Nearest neighbour on half-pixel centers; a tie takes the higher index, which OpenCV's
-    variants do not promise.
-    """
-    rows, columns = (
-        ((np.arange(new) + 0.5) * (old / new)).astype(int)
-        for old, new in zip(pixels.shape, shape, strict=True)
-    )
-    return pixels[np.ix_(rows, columns)]
-
-
-def _crop(pixels: np.ndarray, corner: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """The window of `size` at `corner`, zero where it leaves the slice."""
-    window = np.zeros(tuple(size), pixels.dtype)
-    first, last = np.maximum(corner, 0), np.minimum(corner + size, pixels.shape)
-    if (first < last).all():
-        (top, left), (bottom, right) = first - corner, last - corner
-        window[top:bottom, left:right] = pixels[first[0] : last[0], first[1] : last[1]]
-    return window
-
-
-def _stretch(window: np.ndarray) -> np.ndarray:
+def stretch(window: np.ndarray) -> np.ndarray:
     """Grey values between two percentiles of the window to 0..255; a constant window becomes 0.
 
-    The window is a third larger than the crop (128 pixels for 96), as in the coursework slices.
+    The window is a third larger than the crop (128 pixels for 96), as in the coursework slices, or
+    the whole slice.
     """
     low, high = np.percentile(window, STRETCH_PERCENTILES)
     scale = 255 / (high - low) if high > low else 0.0

@@ -1,43 +1,33 @@
 """Reads NIfTI volumes: an image and its mask on one grid, checked before any voxel is used."""
 
-import gzip
-import logging
-import math
-import warnings
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
-from nibabel.imageglobals import logger as nibabel_logger
-from nibabel.nifti1 import Nifti1Header, Nifti1Image
-from nibabel.nifti2 import Nifti2Image
 
+from acdc_seg.data.nifti import NiftiFile, open_nifti
+from acdc_seg.data.orientation import Orientation
 from acdc_seg.errors import DataError
 from acdc_seg.labels import ACDC_LABELS
 
 MASK_VALUES = tuple(label.value for label in ACDC_LABELS)
-LARGEST_VOLUME = 2 * 1024**3
-"""Bytes of voxels above which a header is taken for damaged."""
-LARGEST_OFFSET = 16 * 1024**2
-"""Bytes of header extensions in front of the voxels."""
-TRAILING = 1024**2
-"""Bytes that may follow the voxels; more can be a small archive of an endless stream."""
-LONGEST_HEADER = 540
+NATIVE_AXES = Orientation()
 
 
 @dataclass(frozen=True)
 class Volume:
     """`image` float32 `(X, Y, Z)`, `mask` uint8 or uint16 `(X, Y, Z)` or None, `spacing` (x, y, z)
-    in mm.
+    in mm; all in the axes of `orientation`, whatever those of the file.
+
+    `affine` `(4, 4)` maps the voxel indices of the file to mm, RAS+.
     """
 
     image: np.ndarray
     mask: np.ndarray | None
     spacing: tuple[float, float, float]
+    affine: np.ndarray = field(default_factory=lambda: np.eye(4))
+    orientation: Orientation = NATIVE_AXES
 
 
 def read_volume(
@@ -60,21 +50,14 @@ def read_volume(
             more than 2 GiB, it continues after its voxels, the image holds NaN or infinity, the two
             do not cover the same voxels, or the mask has another value than `mask_values`.
     """
-    nifti, voxels = _load_nifti(image_path, frame)
-    with np.errstate(over="ignore", invalid="ignore"):
-        image = voxels.astype(np.float32)
-    num_bad = image.size - np.count_nonzero(np.isfinite(image))
-    if num_bad:
-        raise DataError(
-            f"{image_path}: {num_bad:,} voxels are NaN or infinite; export the image again",
-            code="nan",
-        )
-    x, y, z = (float(size) for size in (*nifti.header.get_zooms(), 1.0)[:3])
-    if mask_path is None:
-        return Volume(image, None, (x, y, z))
-    mask_nifti, mask_voxels = _load_nifti(mask_path)
-    _check_same_grid(image_path, nifti, mask_path, mask_nifti)
-    return Volume(image, _check_values(mask_path, mask_voxels, mask_values), (x, y, z))
+    file = open_nifti(image_path, frame=frame)
+    image, mask = file.frame(frame or 0), None
+    if mask_path is not None:
+        mask_file = open_nifti(mask_path)
+        _check_same_grid(file, mask_file)
+        voxels = replace(mask_file, orientation=file.orientation).voxels()
+        mask = _check_values(mask_path, voxels, mask_values)
+    return Volume(image, mask, file.spacing, file.image.affine, file.orientation)
 
 
 def read_mask_values(path: Path) -> list[int]:
@@ -83,117 +66,23 @@ def read_mask_values(path: Path) -> list[int]:
     Raises:
         DataError: The file is missing or damaged.
     """
-    values = np.unique(_load_nifti(path)[1])
+    values = np.unique(open_nifti(path).voxels())
     return [int(value) for value in values if value == np.floor(value)]
 
 
-def _load_nifti(path: Path, frame: int | None = None) -> tuple[Nifti1Image, np.ndarray]:
-    """A NIfTI-1 or -2 file and its voxels `(X, Y, Z)`, checksum verified."""
-    try:
-        with _quiet_nibabel(), gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            nifti = _read_nifti(path, file, frame)
-            with np.errstate(over="ignore", invalid="ignore"):
-                voxels = np.asarray(nifti.dataobj if frame is None else nifti.dataobj[..., frame])
-                return nifti, voxels.reshape((*nifti.shape, 1)[:3])
-    except FileNotFoundError:
-        raise DataError(f"{path}: the file is missing; check the path", code="unreadable") from None
-    except DataError:
-        raise
-    except Exception as error:  # a damaged header or stream can end in any of them
-        reason = " ".join(str(error).split()) or type(error).__name__
+def _check_same_grid(image: NiftiFile, mask: NiftiFile) -> None:
+    shape, mask_shape = image.image.shape, mask.image.shape
+    if (*shape, 1)[:3] != (*mask_shape, 1)[:3]:
         raise DataError(
-            f"{path}: not a readable NIfTI file, truncated or damaged ({reason}); copy it again "
-            "from its source",
-            code="unreadable",
-        ) from None
-
-
-def _read_nifti(path: Path, file: Any, frame: int | None) -> Nifti1Image:
-    """Reads no more than the header claims, so that a small archive cannot fill the memory."""
-    start = file.read(LONGEST_HEADER)
-    is_nifti2 = Nifti2Image.header_class.may_contain_header(start)
-    kind = Nifti2Image if is_nifti2 else Nifti1Image
-    if not kind.header_class.may_contain_header(start):
-        raise ImageFileError("it does not begin with a NIfTI header")
-    header = kind.header_class(start[: kind.header_class.sizeof_hdr], check=False)
-    num_bytes = _check_header(path, header, frame)
-    content = start + file.read(max(0, num_bytes - len(start)))
-    if len(content) < num_bytes:
-        raise EOFError(f"{len(content):,} of {num_bytes:,} bytes")
-    # to the end of the file, where gzip keeps its checksum
-    if len(file.read(TRAILING)) == TRAILING:
-        raise DataError(
-            f"{path}: continues after the {num_bytes:,} bytes that its header claims; copy it "
-            "again from its source",
-            code="unreadable",
-        )
-    return kind.from_bytes(content)
-
-
-@contextmanager
-def _quiet_nibabel() -> Iterator[None]:
-    """Keeps nibabel from logging the oddities of a header that it mends."""
-    level = nibabel_logger.level
-    nibabel_logger.setLevel(logging.CRITICAL + 1)
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            yield
-    finally:
-        nibabel_logger.setLevel(level)
-
-
-def _check_header(path: Path, header: Nifti1Header, frame: int | None) -> int:
-    """Length of the whole file by its header, which nibabel would mend without a word."""
-    shape, dtype = header.get_data_shape(), header.get_data_dtype()
-    num_frames = math.prod(shape[3:])
-    if frame is not None and (len(shape) != 4 or not 0 <= frame < num_frames):
-        raise DataError(
-            f"{path}: frame {frame + 1} does not exist, the file has {num_frames}; correct the "
-            "number",
-            code="shape",
-        )
-    if len(shape) < 2 or min(shape) < 1 or (num_frames != 1 and (frame is None or len(shape) > 4)):
-        raise DataError(
-            f"{path}: the volume has shape {shape}, expected (X, Y, Z) or (X, Y); save the channel "
-            "or frame to use as a file of its own",
-            code="shape",
-        )
-    if dtype.kind not in "iuf":
-        raise DataError(
-            f"{path}: voxels are {dtype}, expected integers or real numbers; export grey values",
-            code="depth",
-        )
-    num_bytes, offset = math.prod(shape) * dtype.itemsize, float(header["vox_offset"])
-    if num_bytes > LARGEST_VOLUME or not offset <= LARGEST_OFFSET:  # or NaN
-        raise DataError(
-            f"{path}: the header claims {shape} voxels, {num_bytes / 1024**3:.1f} GiB, from byte "
-            f"{offset:,.0f} on; it is damaged, copy the file again from its source",
-            code="too_large",
-        )
-    voxel_size = header.get_zooms()[:3]
-    if not all(0 < size < math.inf for size in voxel_size):
-        size = ", ".join(f"{float(edge):g}" for edge in voxel_size)
-        raise DataError(
-            f"{path}: the voxel size ({size}) mm must be positive; correct pixdim in the header",
-            code="spacing",
-        )
-    return max(int(offset), header.single_vox_offset) + num_bytes
-
-
-def _check_same_grid(
-    image_path: Path, image: Nifti1Image, mask_path: Path, mask: Nifti1Image
-) -> None:
-    if (*image.shape, 1)[:3] != (*mask.shape, 1)[:3]:
-        raise DataError(
-            f"{mask_path}: the mask has shape {mask.shape}, {image_path.name} has "
-            f"{image.shape}; export both on one grid",
+            f"{mask.path}: the mask has shape {mask_shape}, {image.path.name} has {shape}; export "
+            "both on one grid",
             code="size",
         )
-    difference = np.abs(image.affine - mask.affine).max()
+    difference = np.abs(image.image.affine - mask.image.affine).max()
     if not difference <= 1e-2:  # or NaN
         raise DataError(
-            f"{mask_path}: voxel size, position or orientation (affine) differs from "
-            f"{image_path.name} by up to {difference:.3g}; export both on one grid",
+            f"{mask.path}: voxel size, position or orientation (affine) differs from "
+            f"{image.path.name} by up to {difference:.3g}; export both on one grid",
             code="affine",
         )
 

@@ -218,7 +218,11 @@ def _load_data(
     if loaded.absent:
         on_notice(_describe_absent(config.classes, loaded.absent))
     dataset = TrainingSet(
-        loaded.training, augment=config.augment, seed=config.seed, window=config.data.window
+        loaded.training,
+        augment=config.augment,
+        seed=config.seed,
+        window=config.data.window,
+        foreground=config.data.foreground_windows,
     )
     loader = make_loader(
         dataset, batch_size=config.train.batch_size, num_workers=config.data.num_workers

@@ -119,3 +119,35 @@ def test_a_window_larger_than_the_image_is_padded():
     assert (mask[4] == IGNORE_INDEX).all()
     assert mask[1:4, 0].tolist() == [0, 1, 2]
     assert torch.equal(image[0, 0], image[0, 1])
+
+
+def heart_pair(size=(40, 50)):
+    """An image of pixel numbers, and a mask with a heart of 4 pixels at its corner and void."""
+    image, _ = pair(*size)
+    mask = torch.zeros(size, dtype=torch.uint8)
+    mask[1:3, 1:3] = 2
+    mask[30:, 30:] = 255
+    return image, mask
+
+
+def test_windows_around_the_foreground_hold_it_and_others_fall_anywhere():
+    def with_heart(foreground):
+        draws = [
+            draw_window(*heart_pair(), size=(8, 8), key=(0, 0, index), foreground=foreground)[1]
+            for index in range(200)
+        ]
+        assert {mask.shape for mask in draws} == {(8, 8)}
+        return sum(bool((mask == 2).any()) for mask in draws)
+
+    assert with_heart(1.0) == 200
+    assert 80 <= with_heart(0.5) <= 130
+    assert with_heart(0.0) < 20
+
+
+def test_a_mask_without_foreground_gives_any_window():
+    image, mask = heart_pair()
+    mask[1:3, 1:3] = 0
+    key = (0, 0, 7)
+    drawn = draw_window(image, mask, size=(8, 8), key=key, foreground=1.0)
+    expected = draw_window(image, mask, size=(8, 8), key=key)
+    assert torch.equal(drawn[0], expected[0])

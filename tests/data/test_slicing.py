@@ -57,7 +57,7 @@ def volumes_of(tree: Path) -> list[Record]:
 
 
 def save(path: Path, voxels: np.ndarray, spacing: tuple[float, ...]) -> None:
-    nib.save(nib.Nifti1Image(voxels, np.diag([*spacing, 1.0])), path)
+    nib.save(nib.Nifti1Image(voxels, np.diag([-spacing[0], -spacing[1], spacing[2], 1.0])), path)
 
 
 def read_png(path: Path) -> np.ndarray:
@@ -168,6 +168,15 @@ class TestCropSlice:
         assert not crop_slice(
             np.full((20, 20), value), None, spacing=(1.0, 1.0), settings=NATIVE
         ).image.any()
+
+
+def test_whole_slices_need_no_mask():
+    image = np.arange(120.0).reshape(12, 10)
+    settings = PrepareConfig(spacing=0.9, crop="none")
+    whole = crop_slice(image, None, spacing=(1.8, 0.9), settings=settings)
+    assert (whole.image.shape, whole.corner, whole.mask) == ((24, 10), (0, 0), None)
+    assert whole.spacing == (0.9, 0.9)
+    assert (whole.image[0, 0], whole.image[-1, -1]) == (0, 255)
 
 
 class TestPrepare:

@@ -11,7 +11,7 @@ from acdc_seg.errors import DataError
 
 
 def save(path: Path, voxels: np.ndarray, *, spacing=(1.5, 1.25, 10.0), origin=0.0) -> Path:
-    affine = np.diag([*spacing, 1.0])
+    affine = np.diag([-spacing[0], -spacing[1], spacing[2], 1.0])  # the axes that we keep
     affine[:3, 3] = origin
     nib.save(nib.Nifti1Image(voxels, affine), path)
     return path
@@ -135,7 +135,7 @@ def test_a_stream_that_goes_on_after_its_voxels_is_not_read_to_the_end(pair):
 @pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
 @pytest.mark.parametrize("extended", [False, True])
 def test_both_versions_with_extensions_and_a_few_bytes_behind(tmp_path, ending, kind, extended):
-    nifti = kind(np.arange(24, dtype=">i2").reshape(4, 3, 2), np.diag([1.5, 1.25, 10, 1]))
+    nifti = kind(np.arange(24, dtype=">i2").reshape(4, 3, 2), np.diag([-1.5, -1.25, 10, 1]))
     if extended:
         nifti.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"hello " * 200))
     path = tmp_path / f"image{ending}"
@@ -174,7 +174,7 @@ def test_an_image_of_two_dimensions_is_one_slice(tmp_path):
     volume = read_volume(image, mask)
     assert volume.image.shape == volume.mask.shape == (4, 3, 1)
     assert volume.image[1, 2, 0] == 5
-    assert volume.spacing[2] == 1
+    assert volume.spacing == (1.5, 1.25, 10.0)
 
 
 def test_one_frame_of_a_cine(tmp_path):
