@@ -183,7 +183,7 @@ def _neighbors(field: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _has_ring(labels: np.ndarray) -> bool:
     counts = [np.count_nonzero(labels == label.value) for label in (LV, MYO)]
-    return min(counts) >= MIN_PIXELS
+    return bool(min(counts) >= MIN_PIXELS)
 
 
 def _largest_filled(shape: np.ndarray) -> np.ndarray:
@@ -199,7 +199,7 @@ def _name_slices(label_map: np.ndarray) -> list[str]:
     sizes = []
     for index in range(label_map.shape[2]):
         labels = label_map[..., index]
-        size = np.count_nonzero((labels == LV.value) | (labels == MYO.value))
+        size = int(np.count_nonzero((labels == LV.value) | (labels == MYO.value)))
         sizes.append(size if _has_ring(labels) else 0)
     return name_regions(sizes)
 
