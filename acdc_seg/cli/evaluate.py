@@ -7,11 +7,12 @@ import typer
 
 from acdc_seg.cli.app import Debug, Version, console, make_app, run, shell_path
 from acdc_seg.cli.compare import Request, print_comparison, write_ranking
+from acdc_seg.cli.evaluate_volumes import evaluate_volumes
 from acdc_seg.cli.options import (
     BARE,
     BatchSize,
     Device,
-    Members,
+    OptionalMembers,
     Precision,
     Tta,
     Weights,
@@ -30,6 +31,15 @@ Data = Annotated[
 Split = Annotated[
     str | None,
     option("train, val or test.", "What", "val, or all images of data that is not divided"),
+]
+Volumes = Annotated[
+    tuple[Path, Path] | None,
+    typer.Option(
+        metavar="PRED TRUTH",
+        help="Score NIfTI label maps of any program, paired by name; TRUTH may be an ACDC tree.",
+        rich_help_panel="What",
+        show_default="score runs",
+    ),
 ]
 AllowSeen = Annotated[
     bool,
@@ -68,13 +78,19 @@ Table = Annotated[
 ]
 Out = Annotated[
     Path | None,
-    option("Folder of metrics.json and its tables.", "Output", "RUN/SPLIT[-DATA][-TTA]"),
+    option(
+        "Folder of metrics.json and its tables.",
+        "Output",
+        "RUN/SPLIT[-DATA][-TTA], or PRED-scores",
+    ),
 ]
 
 
 @app.command(epilog="Example: acdc-evaluate runs/unet --split test --tta")
 def evaluate(
-    runs: Members,
+    context: typer.Context,
+    runs: OptionalMembers = None,
+    volumes: Volumes = None,
     data: Data = None,
     split: Split = None,
     allow_seen: AllowSeen = False,
@@ -94,8 +110,12 @@ def evaluate(
     every class, image, volume and patient.
 
     With --versus it is compared with another run; with --table every run is scored alone.
+    Label maps of any program are scored with --volumes, in place of runs.
     """
-    paths, overrides = split_words(runs)
+    if volumes is not None:
+        evaluate_volumes(context, volumes, runs or [], tolerance=tolerance, out=out)
+        return
+    paths, overrides = split_words(runs or [])
     _check_options(paths, out=out, table=table, versus=versus, weights=weights)
     request = Request(
         data=data,

@@ -9,15 +9,14 @@ import typer
 
 from acdc_seg.cli.settings import option
 
-Members = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="RUN... [SECTION.KEY=VALUE...]",
-        help="Run folders, checkpoints or an ensemble.yaml; several are averaged. Settings of data "
-        "and classes say how files are read, for example classes.values=\\[0,255].",
-        show_default=False,
-    ),
-]
+_members = typer.Argument(
+    metavar="RUN... [SECTION.KEY=VALUE...]",
+    help="Run folders, checkpoints or an ensemble.yaml; several are averaged. Settings of data "
+    "and classes say how files are read, for example classes.values=\\[0,255].",
+    show_default=False,
+)
+Members = Annotated[list[str], _members]
+OptionalMembers = Annotated[list[str] | None, _members]
 Tta = Annotated[
     str | None,
     option(

@@ -41,10 +41,10 @@ def headline_level(scores: ScoreSet) -> str:
 
 
 def levels_of(scores: ScoreSet) -> dict[str, list[ImageScore]]:
-    """Scores by level: slice or image, volume where there are volumes, patient where there are
-    patients with several of either.
+    """Scores by level: slice or image where these were scored, volume where there are volumes,
+    patient where there are patients with several of either.
     """
-    levels = {image_word(scores): scores.images}
+    levels = {image_word(scores): scores.images} if scores.images else {}
     if scores.volumes:
         levels["volume"] = scores.volumes
     patients = join_patients(scores.volumes or scores.images)
@@ -147,7 +147,8 @@ def summary_to_dict(summary: Summary) -> dict[str, Any]:
 
 
 def score_set_to_dict(scores: ScoreSet) -> dict[str, Any]:
-    """The content of metrics.json: that of `scores_to_dict` for the images, and the levels.
+    """The content of metrics.json: that of `scores_to_dict` for the images, or for volumes that
+    were not scored by slice, and the levels.
 
     `level` is that of the `headline`; `levels` has a summary of each, `parts` one for every phase,
     group and region; `calibration` is that of `metrics.calibration`, or null; `errors` is
@@ -156,7 +157,7 @@ def score_set_to_dict(scores: ScoreSet) -> dict[str, Any]:
     levels = levels_of(scores)
     summaries = {level: summarize(rows) for level, rows in levels.items()}
     level = headline_level(scores)
-    top = summaries[level]
+    top, lowest = summaries[level], next(iter(levels.values()))
     return {
         "level": level,
         "headline": {
@@ -167,7 +168,8 @@ def score_set_to_dict(scores: ScoreSet) -> dict[str, Any]:
             "value": top.mean[HEADLINE],
             "interval": top.intervals[HEADLINE],
         },
-        **scores_to_dict(scores.images, summaries[image_word(scores)]),
+        **scores_to_dict(lowest, summaries[next(iter(summaries))]),
+        "images": [score_to_dict(score) for score in without_void(scores.images)],
         "distances": distance_note(scores),
         "levels": {name: summary_to_dict(summary) for name, summary in summaries.items()},
         "calibration": scores.calibration,
@@ -183,7 +185,7 @@ def score_set_to_dict(scores: ScoreSet) -> dict[str, Any]:
 
 def distance_note(scores: ScoreSet) -> str:
     """A sentence on where distances are measured, and in which unit."""
-    in_mm = scores.images[0].units.length == "mm"
+    in_mm = (scores.images or scores.volumes)[0].units.length == "mm"
     unit = "in mm" if in_mm else "in pixels, for the pixel size of some image is unknown"
     if not scores.volumes:
         return f"Distances are {unit}."

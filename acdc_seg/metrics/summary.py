@@ -16,6 +16,7 @@ each `n`, `<metric>_mean`, `<metric>_std`, `num_empty_truth` and `num_empty_pred
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -116,8 +117,12 @@ def _add_intervals(
     return intervals
 
 
-def write_csv(path: Path, scores: Sequence[ImageScore]) -> None:
-    """Writes metrics.csv; raises DataError like `write_table`."""
+def write_csv(
+    path: Path,
+    scores: Sequence[ImageScore],
+    extra: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+) -> None:
+    """Writes metrics.csv, with further columns by id; raises DataError like `write_table`."""
     rows = []
     for score in without_void(scores):
         row: dict[str, Any] = {}
@@ -126,7 +131,8 @@ def write_csv(path: Path, scores: Sequence[ImageScore]) -> None:
                 row |= {f"{key}_{name}": _rounded(number) for name, number in value.items()}
             else:
                 row[key] = value
-        rows.append(row)
+        more = extra.get(score.id, {})
+        rows.append(row | {name: _rounded(value) for name, value in more.items()})
     header = list(rows[0]) if rows else ["id", "patient", "phase"]
     write_table(path, [header, *(row.values() for row in rows)])
 

@@ -133,7 +133,7 @@ def _format_levels(scores: ScoreSet) -> str:
     rows = dict(levels_of(scores))
     for part in parts_of(scores).values():
         rows |= {f"  {word or 'other'}": units for word, units in part.items()}
-    names = list(scores.images[0].dice)
+    names = list(rows[next(iter(rows))][0].dice)
     table = [["level", "n", METRICS[HEADLINE].title, *names, "missed", "false"]]
     for word, units in rows.items():
         summary = summarize(units)

@@ -53,7 +53,7 @@ class ScoreSet:
     """Scores of a set of images at all levels that it has.
 
     Attributes:
-        images: Of every image, in order.
+        images: Of every image, in order; none where volumes are scored as a whole.
         volumes: Of the volumes that the images are the slices of; none where some image is none.
         regions: Of the slices of each volume at the base, in the middle and at the apex.
         distances_3d: Distances of volumes are measured in space, not in the plane of slices.
