@@ -5,6 +5,7 @@ import numpy as np
 import pydicom
 import pytest
 from dicom import write_multiframe, write_series
+from pydicom.uid import RLELossless
 from scipy.spatial.transform import Rotation
 
 from acdc_seg.data.dicom import find_series, read_series
@@ -129,6 +130,14 @@ def test_multiframe_file(tmp_path, affine):
     np.testing.assert_allclose(volume.affine, affine, atol=1e-8)
     assert volume.frame_seconds == pytest.approx(0.03)
     assert volume.planes[2][1].index == 5
+
+
+def test_compressed_voxels(tmp_path):
+    for path in write_series(tmp_path, make_image(), AFFINE):
+        dataset = pydicom.dcmread(path)
+        dataset.compress(RLELossless)
+        dataset.save_as(path)
+    np.testing.assert_array_equal(read(tmp_path).image, make_image())
 
 
 def test_single_slice(tmp_path):
