@@ -1,7 +1,7 @@
 """metrics.json and tables of scored label maps."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,13 @@ import numpy as np
 from acdc_seg.config import ClassesConfig
 from acdc_seg.errors import ConfigError
 from acdc_seg.evaluation.pairing import Pairing
-from acdc_seg.files import cached_sha256, sha256_bytes, write_json
+from acdc_seg.evaluation.volume_agreement import (
+    AGREEMENT_RULE,
+    ClinicalPair,
+    summarize_agreement,
+)
+from acdc_seg.files import cached_sha256, sha256_bytes, write_json, write_table
+from acdc_seg.metrics.clinical import CONVENTIONS
 from acdc_seg.metrics.intervals import patient_bootstrap
 from acdc_seg.metrics.levels import score_set_to_dict, summary_to_dict, tables_of
 from acdc_seg.metrics.regions import FALSE_REGIONS_RULE
@@ -19,6 +25,7 @@ from acdc_seg.metrics.summary import summarize, without_void, write_csv
 from acdc_seg.metrics.volumes import ScoreSet
 from acdc_seg.runs.folder import environment
 
+CLINICAL_TABLE = "clinical.csv"
 KIND = "volumes"
 """`kind` in the protocol of scored label maps."""
 
@@ -52,12 +59,15 @@ def write_volume_scores(
     folder: Path,
     score_set: ScoreSet,
     false_regions: Mapping[str, Mapping[str, Any]],
+    clinical: Sequence[ClinicalPair],
     protocol: Mapping[str, Any],
 ) -> None:
-    """Writes metrics.json, volumes.csv and patients.csv.
+    """Writes metrics.json, volumes.csv and patients.csv, and clinical.csv with the numbers of every
+    patient.
 
     metrics.json is that of `score_set_to_dict`; its `parts` have `phase_group` too, and
-    `false_regions` is that of `summarize_regions`, with the volumes' own beside their scores.
+    `false_regions` is that of `summarize_regions`, with the volumes' own beside their scores;
+    `clinical` has the conventions and the agreement of every number, or is null.
 
     Raises:
         ConfigError: The folder holds scores of other label maps.
@@ -70,10 +80,15 @@ def write_volume_scores(
         for words, scores in by_phase_and_group(score_set.volumes).items()
     }
     content["false_regions"] = summarize_regions(score_set.volumes, false_regions)
+    content["clinical"] = _clinical_to_dict(clinical)
     for row in content["volumes"]:
         row |= false_regions.get(row["id"], {})
     for name, rows in tables_of(score_set).items():
         write_csv(folder / name, rows, false_regions if name == "volumes.csv" else {})
+    if clinical:
+        patients = [pair.to_row() for pair in clinical]
+        cells = (map(_rounded, patient.values()) for patient in patients)
+        write_table(folder / CLINICAL_TABLE, [patients[0], *cells])
     write_json(folder / "metrics.json", content)
 
 
@@ -108,6 +123,20 @@ def summarize_regions(
         "interval_ml": list(patient_bootstrap(sizes, patients)) if several else None,
         "largest_ml": float(sizes.max()),
     }
+
+
+def _clinical_to_dict(clinical: Sequence[ClinicalPair]) -> dict[str, Any] | None:
+    if not clinical:
+        return None
+    return {
+        "conventions": CONVENTIONS,
+        "rule": AGREEMENT_RULE,
+        "agreement": summarize_agreement(clinical),
+    }
+
+
+def _rounded(cell: Any) -> Any:
+    return f"{cell:.3f}" if isinstance(cell, float) else cell
 
 
 def _digest(paths: Iterable[Path]) -> str:

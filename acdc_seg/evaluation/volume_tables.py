@@ -3,8 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from acdc_seg.evaluation.volume_agreement import (
+    AGREEMENT_RULE,
+    ClinicalPair,
+    format_agreement,
+)
 from acdc_seg.evaluation.volume_files import by_phase_and_group, summarize_regions
 from acdc_seg.metrics import EMPTY_POLICY, METRICS
+from acdc_seg.metrics.clinical import CONVENTIONS
 from acdc_seg.metrics.levels import parts_of
 from acdc_seg.metrics.scores import ImageScore
 from acdc_seg.metrics.summary import summarize
@@ -20,9 +26,13 @@ HARDEST = "HCM ES"
 
 
 def format_volume_scores(
-    score_set: ScoreSet, false_regions: Mapping[str, Mapping[str, Any]]
+    score_set: ScoreSet,
+    false_regions: Mapping[str, Mapping[str, Any]],
+    clinical: Sequence[ClinicalPair],
 ) -> str:
-    """The tables of `format_score_set`, then those by phase and by disease, and false regions."""
+    """The tables of `format_score_set`, then those by phase and by disease, false regions, and the
+    agreement of clinical numbers.
+    """
     groups = by_phase_and_group(score_set.volumes)
     phases = parts_of(score_set).get("phase", {})
     parts = {phase or "other": scores for phase, scores in phases.items()}
@@ -36,6 +46,8 @@ def format_volume_scores(
     regions = summarize_regions(score_set.volumes, false_regions)
     if regions is not None:
         blocks.append(_format_regions(regions))
+    if clinical:
+        blocks.append(f"{format_agreement(clinical)}\n{AGREEMENT_RULE} {CONVENTIONS}")
     return "\n\n".join(blocks)
 
 

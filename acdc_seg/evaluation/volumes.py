@@ -5,32 +5,28 @@ mm (Bernard et al., IEEE TMI 2018). Predictions of any program are scored, for n
 maps is read.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from acdc_seg.config import ClassesConfig
-from acdc_seg.data.label_maps import check_same_grid, read_label_map
 from acdc_seg.data.record import ProgressCallback, no_progress
-from acdc_seg.errors import DataError
-from acdc_seg.evaluation.pairing import Pair, Pairing, pair_folders
-from acdc_seg.evaluation.volume_files import make_volume_protocol, write_volume_scores
+from acdc_seg.evaluation.pairing import Pairing, pair_folders
+from acdc_seg.evaluation.volume_agreement import ClinicalPair
+from acdc_seg.evaluation.volume_files import (
+    CLINICAL_TABLE,
+    make_volume_protocol,
+    write_volume_scores,
+)
+from acdc_seg.evaluation.volume_scoring import MAX_LINES, VolumeScorer
 from acdc_seg.evaluation.volume_tables import format_volume_scores
-from acdc_seg.labels import IGNORE_INDEX, LV, PHASES
 from acdc_seg.metrics.distances import TOLERANCE
 from acdc_seg.metrics.levels import tables_of
-from acdc_seg.metrics.regions import find_false_regions
-from acdc_seg.metrics.scores import ImageScore, score_labels
+from acdc_seg.metrics.scores import ImageScore
 from acdc_seg.metrics.summary import Summary, summarize
-from acdc_seg.metrics.values import pixel_size
-from acdc_seg.metrics.volumes import HEART, ScoreSet
-
-MAX_LINES = 10
-"""Files that an error names."""
+from acdc_seg.metrics.volumes import ScoreSet
 
 
 @dataclass(frozen=True)
@@ -42,6 +38,7 @@ class VolumeEvaluation:
         score_set: Scores of volumes and patients; it has no images.
         false_regions: By volume `num_false_regions` and their size `false_regions_ml`, see
             `metrics.regions`; empty where the classes have no background.
+        clinical: Numbers of the patients with one volume at ED and one at ES.
         protocol: See `make_volume_protocol`.
         notes: What was found by looking at the files, a sentence each.
     """
@@ -49,6 +46,7 @@ class VolumeEvaluation:
     pairing: Pairing
     score_set: ScoreSet
     false_regions: dict[str, dict[str, Any]]
+    clinical: list[ClinicalPair]
     protocol: dict[str, Any]
     notes: list[str]
 
@@ -65,7 +63,7 @@ class VolumeEvaluation:
     @property
     def files(self) -> list[str]:
         """Names of the tables that `write` writes."""
-        return list(tables_of(self.score_set))
+        return [*tables_of(self.score_set), *([CLINICAL_TABLE] if self.clinical else [])]
 
     @property
     def dice(self) -> float:
@@ -73,16 +71,18 @@ class VolumeEvaluation:
         return self.summary.dice
 
     def write(self, folder: Path) -> None:
-        """Writes metrics.json, volumes.csv and patients.csv.
+        """Writes metrics.json, volumes.csv, patients.csv and clinical.csv.
 
         Raises:
             ConfigError: The folder holds scores of other label maps.
             DataError: They cannot be written.
         """
-        write_volume_scores(folder, self.score_set, self.false_regions, self.protocol)
+        write_volume_scores(
+            folder, self.score_set, self.false_regions, self.clinical, self.protocol
+        )
 
     def __str__(self) -> str:
-        return format_volume_scores(self.score_set, self.false_regions)
+        return format_volume_scores(self.score_set, self.false_regions, self.clinical)
 
 
 def score_volumes(
@@ -111,111 +111,43 @@ def score_volumes(
     """
     classes = classes or ClassesConfig()
     pairing = pair_folders(Path(prediction), Path(truth), patient_rule=patient_rule)
-    scorer = _Scorer(classes, tolerance)
+    scorer = VolumeScorer(classes, tolerance)
     done = 0
     for _, pairs in groupby(pairing.pairs, key=lambda pair: pair.case.patient):
         for pair in scorer.add_patient(list(pairs)):
             done += 1
             on_progress(f"volumes, {pair.case.name}", done, len(pairing.pairs))
     scorer.raise_errors()
-    score_set = ScoreSet([], scorer.scores, distances_3d=True, is_heart=set(classes.names) >= HEART)
+    score_set = ScoreSet([], scorer.scores, distances_3d=True, is_heart=scorer.is_heart)
     protocol = make_volume_protocol(
         Path(prediction), Path(truth), pairing, classes, patient_rule, tolerance
     )
-    notes = _describe(pairing, scorer.num_phases_found)
-    return VolumeEvaluation(pairing, score_set, scorer.false_regions, protocol, notes)
+    return VolumeEvaluation(
+        pairing,
+        score_set,
+        scorer.false_regions,
+        scorer.clinical,
+        protocol,
+        _describe(pairing, scorer),
+    )
 
 
-class _Scorer:
-    """Scores the volumes of one patient after the other, and collects what is wrong with them."""
-
-    def __init__(self, classes: ClassesConfig, tolerance: float) -> None:
-        self.classes, self.tolerance = classes, tolerance
-        self.scores: list[ImageScore] = []
-        self.false_regions: dict[str, dict[str, Any]] = {}
-        self.errors: list[DataError] = []
-        self.num_phases_found = 0
-
-    def add_patient(self, pairs: Sequence[Pair]) -> Iterator[Pair]:
-        """Scores the volumes of a patient, and yields each when it is done."""
-        scores = []
-        for pair in pairs:
-            try:
-                scores.append(self._score(pair))
-            except DataError as error:
-                self.errors.append(error)
-            yield pair
-        if not any(score.phase for score in scores):
-            phases = find_phases([score.truth_size for score in scores])
-            self.num_phases_found += len(phases)
-            for index, phase in phases.items():
-                scores[index] = replace(scores[index], phase=phase)
-        self.scores += scores
-
-    def raise_errors(self) -> None:
-        """Raises DataError where there were some."""
-        if not self.errors:
-            return
-        lines = [str(error) for error in self.errors[:MAX_LINES]]
-        if len(self.errors) > MAX_LINES:
-            lines.append(f"... and {len(self.errors) - MAX_LINES} more files")
-        first = self.errors[0]
-        raise DataError("\n".join(lines), code=first.code, settings=first.settings)
-
-    def _score(self, pair: Pair) -> ImageScore:
-        case = pair.case
-        truth = read_label_map(case.path, self.classes)
-        prediction = read_label_map(
-            pair.prediction, self.classes, frame=pair.frame, allow_void=False
-        )
-        check_same_grid(prediction, truth)
-        if self.classes.has_background:
-            found = find_false_regions(prediction.labels, truth.labels, ignore_index=IGNORE_INDEX)
-            self.false_regions[case.name] = {
-                "num_false_regions": found.num_regions,
-                "false_regions_ml": found.num_pixels * pixel_size(truth.spacing),
-            }
-        return score_labels(
-            prediction.labels,
-            truth.labels,
-            id=case.name,
-            classes=self.classes.names,
-            has_background=self.classes.has_background,
-            ignore_index=IGNORE_INDEX,
-            patient=case.patient,
-            phase=case.phase,
-            group=case.group,
-            spacing=truth.spacing,
-            distances=True,
-            tolerance=self.tolerance,
-        )
-
-
-def find_phases(sizes: Sequence[Mapping[str, int]]) -> dict[int, str]:
-    """Phases of two volumes of one heart by the size of the true left ventricle, which is largest
-    at ED; none where there are not two, or their size is equal.
-
-    Args:
-        sizes: Voxels of each class.
-    """
-    cavities = [size.get(LV.name, 0) for size in sizes]
-    if len(cavities) != len(PHASES) or cavities[0] == cavities[1]:
-        return {}
-    largest = int(np.argmax(cavities))
-    return {largest: PHASES[0], 1 - largest: PHASES[1]}
-
-
-def _describe(pairing: Pairing, num_phases_found: int) -> list[str]:
-    """Sentences on files without a partner, and on phases."""
+def _describe(pairing: Pairing, scorer: VolumeScorer) -> list[str]:
+    """Sentences on files without a partner, on phases, and on patients without numbers."""
     notes = []
     if pairing.missing:
         notes.append(f"Left out, for there is no prediction of: {_list(pairing.missing)}")
     if pairing.extra:
         notes.append(f"Left out, for there is no truth of: {_list(pairing.extra)}")
-    if num_phases_found:
+    if scorer.num_phases_found:
         notes.append(
-            f"Phases of {num_phases_found} volumes: the larger true left ventricle of a patient's "
-            "two is taken for ED"
+            f"Phases of {scorer.num_phases_found} volumes: the larger true left ventricle of a "
+            "patient's two is taken for ED"
+        )
+    if scorer.unmeasured:
+        notes.append(
+            "No clinical numbers, for ED and ES differ in size: "
+            f"{', '.join(scorer.unmeasured[:MAX_LINES])}"
         )
     return notes
 

@@ -8,7 +8,8 @@ from scipy.spatial.distance import cdist
 
 from acdc_seg.config import ClassesConfig
 from acdc_seg.errors import ConfigError, DataError
-from acdc_seg.evaluation.volumes import find_phases, score_volumes
+from acdc_seg.evaluation.volume_scoring import name_phases
+from acdc_seg.evaluation.volumes import score_volumes
 
 SPACING = (2.0, 1.0, 5.0)
 INFO = "ED: 1\nES: 4\nGroup: {}\nNbFrame: 8\n"
@@ -180,8 +181,8 @@ def test_phases_are_found_by_the_true_cavity_where_names_do_not_tell(tmp_path):
     assert evaluation.notes == [
         "Phases of 2 volumes: the larger true left ventricle of a patient's two is taken for ED"
     ]
-    assert find_phases([{"lv": 4}, {"lv": 4}]) == {}
-    assert find_phases([{"lv": 4}]) == find_phases([{"cell": 1}, {"cell": 2}]) == {}
+    assert name_phases([{"lv": 4}, {"lv": 4}]) == {}
+    assert name_phases([{"lv": 4}]) == name_phases([{"cell": 1}, {"cell": 2}]) == {}
 
 
 def test_values_of_other_programs_and_void_voxels(tmp_path):
@@ -195,6 +196,66 @@ def test_values_of_other_programs_and_void_voxels(tmp_path):
     (score,) = score_volumes(tmp_path / "pred", tmp_path / "truth", classes=classes).scores
     assert score.truth_size == {"lv": 7, "myo": 8, "rv": 8}
     assert score.dice == {"lv": 1, "myo": 1, "rv": 1}
+
+
+@pytest.fixture
+def clinics(tmp_path):
+    """Two patients with voxels of 10 mL, LV 80 and 40 mL; that of the first is predicted with 120
+    mL at ED, and the second's RV is missed at ES.
+    """
+    spacing = (20.0, 10.0, 50.0)
+    for patient in ("a", "b"):
+        for phase, lv in (("ED", 2), ("ES", 1)):
+            truth = heart(lv=lv)
+            labels = heart(lv=3) if (patient, phase) == ("a", "ED") else truth.copy()
+            labels[(labels == 1) & ((patient, phase) == ("b", "ES"))] = 0
+            save(tmp_path / "truth" / f"{patient}_{phase}.nii", truth, spacing)
+            save(tmp_path / "pred" / f"{patient}_{phase}.nii", labels, spacing)
+    return tmp_path / "pred", tmp_path / "truth"
+
+
+def test_agreement_of_clinical_numbers_by_hand(tmp_path, clinics):
+    evaluation = score_volumes(*clinics)
+    evaluation.write(tmp_path / "out")
+    found = json.loads((tmp_path / "out" / "metrics.json").read_text())["clinical"]["agreement"]
+    half = 1.96 * np.std([40, 0], ddof=1)
+    expected = {"unit": "mL", "num_patients": 2, "n": 2, "bias": 20, "mae": 20, "r": None}
+    assert found["LVEDV"] == pytest.approx({**expected, "low": 20 - half, "high": 20 + half})
+    assert (found["LVESV"]["bias"], found["LVM"]["mae"]) == (0, 0)
+    # (120 - 40) / 120 instead of a half
+    assert found["LVEF"]["bias"] == pytest.approx((100 * 2 / 3 - 50) / 2)
+    assert [found[name]["n"] for name in ("RVEDV", "RVESV", "RVEF")] == [2, 1, 1]
+    with (tmp_path / "out" / "clinical.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["patient"] for row in rows] == ["a", "b"]
+    assert (rows[0]["LVEDV"], rows[0]["LVEDV_truth"]) == ("120.000", "80.000")
+    assert (rows[0]["LVM_truth"], rows[1]["RVESV"]) == ("84.000", "")
+    assert evaluation.files == ["volumes.csv", "patients.csv", "clinical.csv"]
+    lines = [" ".join(line.split()) for line in str(evaluation).splitlines()]
+    assert "LVEDV (mL) 2 of 2 +20.0 -35.4 to +75.4 20.0 -" in lines
+    assert "RVESV (mL) 1 of 2 +0.0 - to - 0.0 -" in lines
+    assert any("Bland and Altman" in line and "1.05 g/mL" in line for line in lines)
+
+
+def test_clinical_numbers_take_the_classes_by_name(tmp_path, clinics):
+    expected = score_volumes(*clinics).clinical
+    for folder in clinics:
+        for path in folder.iterdir():
+            labels = np.array([0, 3, 2, 1], np.uint8)[np.asarray(nibabel.load(path).dataobj)]
+            save(path, labels, (20.0, 10.0, 50.0))
+    classes = ClassesConfig(names=["bg", "lv", "myo", "rv"])
+    assert score_volumes(*clinics, classes=classes).clinical == expected
+
+
+def test_phases_of_two_sizes_have_no_clinical_numbers(clinics):
+    for folder in clinics:
+        save(folder / "b_ES.nii", heart(lv=1)[:, :-1], (20.0, 10.0, 50.0))
+        (folder / "a_ES.nii").unlink()
+    evaluation = score_volumes(*clinics)
+    assert evaluation.clinical == []
+    assert evaluation.notes == ["No clinical numbers, for ED and ES differ in size: b"]
+    assert "Bland" not in str(evaluation)
+    assert evaluation.files == ["volumes.csv", "patients.csv"]
 
 
 def test_all_files_that_cannot_be_compared_are_named_at_once(folders):
