@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from acdc_seg.config import load_config
     from acdc_seg.evaluation import evaluate
+    from acdc_seg.inference.api import predict_volume
     from acdc_seg.inference.load import load_predictor
     from acdc_seg.models import create_model
     from acdc_seg.submission.pipeline import write_submission
@@ -21,6 +22,7 @@ __all__ = [
     "evaluate",
     "load_config",
     "load_predictor",
+    "predict_volume",
     "train",
     "write_submission",
 ]
@@ -30,6 +32,7 @@ _MODULES = {
     "evaluate": "acdc_seg.evaluation",
     "load_config": "acdc_seg.config",
     "load_predictor": "acdc_seg.inference.load",
+    "predict_volume": "acdc_seg.inference.api",
     "train": "acdc_seg.training.loop",
     "write_submission": "acdc_seg.submission.pipeline",
 }

@@ -57,6 +57,11 @@ class NiftiFile:
         """1, or the length of the fourth axis."""
         return int(math.prod(self.image.shape[3:]))
 
+    @property
+    def affine(self) -> np.ndarray:
+        """Voxel indices along our axes to mm, RAS+, `(4, 4)`."""
+        return self.orientation.turn_affine(self.image.affine, (*self.image.shape, 1)[:3])
+
     def voxels(self, frame: int | None = None) -> np.ndarray:
         """Voxels `(X, Y, Z)` in our axes, of the file's type; a 2-D image is one slice."""
         is_cine = len(self.image.shape) > 3
@@ -98,7 +103,7 @@ def open_nifti(path: Path, *, frames: bool = False, frame: int | None = None) ->
     try:
         with _quiet_nibabel(), gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             image = _read_nifti(path, file, frames, frame)
-            return _describe(path, image)
+            return describe_nifti(path, image)
     except FileNotFoundError:
         raise DataError(f"{path}: the file is missing; check the path", code="unreadable") from None
     except DataError:
@@ -141,7 +146,7 @@ def write_labels(path: Path, labels: np.ndarray, like: NiftiFile) -> None:
         file.write(gzip.compress(content, compresslevel=4, mtime=0) if is_packed else content)
 
 
-def _describe(path: Path, image: Nifti1Image) -> NiftiFile:
+def describe_nifti(path: Path, image: Nifti1Image) -> NiftiFile:
     """A file with the size and direction of its voxels."""
     header = image.header
     length, duration = header.get_xyzt_units()

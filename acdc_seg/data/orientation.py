@@ -45,6 +45,15 @@ class Orientation:
         x, y, z = (float(values[axis]) for axis in self.axes)
         return x, y, z
 
+    def turn_affine(self, affine: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+        """Our voxel indices to mm `(4, 4)`, from the affine of the file and its shape."""
+        to_file = np.zeros((4, 4))
+        to_file[3, 3] = 1
+        for place, (axis, flip) in enumerate(zip(self.axes, self.flips, strict=True)):
+            to_file[axis, place] = -1 if flip else 1
+            to_file[axis, 3] = shape[axis] - 1 if flip else 0
+        return affine @ to_file
+
     @property
     def _flipped(self) -> tuple[int, ...]:
         return tuple(axis for axis, flip in enumerate(self.flips) if flip)

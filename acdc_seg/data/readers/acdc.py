@@ -22,7 +22,7 @@ def is_acdc_tree(path: Path, config: DataConfig) -> bool:
     return any(
         (folder / "Info.cfg").is_file()
         or any(file.name.endswith(SUFFIXES) for file in folder.iterdir())
-        for folder in _patient_folders(path)
+        for folder in patient_folders(path)
     )
 
 
@@ -36,7 +36,7 @@ def scan_acdc(path: Path, config: DataConfig) -> Scan:
             folder of patient folders, or one patient folder.
         config: Not used.
     """
-    folders = sorted(_patient_folders(path), key=lambda folder: folder.name)
+    folders = sorted(patient_folders(path), key=lambda folder: folder.name)
     if not folders:
         text = "no folders patient001, patient002, ... here or in training/, testing/"
         fix = "give the folder that holds them"
@@ -60,23 +60,23 @@ def scan_acdc(path: Path, config: DataConfig) -> Scan:
     return Scan(records, problems + _missing_masks(records), [])
 
 
-def _patient_folders(path: Path) -> list[Path]:
-    if _is_patient(path.resolve()):
+def patient_folders(path: Path) -> list[Path]:
+    if is_patient(path.resolve()):
         return [path.resolve()]
     parents = [root / name for root in (path, path / "database") for name in SPLIT_OF_FOLDER]
     in_splits = [folder for parent in parents for folder in parent.glob("patient*")]
-    return [folder for folder in in_splits if _is_patient(folder)] or [
-        folder for folder in path.glob("patient*") if _is_patient(folder)
+    return [folder for folder in in_splits if is_patient(folder)] or [
+        folder for folder in path.glob("patient*") if is_patient(folder)
     ]
 
 
-def _is_patient(folder: Path) -> bool:
+def is_patient(folder: Path) -> bool:
     return re.fullmatch(r"patient\d+", folder.name) is not None and folder.is_dir()
 
 
 def _scan_patient(folder: Path) -> Scan:
     path = folder / "Info.cfg"
-    info, problems = _read_info(path)
+    info, problems = read_info(path)
     if problems:
         return Scan([], problems, [])
     split = SPLIT_OF_FOLDER.get(folder.parent.resolve().name, "")
@@ -93,7 +93,7 @@ def _scan_patient(folder: Path) -> Scan:
     return Scan(records, problems, [])
 
 
-def _read_info(path: Path) -> tuple[dict[str, str], list[Problem]]:
+def read_info(path: Path) -> tuple[dict[str, str], list[Problem]]:
     """Keys and values of an Info.cfg, and what is wrong with its lines."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
