@@ -1,6 +1,8 @@
 """acdc-evaluate --volumes: folders of label maps against each other."""
 
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 from rich.markup import escape
@@ -10,6 +12,13 @@ from acdc_seg.cli.options import split_words
 from acdc_seg.cli.progress import progress_bar
 from acdc_seg.cli.settings import print_notes
 
+if TYPE_CHECKING:
+    from acdc_seg.evaluation.volumes import VolumeEvaluation
+
+FIGURES = "figures"
+"""Folder of the figures, beside the tables."""
+MIN_PATIENTS = 2
+"""From which on there are limits of agreement to draw."""
 TAKEN = {"volumes", "runs", "tolerance", "out", "debug", "version"}
 """Parameters that have an effect with --volumes."""
 READING = ("classes", "data.patient_rule")
@@ -50,7 +59,32 @@ def evaluate_volumes(
     )
     print_notes(evaluation.notes)
     console.print(str(evaluation), markup=False)
-    console.print(f"Wrote {shell_path(folder)}/{', '.join(evaluation.files)} and metrics.json")
+    files = [*evaluation.files, *_draw_agreement(evaluation, folder)]
+    console.print(f"Wrote {shell_path(folder)}/{', '.join(files)} and metrics.json")
+
+
+def _draw_agreement(evaluation: "VolumeEvaluation", folder: Path) -> list[str]:
+    """Bland-Altman figures of all numbers; names what was written."""
+    if len(evaluation.clinical) < MIN_PATIENTS:
+        return []
+    from acdc_seg.evaluation.volume_agreement import NUMBERS
+    from acdc_seg.metrics.clinical import UNITS
+    from acdc_seg.report.clinical import draw_agreement
+    from acdc_seg.report.figures import Figures
+
+    figures, patients = Figures(folder / FIGURES), evaluation.clinical
+    groups = [patient.group for patient in patients] if patients[0].group else None
+    for name in NUMBERS:
+        draw = partial(
+            draw_agreement,
+            [patient.predicted[name] for patient in patients],
+            [patient.truth[name] for patient in patients],
+            name=name,
+            unit=UNITS[name],
+            groups=groups,
+        )
+        figures.draw(f"agreement_{name}", draw, on_page=False)
+    return [f"{FIGURES}/"]
 
 
 def _check_options(context: typer.Context, words: list[str]) -> list[str]:

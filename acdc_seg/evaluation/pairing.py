@@ -19,7 +19,7 @@ from acdc_seg.errors import DataError, path_hint
 from acdc_seg.labels import PHASES
 
 SUFFIX = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
-ENDING = re.compile(r"[_-](seg|gt|pred|prediction|mask|labels?)$", re.IGNORECASE)
+ENDING = re.compile(r"[_-](seg(mentation)?|gt|pred(iction)?|mask|label(s|map)?)$", re.IGNORECASE)
 """What tells label maps from the images beside them; cases are named without it."""
 PART = re.compile(r"(.+?)[_-](?:frame(\d+)|(ED|ES))", re.IGNORECASE)
 """The patient in a case's name, and which volume of theirs it is."""

@@ -38,6 +38,21 @@ def test_scores_are_printed_and_written_beside_the_predictions(command, tmp_path
     assert protocol["classes"] == {"background": 0, "rv": 1, "myo": 2, "lv": 3}
 
 
+def test_agreement_of_several_patients_is_drawn(command, tmp_path, folders, monkeypatch):
+    # one figure of seven, for drawing is slow
+    monkeypatch.setattr("acdc_seg.evaluation.volume_agreement.NUMBERS", ("LVEF",))
+    for patient, width in (("p1", 2), ("p2", 3)):
+        for phase, height in (("ED", 3), ("ES", 2)):
+            labels = np.zeros((7, 6, 2), np.uint8)
+            labels[:height, :width], labels[4:6, :width], labels[:height, 4:6] = 3, 2, 1
+            nibabel.save(nibabel.Nifti1Image(labels, np.eye(4)), f"gt/{patient}_{phase}_gt.nii.gz")
+    outcome = command("evaluate", "--volumes", "gt", "gt", "--out", "out")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "clinical.csv, figures/ and metrics.json" in outcome.out
+    drawn = {path.name for path in (tmp_path / "out" / "figures").glob("*.svg")}
+    assert drawn == {"agreement_LVEF.svg"}
+
+
 def test_classes_and_an_own_folder(command, tmp_path, folders):
     words = ("classes.names=[bg,x,y,z]", "--out", "mine", "--tolerance", "1")
     assert command("evaluate", "--volumes", *folders, *words).code == 0

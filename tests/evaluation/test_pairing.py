@@ -115,6 +115,14 @@ def test_no_pair_equal_names_and_folders_without_label_maps_are_errors(tmp_path,
         find_label_maps(tmp_path / "othr")
 
 
+@pytest.mark.parametrize(
+    "ending", ["seg", "gt", "pred", "prediction", "mask", "label", "labels", "labelmap", "GT"]
+)
+def test_endings_mark_label_maps_among_other_files(tmp_path, ending):
+    folder = touch(tmp_path, f"case1_{ending}.nii.gz", "case1.nii.gz", "case1_probabilities.nii.gz")
+    assert find_label_maps(folder) == {"case1": folder / f"case1_{ending}.nii.gz"}
+
+
 def test_links_are_followed_once_and_hidden_files_left_out(tmp_path, tree):
     (tree / "training" / "again").symlink_to(tree, target_is_directory=True)
     touch(tree, ".trash/patient009_frame01_gt.nii.gz", "training/._patient001_frame01_gt.nii.gz")
