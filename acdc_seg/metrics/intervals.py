@@ -8,6 +8,20 @@ DRAWN_AT_ONCE = 1_000_000
 """Patients drawn before their means are taken."""
 
 
+def wilson_interval(successes: float, total: int) -> tuple[float, float]:
+    """The 95 % interval of a proportion, in 0..1, after Wilson (J Am Stat Assoc 1927).
+
+    Args:
+        successes: Their number in 0..total; a mean of several counts need not be whole.
+        total: Independent trials, at least one.
+    """
+    quantile = 1.959964
+    part, spread = successes / total, quantile**2 / total
+    middle = part + spread / 2
+    half = (spread * (part * (1 - part) + spread / 4)) ** 0.5
+    return max(0.0, (middle - half) / (1 + spread)), min(1.0, (middle + half) / (1 + spread))
+
+
 def patient_bootstrap(
     differences: np.ndarray, patients: Sequence[str], *, resamples: int = 2000, seed: int = 0
 ) -> tuple[float, float]:

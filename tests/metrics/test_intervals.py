@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from acdc_seg.metrics.intervals import bootstrap_columns, patient_bootstrap
+from acdc_seg.metrics.intervals import bootstrap_columns, patient_bootstrap, wilson_interval
 
 
 def test_the_interval_of_a_constant_difference_is_that_constant():
@@ -53,3 +53,16 @@ def test_many_patients_are_drawn_in_parts(monkeypatch):
     whole = bootstrap_columns(values, patients, resamples=101)
     monkeypatch.setattr("acdc_seg.metrics.intervals.DRAWN_AT_ONCE", 350)  # 7 draws
     np.testing.assert_array_equal(bootstrap_columns(values, patients, resamples=101), whole)
+
+
+@pytest.mark.parametrize(
+    ("successes", "total", "expected"),
+    [  # Brown, Cai and DasGupta (2001) print the formula; values by hand from it
+        (8, 10, (0.4902, 0.9433)),
+        (0, 10, (0, 0.2775)),
+        (10, 10, (0.7225, 1)),
+        (57, 60, (0.8630, 0.9829)),
+    ],
+)
+def test_wilson_interval(successes, total, expected):
+    assert wilson_interval(successes, total) == pytest.approx(expected, abs=1e-4)

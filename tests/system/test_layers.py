@@ -16,7 +16,7 @@ LAYERS = (
     ("data", "models", "losses", "optim", "metrics"),
     ("runs",),
     ("inference",),
-    ("evaluation", "submission", "export"),
+    ("evaluation", "submission", "export", "diagnosis"),
     ("report",),
     ("training", "ensembling"),
     ("tuning",),

@@ -53,7 +53,8 @@ def test_wheel_holds_code_configs_and_report_template(wheel):
         for path in (CHECKOUT / "acdc_seg/report/templates").iterdir()
     }
     assert {Path(name).suffix for name in templates} == {".html", ".css", ".js", ".txt"}
-    assert code | configs | templates <= held
+    features = {f"acdc_seg/diagnosis/features.{suffix}" for suffix in ("csv", "md")}
+    assert code | configs | templates | features <= held
     assert not any(name.startswith(("tests/", "data/", "runs/")) for name in held)
 
 
