@@ -37,7 +37,8 @@ Data = Annotated[
 ConfigFile = Annotated[
     Path | None,
     option(
-        "YAML file of settings, laid over the recipe; runs/NAME/config.yaml repeats a run.",
+        "YAML file of settings, or volumes (whole slices, for acdc-predict), laid over the recipe; "
+        "runs/NAME/config.yaml repeats a run.",
         "What",
         RECIPE,
     ),

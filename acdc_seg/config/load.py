@@ -1,6 +1,7 @@
 """Config files and overrides to a checked `Config`, and back."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -39,7 +40,7 @@ def load_config(
     `model` there is no recipe.
 
     Args:
-        path: YAML file of some settings or all.
+        path: YAML file of some settings or all, or the name of a shipped one.
         model: Name of a network; the options that the file gives another network are dropped.
         overrides: Texts such as `optimizer.lr=3.0e-4`.
         with_recipe: Leave out the recipe under the file.
@@ -51,11 +52,17 @@ def load_config(
     if model is not None:
         _check_model(model)
         changes = {"model.name": model, **changes}
-    tree, lines = ({}, {}) if path is None else _read_tree(Path(path))
+    tree, lines = ({}, {}) if path is None else _read_tree(_find_file(path))
     merged = _merge(tree, changes)
     if with_recipe and (path is not None or model is not None):
         merged = _over_recipe(merged)
     return _validate(merged, source=str(path or ""), lines=lines, overridden=changes)
+
+
+def _find_file(path: str | Path) -> Path:
+    """The file, or the shipped one of this name where there is no such file."""
+    shipped = find_recipe(str(path)) if re.fullmatch(r"\w+", str(path)) else None
+    return shipped if shipped and not Path(path).exists() else Path(path)
 
 
 def _over_recipe(tree: dict[str, Any]) -> dict[str, Any]:

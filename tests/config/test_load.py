@@ -54,6 +54,14 @@ def test_default_yaml_is_the_defaults():
     assert load_config(configs_dir() / "default.yaml") == load_config() == Config()
 
 
+def test_a_shipped_file_is_found_by_its_name(tmp_path, monkeypatch):
+    assert load_config("volumes") == load_config(configs_dir() / "volumes.yaml")
+    assert load_config("volumes").prepare.crop == "none"
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "volumes").write_text("seed: 7\n")
+    assert load_config("volumes").seed == 7
+
+
 def test_every_setting_is_explained():
     sections = [
         type(field.default)

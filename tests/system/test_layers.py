@@ -18,7 +18,7 @@ LAYERS = (
     ("inference",),
     ("evaluation", "submission", "export", "diagnosis"),
     ("report",),
-    ("training", "ensembling"),
+    ("training", "ensembling", "prediction"),
     ("tuning",),
     ("experiments",),
     ("cli",),

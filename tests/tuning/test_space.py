@@ -3,7 +3,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from acdc_seg.config import configs_dir, load_config, with_overrides
+from acdc_seg.config import MODEL_SECTIONS, configs_dir, load_config, with_overrides
 from acdc_seg.errors import ConfigError
 from acdc_seg.tuning.space import find_space, load_space
 
@@ -31,7 +31,7 @@ def test_shipped_spaces_fit_the_config_and_draw_settings_that_it_takes(path):
     assert len(space.grid()) > 1
 
 
-RECIPES = sorted(path.stem for path in configs_dir().glob("*.yaml") if path.stem != "default")
+RECIPES = sorted({path.stem for path in configs_dir().glob("*.yaml")} & MODEL_SECTIONS.keys())
 
 
 @pytest.mark.parametrize("model", RECIPES)

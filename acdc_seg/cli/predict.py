@@ -1,0 +1,162 @@
+"""acdc-predict"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from acdc_seg.cli.app import Debug, Version, console, make_app, run, shell_path
+from acdc_seg.cli.options import BARE, Device, Precision, Tta
+from acdc_seg.cli.progress import make_progress
+from acdc_seg.cli.settings import option
+from acdc_seg.errors import ConfigError
+
+app = make_app()
+
+Inputs = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="INPUT...",
+        help="NIfTI volumes or cines, folders of them, ACDC trees, DICOM series.",
+        show_default=False,
+    ),
+]
+Out = Annotated[Path, option("Folder to write; finished exams in it are skipped.", "Output")]
+Model = Annotated[
+    str | None,
+    option("Run folder, checkpoint, ensemble, or a model of the package.", "What", "acdc_volumes"),
+]
+Probabilities = Annotated[
+    bool, typer.Option("--probabilities", rich_help_panel="Output", help="Write probabilities too.")
+]
+Uncertainty = Annotated[
+    bool,
+    typer.Option(
+        "--uncertainty",
+        rich_help_panel="Output",
+        help="Write the entropy of the probabilities too, in 0..1.",
+    ),
+]
+DicomSeg = Annotated[
+    bool,
+    typer.Option(
+        "--dicom-seg", rich_help_panel="Output", help="Write DICOM-SEG files of DICOM series too."
+    ),
+]
+KeepLargest = Annotated[
+    bool,
+    typer.Option(
+        "--keep-largest/--keep-all",
+        rich_help_panel="What",
+        help="Leave the largest 3-D region of every class, or all regions.",
+    ),
+]
+Shard = Annotated[
+    str | None,
+    option("I/N: every N-th exam from the I-th on, for job arrays.", "Computing", "all exams"),
+]
+BatchSize = Annotated[
+    int, typer.Option(min=1, rich_help_panel="Computing", help="Slices predicted at a time.")
+]
+
+
+@app.command(epilog="Example: acdc-predict patient.nii.gz --out results")
+def predict(
+    inputs: Inputs,
+    out: Out = Path("predictions"),
+    model: Model = None,
+    tta: Tta = None,
+    keep_largest: KeepLargest = True,
+    probabilities: Probabilities = False,
+    uncertainty: Uncertainty = False,
+    dicom_seg: DicomSeg = False,
+    shard: Shard = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    batch_size: BatchSize = 8,
+    debug: Debug = False,
+    version: Version = False,
+) -> None:
+    """Segment exams on their own grid, and measure the hearts."""
+    from acdc_seg.data.exams import find_exams
+    from acdc_seg.inference.load import load_members
+    from acdc_seg.inference.shipped import find_model
+    from acdc_seg.inference.volumes import VolumePredictor
+    from acdc_seg.prediction.case import Outputs
+    from acdc_seg.prediction.run import take_shard
+
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"--out {out}: is a file; give a folder")
+    path = find_model(model)
+    exams = find_exams(inputs)
+    if shard is not None:
+        exams = take_shard(exams, shard)
+    predictor = VolumePredictor(
+        load_members([path], tta=tta, device=device, precision=precision),
+        keep_largest=keep_largest,
+        batch_size=batch_size,
+    )
+    outputs = Outputs(probabilities, uncertainty, dicom_seg)
+    cases = _predict(exams, predictor, out, outputs)
+    _print_end(cases, out)
+
+
+def _predict(exams: Any, predictor: Any, out: Path, outputs: Any) -> list[dict[str, Any]]:
+    """Predicts with a bar over exams, one over frames, and a line per exam."""
+    from acdc_seg.prediction.run import predict_exams
+
+    with make_progress(console) as progress:
+        over_exams = progress.add_task("exams", total=len(exams))
+        over_frames = progress.add_task("frames", total=None)
+
+        def on_frame(exam: Any) -> Callable[[int, int], None]:
+            progress.reset(over_frames, description=escape(exam.id))
+
+            def report(done: int, total: int) -> None:
+                progress.update(over_frames, completed=done, total=total)
+
+            return report
+
+        def on_case(case: dict[str, Any], done: int, total: int) -> None:
+            progress.update(over_exams, completed=done)
+            progress.console.print(_line(case, done, total))
+
+        return predict_exams(
+            exams, predictor, out, outputs=outputs, on_case=on_case, on_frame=on_frame
+        )
+
+
+def _line(case: dict[str, Any], done: int, total: int) -> str:
+    """What came out of an exam, in one line."""
+    start = f"{done}/{total} {escape(case['id'])}"
+    if case["status"] != "done":
+        return f"{start}  [red]failed[/] {escape(case['error'])}"
+    values = case["measurements"]["values"]
+    shown = {"LVEDV": "mL", "LVEF": "%", "LVM": "g", "RVEDV": "mL", "RVEF": "%"}
+    numbers = [
+        f"{name} {values[name]:.0f} {unit}"
+        for name, unit in shown.items()
+        if values[name] is not None
+    ]
+    rules = len(case["failed_rules"])
+    quality = f"  [yellow]{rules} failed rule{'s' if rules > 1 else ''}[/]" if rules else ""
+    finished = "done before" if case.get("skipped") else f"{case['seconds']:.0f} s"
+    return f"{start}  {'  '.join(numbers)}{quality}  ({finished})"
+
+
+def _print_end(cases: list[dict[str, Any]], out: Path) -> None:
+    failed = [case["id"] for case in cases if case["status"] != "done"]
+    console.print(
+        f"Wrote {shell_path(out)}: label maps (*_seg.nii.gz), measurements.csv, report.html. "
+        "For research only; not a medical device."
+    )
+    if failed:
+        console.print(f"[red]{len(failed)} of {len(cases)} exams failed[/]; see report.html.")
+        raise typer.Exit(2)
+
+
+def main() -> None:
+    """Entry point of acdc-predict."""
+    run(app, implied=BARE)

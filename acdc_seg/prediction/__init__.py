@@ -1,0 +1,1 @@
+"""acdc-predict: exams in, label maps, measurements and one report out."""
