@@ -78,7 +78,10 @@ class ExamImages:
 
 @dataclass(frozen=True)
 class Exam:
-    """An examination that was found but not read: a unique name, its files, and how to read it."""
+    """An examination that was found but not read: a unique name, its files, and how to read it.
+
+    It can be sent to another process: `read` is a function of a module with its arguments.
+    """
 
     id: str
     paths: tuple[Path, ...]
@@ -143,29 +146,29 @@ def _nifti_exams(root: Path) -> list[Exam]:
 
 
 def _nifti_exam(path: Path, name: str) -> Exam:
-    def read() -> ExamImages:
-        return ExamImages((open_nifti(path, frames=True),), (name,))
+    return Exam(name, (path,), partial(_read_file, path, name))
 
-    return Exam(name, (path,), read)
+
+def _read_file(path: Path, name: str) -> ExamImages:
+    return ExamImages((open_nifti(path, frames=True),), (name,))
 
 
 def _phases_exam(name: str, files: Sequence[Path], info: Mapping[str, str] | None = None) -> Exam:
     """An exam of a volume at ED and one at ES."""
+    return Exam(name, tuple(files), partial(_read_phases, tuple(files), info or {}))
+
+
+def _read_phases(files: Sequence[Path], info: Mapping[str, str]) -> ExamImages:
+    images = tuple(open_nifti(file) for file in files)
+    shapes = [image.image.shape for image in images]
+    if len(set(shapes)) > 1:
+        raise DataError(
+            f"{files[1]}: shape {shapes[1]}, {files[0].name} has {shapes[0]}; both phases must "
+            "be on one grid",
+            code="size",
+        )
     names = tuple(map(_stem, files))
-
-    def read() -> ExamImages:
-        images = tuple(open_nifti(file) for file in files)
-        shapes = [image.image.shape for image in images]
-        if len(set(shapes)) > 1:
-            raise DataError(
-                f"{files[1]}: shape {shapes[1]}, {files[0].name} has {shapes[0]}; both phases must "
-                "be on one grid",
-                code="size",
-            )
-        phases = {"ED": 0, "ES": 1}
-        return ExamImages(images, names, phases, **_patient_facts(info or {}))
-
-    return Exam(name, tuple(files), read)
+    return ExamImages(images, names, {"ED": 0, "ES": 1}, **_patient_facts(info))
 
 
 def _patient_exam(folder: Path) -> Exam | None:

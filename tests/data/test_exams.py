@@ -1,8 +1,10 @@
+import pickle
+
 import nibabel as nib
 import numpy as np
 import pytest
 from dicom import write_series
-from volumes import AFFINE, make_cine, make_labels, save
+from volumes import AFFINE, GREY, make_cine, make_labels, save
 
 from acdc_seg.data.exams import find_exams
 from acdc_seg.data.nifti import open_nifti, write_labels
@@ -112,3 +114,20 @@ def test_label_maps_have_the_grid_of_the_image(tmp_path, kind, ending):
     np.testing.assert_array_equal(back.affine, file.image.affine)
     assert (back.get_data_dtype(), back.header["descrip"].item()) == (np.uint8, b"scanner")
     assert back.header.get_xyzt_units()[0] == "mm"
+
+
+def test_exams_of_every_kind_can_be_sent_to_another_process(tmp_path):
+    save(tmp_path / "nifti" / "case.nii.gz", make_cine(4))
+    for phase in ("ED", "ES"):
+        save(tmp_path / "pair" / f"case_{phase}.nii.gz", make_labels(5))
+    write_patient(tmp_path / "acdc" / "patient001", cine=True)
+    write_patient(tmp_path / "frames" / "patient001", cine=False)
+    write_series(tmp_path / "dicom", GREY[make_cine(4)], AFFINE)
+    for kind in ("nifti", "pair", "acdc", "frames", "dicom"):
+        (exam,) = find_exams([tmp_path / kind])
+        sent = pickle.loads(pickle.dumps(exam))
+        assert (sent.id, sent.paths) == (exam.id, exam.paths)
+        ours, theirs = exam.read(), sent.read()
+        assert (ours.names, ours.phases, ours.group) == (theirs.names, theirs.phases, theirs.group)
+        last = ours.num_frames - 1
+        np.testing.assert_array_equal(ours.frame(last), theirs.frame(last))
