@@ -94,12 +94,35 @@ def make_protocol(
         "num_folds": config.data.num_folds,
         "fold": config.data.fold,
         "prepare": to_dict(config.prepare) if source.is_sliced else None,
+        "cropped_by_masks": is_cropped_by_masks(source, config, records),
         **predictor.describe(),
         "nsd_tolerance": tolerance,
         "allow_seen": allow_seen and num_seen > 0,
         "num_seen_images": num_seen,
         "versions": {name: versions[name] for name in ("acdc_seg", "python", "libraries")},
     }
+
+
+CROP_NOTE = (
+    "The images were cropped around the heart by their own masks: whole slices, whose heart nobody "
+    "has found before, score lower."
+)
+"""Stands under scores whose protocol has `cropped_by_masks`."""
+
+
+def is_cropped_by_masks(source: Source, config: Config, records: Sequence[Record]) -> bool:
+    """Whether scored slices were cut out around the heart by their masks, as far as that is known:
+    of volumes that are cut here, and of folders of `acdc-data prepare`.
+    """
+    if not any(record.mask for record in records):
+        return False
+    if source.is_sliced:
+        return config.prepare.crop == "heart"
+    try:
+        about = json.loads((source.root / "prepare.json").read_text(encoding="utf-8"))
+        return bool(about["settings"]["crop"] == "heart")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False
 
 
 def check_replaceable(folder: Path, protocol: Mapping[str, Any]) -> None:

@@ -6,7 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from acdc_seg.data.record import ProgressCallback
-from acdc_seg.evaluation.protocol import SplitImages, check_replaceable, make_protocol, open_split
+from acdc_seg.evaluation.protocol import (
+    CROP_NOTE,
+    SplitImages,
+    check_replaceable,
+    make_protocol,
+    open_split,
+)
 from acdc_seg.evaluation.scoring import score_stream
 from acdc_seg.inference.predictors import Predictor
 from acdc_seg.inference.stream import predict_examples, read_examples
@@ -68,13 +74,15 @@ class Evaluation:
         write_scores(folder, self.score_set, self.protocol)
 
     def __str__(self) -> str:
-        table, num_seen = format_score_set(self.score_set), self.protocol["num_seen_images"]
-        if not num_seen:
-            return table
-        return (
-            f"{table}\nData leakage: trained on {num_seen} of these images or on their patients; "
-            "the scores are too high."
-        )
+        lines = [format_score_set(self.score_set)]
+        if self.protocol["cropped_by_masks"]:
+            lines.append(CROP_NOTE)
+        if num_seen := self.protocol["num_seen_images"]:
+            lines.append(
+                f"Data leakage: trained on {num_seen} of these images or on their patients; the "
+                "scores are too high."
+            )
+        return "\n".join(lines)
 
 
 def evaluate(

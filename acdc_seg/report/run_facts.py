@@ -50,7 +50,10 @@ def protocol_part(
     elif history:
         protocol["Weights"] = "of the last epoch; nothing validated them"
     protocol["Seed"] = str(config.seed)
-    num_seen = ((content or {}).get("protocol") or {}).get("num_seen_images", 0)
+    scored = (content or {}).get("protocol") or {}
+    if scored.get("cropped_by_masks"):
+        protocol["Crops"] = "around the heart by the true masks, of the scored images too"
+    num_seen = scored.get("num_seen_images", 0)
     if num_seen:
         protocol["Data leakage"] = (
             f"pretrained on {num_seen} of the validation images or their patients"
