@@ -65,10 +65,10 @@ BatchSize = Annotated[
 @app.command(epilog="Example: acdc-predict patient.nii.gz --out results")
 def predict(
     inputs: Inputs,
-    out: Out = Path("predictions"),
     model: Model = None,
     tta: Tta = None,
     keep_largest: KeepLargest = True,
+    out: Out = Path("predictions"),
     probabilities: Probabilities = False,
     uncertainty: Uncertainty = False,
     dicom_seg: DicomSeg = False,
@@ -99,7 +99,11 @@ def predict(
         batch_size=batch_size,
     )
     outputs = Outputs(probabilities, uncertainty, dicom_seg)
-    cases = _predict(exams, predictor, out, outputs)
+    try:
+        cases = _predict(exams, predictor, out, outputs)
+    except KeyboardInterrupt:
+        console.print(f"Finished exams are kept in {shell_path(out)}; the same command continues.")
+        raise
     _print_end(cases, out)
 
 

@@ -13,6 +13,7 @@ from acdc_seg.cli import (
     evaluate,
     experiment,
     models,
+    predict,
     report,
     submit,
     train,
@@ -24,6 +25,7 @@ APPS = {
     "train": train.app,
     "evaluate": evaluate.app,
     "ensemble": ensemble.app,
+    "predict": predict.app,
     "submit": submit.app,
     "data": data.app,
     "tune": tune.app,
@@ -34,6 +36,7 @@ APPS = {
 PANELS = {
     "train": ["What", "How", "Computing", "Other"],
     "evaluate": ["What", "Output", "Computing", "Other"],
+    "predict": ["What", "Output", "Computing", "Other"],
     "submit": ["What", "Output", "Computing", "Other"],
     "ensemble": ["What", "How", "Output", "Computing", "Other"],
     "tune": ["What", "How", "Computing", "Output", "Other"],
