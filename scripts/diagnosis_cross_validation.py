@@ -43,7 +43,7 @@ def main() -> None:
     if options.predictions:
         predicted = read_patients(options.data, options.predictions)
         tested, refused = make_table(predicted.rows), predicted.refused
-        print(f"{len(predicted.absent)} patients have no predicted label maps")
+        print(f"patients without predicted label maps: {len(predicted.absent)}")
     for patient, reason in refused.items():
         print(f"{patient} counts as a mistake: {reason}")
     names = list(VARIANTS) if options.variants else [SHIPPED]
