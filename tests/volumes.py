@@ -18,13 +18,15 @@ GREY = np.array([0, 80, 160, 240], np.int16)
 class GreyPredictor(Predictor):
     """The class of a pixel is its grey value by quarters: a model that makes no mistakes."""
 
-    def __init__(self, spacing: float | None = None) -> None:
-        prepare = PrepareConfig(spacing=spacing, interpolation="nearest")
+    def __init__(self, spacing: float | None = None, window: int = 96) -> None:
+        size = (window, window)
+        prepare = PrepareConfig(spacing=spacing, size=size, interpolation="nearest")
         self.config = Config(prepare=prepare)
         self.classes, self.channels, self.num_batches = self.config.classes, 1, 0
 
     def predict_batch(self, images: torch.Tensor) -> torch.Tensor:
         self.num_batches += 1
+        self.size = tuple(images.shape[-2:])
         classes = (images[:, 0] * 3.49).round().long().clamp(0, 3)
         return torch.nn.functional.one_hot(classes, 4).permute(0, 3, 1, 2).float()
 

@@ -74,7 +74,10 @@ def _predict_array(
     voxels: np.ndarray, spacing: Sequence[float], predictor: VolumePredictor
 ) -> np.ndarray:
     frames = np.moveaxis(voxels, 3, 0) if voxels.ndim == 4 else [voxels]
-    labels = [predictor(np.asarray(frame, np.float32), spacing).labels for frame in frames]
+    center = predictor.locate(np.asarray(frames[0], np.float32), spacing)
+    labels = [
+        predictor(np.asarray(frame, np.float32), spacing, center=center).labels for frame in frames
+    ]
     return np.stack(labels, axis=-1) if voxels.ndim == 4 else labels[0]
 
 
@@ -86,8 +89,10 @@ def _predict_file(path: Path, predictor: VolumePredictor) -> np.ndarray:
     if len(images.files) > 1:
         raise DataError(f"{path}: holds {len(images.files)} files of one exam; give one of them")
     file = images.files[0]
+    center = predictor.locate(images.frame(0), images.spacing)
     frames = [
-        predictor(images.frame(index), images.spacing).labels for index in range(images.num_frames)
+        predictor(images.frame(index), images.spacing, center=center).labels
+        for index in range(images.num_frames)
     ]
     is_cine = len(file.image.shape) > 3
     labels = file.orientation.undo(np.stack(frames, axis=-1) if is_cine else frames[0])

@@ -56,9 +56,10 @@ def predict_case(
     start = time.monotonic()
     digest = case_digest(exam, predictor, outputs)
     images = exam.read()
+    center = predictor.locate(images.frame(images.phases.get("ED", 0)), images.spacing)
     frames = []
     for index in range(images.num_frames):
-        frames.append(predictor(images.frame(index), images.spacing).labels)
+        frames.append(predictor(images.frame(index), images.spacing, center=center).labels)
         on_frame(index + 1, images.num_frames)
     labels = np.stack(frames, axis=-1)  # (X, Y, Z, T)
     measured = _measure(labels, images)
@@ -68,7 +69,7 @@ def predict_case(
         places = {"": 0}
     phases = {phase: place for phase, place in places.items() if place is not None}
     if outputs.probabilities or outputs.uncertainty:
-        written += _write_maps(exam.id, images, phases, predictor, out, outputs)
+        written += _write_maps(exam.id, images, phases, center, predictor, out, outputs)
     if outputs.dicom_seg:
         written += _write_dicom_seg(exam, labels, images, phases, predictor, out)
     picture = write_picture(
@@ -189,6 +190,7 @@ def _write_maps(
     name: str,
     images: ExamImages,
     phases: Mapping[str, int],
+    center: tuple[float, float] | None,
     predictor: VolumePredictor,
     out: Path,
     outputs: Outputs,
@@ -200,6 +202,7 @@ def _write_maps(
         result = predictor(
             images.frame(place),
             images.spacing,
+            center=center,
             probabilities=outputs.probabilities,
             uncertainty=outputs.uncertainty,
         )

@@ -38,6 +38,41 @@ def test_probabilities_and_uncertainty_are_on_the_grid():
     assert (found.uncertainty == 0).all()
 
 
+def far_heart():
+    """A heart of 34 x 30 pixels away from the middle of slices of 90 x 80."""
+    return np.pad(make_labels(7, num_slices=3), ((40, 10), (5, 35), (0, 0)))
+
+
+def test_the_heart_is_found_and_predicted_in_one_window():
+    labels = far_heart()
+    predictor = VolumePredictor(GreyPredictor(window=64), batch_size=6)
+    center = predictor.locate(GREY[labels], (1.5, 2.0, 8.0))
+    places = np.argwhere(labels.any(axis=2))
+    middle = (places.min(0) + places.max(0) + 1) / 2
+    assert center == pytest.approx(middle * (1.5, 2.0))
+    found = predictor(GREY[labels], (1.5, 2.0, 8.0), center=center, probabilities=True)
+    assert predictor.predictor.size == (64, 64)
+    np.testing.assert_array_equal(found.labels, labels)
+    np.testing.assert_allclose(found.probabilities.sum(0), 1)
+    assert (found.probabilities[0, 0] == 1).all()
+    np.testing.assert_array_equal(predictor(GREY[labels], (1.5, 2.0, 8.0)).labels, labels)
+
+
+def test_windows_stay_inside_of_the_slice_and_others_see_all():
+    labels = far_heart()
+    predictor = VolumePredictor(GreyPredictor(window=64), batch_size=6)
+    for center in ((0.0, 0.0), (1e4, 1e4)):
+        predictor(GREY[labels], (1.5, 1.5, 8), center=center)
+        assert predictor.predictor.size == (64, 64)
+    # no heart, one too small to be a heart, and one too large for the window
+    for image, window in ((labels * 0, 64), (labels * 0 + (labels == 3), 64), (labels, 44)):
+        predictor = VolumePredictor(GreyPredictor(window=window), batch_size=6)
+        spacing = (1.5, 1.5, 8) if window == 44 or not image.any() else (0.5, 0.5, 4)
+        assert predictor.locate(GREY[image], spacing) is None
+        predictor(GREY[image], spacing)
+        assert predictor.predictor.size == (90, 80)
+
+
 def test_values_of_files_are_those_of_the_classes():
     predictor = GreyPredictor()
     classes = predictor.classes
