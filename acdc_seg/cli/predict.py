@@ -57,6 +57,14 @@ Shard = Annotated[
     str | None,
     option("I/N: every N-th exam from the I-th on, for job arrays.", "Computing", "all exams"),
 ]
+Dask = Annotated[
+    str | None,
+    option(
+        "Address of a dask scheduler, or its file; its workers do the exams.",
+        "Computing",
+        "this process",
+    ),
+]
 BatchSize = Annotated[
     int, typer.Option(min=1, rich_help_panel="Computing", help="Slices predicted at a time.")
 ]
@@ -73,6 +81,7 @@ def predict(
     uncertainty: Uncertainty = False,
     dicom_seg: DicomSeg = False,
     shard: Shard = None,
+    dask: Dask = None,
     device: Device = "auto",
     precision: Precision = "auto",
     batch_size: BatchSize = 8,
@@ -81,38 +90,40 @@ def predict(
 ) -> None:
     """Segment exams on their own grid, and measure the hearts."""
     from acdc_seg.data.exams import find_exams
-    from acdc_seg.inference.load import load_members
     from acdc_seg.inference.shipped import find_model
-    from acdc_seg.inference.volumes import VolumePredictor
     from acdc_seg.prediction.case import Outputs
+    from acdc_seg.prediction.model import ModelSettings
     from acdc_seg.prediction.run import take_shard
 
     if out.exists() and not out.is_dir():
         raise ConfigError(f"--out {out}: is a file; give a folder")
-    path = find_model(model)
-    exams = find_exams(inputs)
+    settings = ModelSettings(find_model(model), tta, device, precision, keep_largest, batch_size)
+    exams = find_exams([path.absolute() for path in inputs] if dask else inputs)
     if shard is not None:
         exams = take_shard(exams, shard)
-    predictor = VolumePredictor(
-        load_members([path], tta=tta, device=device, precision=precision),
-        keep_largest=keep_largest,
-        batch_size=batch_size,
-    )
-    outputs = Outputs(probabilities, uncertainty, dicom_seg)
+    options = {
+        "outputs": Outputs(probabilities, uncertainty, dicom_seg),
+        "summary": shard is None,
+    }
     try:
-        cases = _predict(exams, predictor, out, outputs)
+        if dask is None:
+            cases = _predict(exams, settings.load(), out, options)
+        else:
+            cases = _predict_cohort(exams, settings, out, dask, options)
     except KeyboardInterrupt:
         console.print(f"Finished exams are kept in {shell_path(out)}; the same command continues.")
         raise
-    _print_end(cases, out)
+    _print_end(cases, out, shard)
 
 
-def _predict(exams: Any, predictor: Any, out: Path, outputs: Any) -> list[dict[str, Any]]:
-    """Predicts with a bar over exams, one over frames, and a line per exam."""
+def _predict(
+    exams: Any, predictor: Any, out: Path, options: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Predicts in this process, with a bar over exams, one over frames, and a line per exam."""
     from acdc_seg.prediction.run import predict_exams
 
     with make_progress(console) as progress:
-        over_exams = progress.add_task("exams", total=len(exams))
+        on_case = _case_bar(progress, len(exams))
         over_frames = progress.add_task("frames", total=None)
 
         def on_frame(exam: Any) -> Callable[[int, int], None]:
@@ -123,13 +134,38 @@ def _predict(exams: Any, predictor: Any, out: Path, outputs: Any) -> list[dict[s
 
             return report
 
-        def on_case(case: dict[str, Any], done: int, total: int) -> None:
-            progress.update(over_exams, completed=done)
-            progress.console.print(_line(case, done, total))
+        return predict_exams(exams, predictor, out, on_case=on_case, on_frame=on_frame, **options)
 
-        return predict_exams(
-            exams, predictor, out, outputs=outputs, on_case=on_case, on_frame=on_frame
+
+def _predict_cohort(
+    exams: Any, settings: Any, out: Path, address: str, options: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Predicts by the workers of a scheduler, with a bar over exams and a line per exam."""
+    from acdc_seg.prediction.cohort import predict_cohort
+
+    def on_start(num_workers: int) -> None:
+        noun = "worker" if num_workers == 1 else "workers"
+        waiting = "" if num_workers else "; the exams wait for one to join"
+        console.print(
+            f"{len(exams):,} exams for {num_workers} {noun} of {escape(address)}{waiting}"
         )
+
+    with make_progress(console) as progress:
+        on_case = _case_bar(progress, len(exams))
+        return predict_cohort(
+            exams, settings, out, address=address, on_start=on_start, on_case=on_case, **options
+        )
+
+
+def _case_bar(progress: Any, num_exams: int) -> Callable[[dict[str, Any], int, int], None]:
+    """A bar over exams, and the function that moves it and prints a line."""
+    over_exams = progress.add_task("exams", total=num_exams)
+
+    def on_case(case: dict[str, Any], done: int, total: int) -> None:
+        progress.update(over_exams, completed=done)
+        progress.console.print(_line(case, done, total))
+
+    return on_case
 
 
 def _line(case: dict[str, Any], done: int, total: int) -> str:
@@ -150,14 +186,19 @@ def _line(case: dict[str, Any], done: int, total: int) -> str:
     return f"{start}  {'  '.join(numbers)}{quality}  ({finished})"
 
 
-def _print_end(cases: list[dict[str, Any]], out: Path) -> None:
+def _print_end(cases: list[dict[str, Any]], out: Path, shard: str | None) -> None:
     failed = [case["id"] for case in cases if case["status"] != "done"]
-    console.print(
-        f"Wrote {shell_path(out)}: label maps (*_seg.nii.gz), measurements.csv, report.html. "
-        "For research only; not a medical device."
-    )
+    if shard is None:
+        written = "label maps (*_seg.nii.gz), measurements.csv, report.html"
+    else:
+        written = (
+            f"label maps (*_seg.nii.gz) of shard {escape(shard)}. When all shards are done, the "
+            "same command without --shard writes measurements.csv and report.html of all"
+        )
+    console.print(f"Wrote {shell_path(out)}: {written}. For research only; not a medical device.")
     if failed:
-        console.print(f"[red]{len(failed)} of {len(cases)} exams failed[/]; see report.html.")
+        place = "report.html" if shard is None else "cases/"
+        console.print(f"[red]{len(failed)} of {len(cases)} exams failed[/]; see {place}.")
         raise typer.Exit(2)
 
 

@@ -24,6 +24,7 @@ def predict_exams(
     out: Path,
     *,
     outputs: Outputs = Outputs(),  # noqa: B008 - frozen
+    summary: bool = True,
     on_case: CaseCallback = lambda case, done, total: None,
     on_frame: Callable[[Exam], FrameCallback] = lambda exam: lambda done, total: None,
 ) -> list[dict[str, Any]]:
@@ -38,6 +39,7 @@ def predict_exams(
         predictor: The model.
         out: Folder, made where it is missing.
         outputs: What else is written.
+        summary: Write the table and the report, which are of all exams; a shard leaves them out.
         on_case: Called after each exam.
         on_frame: Gives the callback for the frames of an exam.
 
@@ -49,7 +51,8 @@ def predict_exams(
         case = finish_case(exam, predictor, out, outputs=outputs, on_frame=on_frame(exam))
         cases.append(case)
         on_case(case, len(cases), len(exams))
-    write_summary(cases, out)
+    if summary:
+        write_summary(cases, out)
     return cases
 
 
@@ -71,20 +74,36 @@ def finish_case(
             return {**known, "skipped": True}
         return predict_case(exam, predictor, out, outputs=outputs, on_frame=on_frame)
     except AcdcError as error:
-        return _write_failure(exam, str(error), out)
+        return write_failure(exam, str(error), out)
     except MemoryError:
-        return _write_failure(exam, "not enough memory for this exam", out)
+        return write_failure(exam, "not enough memory for this exam", out)
     except Exception as error:
         # a fault of ours, which the user can report; other exams are not to suffer from it
         place = traceback.extract_tb(error.__traceback__)[-1]
         reason = f"{type(error).__name__}: {error} ({Path(place.filename).name}:{place.lineno})"
-        return _write_failure(exam, reason, out)
+        return write_failure(exam, reason, out)
 
 
 def write_summary(cases: Sequence[dict[str, Any]], out: Path) -> None:
     """measurements.csv, measurements.json and report.html of all results."""
     write_measurements(cases, out)
     write_report(cases, out)
+
+
+def write_failure(exam: Exam, reason: str, out: Path) -> dict[str, Any]:
+    """The result of an exam that could not be done, written to disk.
+
+    Raises:
+        DataError: The file cannot be written.
+    """
+    case = {
+        "id": exam.id,
+        "status": "failed",
+        "inputs": [str(path) for path in exam.paths[:3]],
+        "error": reason,
+    }
+    write_json(out / CASES / f"{exam.id}.json", case)
+    return case
 
 
 def read_cases(out: Path, exams: Iterable[Exam]) -> list[dict[str, Any]]:
@@ -124,14 +143,3 @@ def _is_current(
         and (out / CASES / case["picture"]).is_file()
         and case["digest"] == case_digest(exam, predictor, outputs)
     )
-
-
-def _write_failure(exam: Exam, reason: str, out: Path) -> dict[str, Any]:
-    case = {
-        "id": exam.id,
-        "status": "failed",
-        "inputs": [str(path) for path in exam.paths[:3]],
-        "error": reason,
-    }
-    write_json(out / CASES / f"{exam.id}.json", case)
-    return case

@@ -1,0 +1,39 @@
+"""A model and how it is used, as any process can load it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from acdc_seg.inference.load import load_members
+from acdc_seg.inference.volumes import VolumePredictor
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """Plain values of which `load` makes a predictor.
+
+    Attributes:
+        path: Run folder, checkpoint or ensemble.
+        tta: Views to average over, flips or dihedral.
+        device: auto, cpu, cuda or mps.
+        precision: auto, fp32, bf16 or fp16.
+        keep_largest: Leave the largest connected region of every class.
+        batch_size: Slices at a time.
+    """
+
+    path: Path
+    tta: str | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    keep_largest: bool = True
+    batch_size: int = 8
+
+    def load(self) -> VolumePredictor:
+        """Reads the weights.
+
+        Raises:
+            AcdcError: A model that cannot be loaded, or a device that is not there.
+        """
+        members = load_members(
+            [self.path], tta=self.tta, device=self.device, precision=self.precision
+        )
+        return VolumePredictor(members, keep_largest=self.keep_largest, batch_size=self.batch_size)
