@@ -72,6 +72,24 @@ def new_folder(path: Path) -> Iterator[Path]:
         ) from error
 
 
+def lock(descriptor: int, *, wait: bool) -> None:
+    """Locks an open file or folder for this process alone, until it is closed.
+
+    Args:
+        descriptor: Of the open file or folder.
+        wait: Wait for another process that holds the lock, instead of an error.
+
+    Raises:
+        BlockingIOError: Another process holds the lock, and `wait` is false.
+        OSError: Its file system or this system has no such locks.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        raise OSError("this system has no file locks") from None
+    fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+
+
 def work_dir() -> Path:
     """Folder of the built-in phantom, of slices cut from volumes, and of a cache on disk: data/ in
     the current directory, or the environment variable ACDC_WORK_DIR.

@@ -1,13 +1,16 @@
 import csv
 import errno
 import json
+import os
 import resource
+import sys
 from itertools import islice
 
 import pytest
 
 from acdc_seg.errors import DataError
 from acdc_seg.files import (
+    lock,
     new_folder,
     numbered,
     replacing,
@@ -169,3 +172,36 @@ def test_json_is_written_whole_or_not_at_all(tmp_path):
         write_json(path, {"long": list(range(10_000)), "last": float("nan")})
     assert json.loads(path.read_text(encoding="utf-8")) == content
     assert [file.name for file in path.parent.iterdir()] == ["a.json"]
+
+
+@pytest.fixture
+def opened_twice(tmp_path):
+    """Two descriptors of one folder, as two processes have them."""
+    descriptors = [os.open(tmp_path, os.O_RDONLY) for _ in range(2)]
+    yield descriptors
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
+def test_a_lock_excludes_others(opened_twice):
+    first, second = opened_twice
+    lock(first, wait=False)
+    with pytest.raises(BlockingIOError):
+        lock(second, wait=False)
+
+
+def test_a_lock_ends_with_its_descriptor(tmp_path, opened_twice):
+    third = os.open(tmp_path, os.O_RDONLY)
+    lock(third, wait=True)
+    os.close(third)
+    lock(opened_twice[0], wait=False)
+    with pytest.raises(BlockingIOError):
+        lock(opened_twice[1], wait=False)
+
+
+@pytest.mark.parametrize("wait", [True, False])
+def test_a_system_without_locks_says_so(monkeypatch, opened_twice, wait):
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    with pytest.raises(OSError, match="no file locks") as caught:
+        lock(opened_twice[0], wait=wait)
+    assert not isinstance(caught.value, BlockingIOError)  # which would be waited for

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
+from typer.completion import completion_init
 
 from acdc_seg import __version__
 from acdc_seg.errors import AcdcError, AcdcWarning, ConfigError
@@ -89,10 +90,14 @@ def run(
         implied: Values of options that are given without one, see `expand_args`.
     """
     warnings.showwarning = partial(_show_warning, warnings.showwarning)
+    completion_init()  # answers shells; typer's own options for it would be in every --help
     is_first = os.environ.get("RANK", "0") == "0"
     try:
         with nullcontext() if is_first else _silence():
-            app(args=expand_args(sys.argv[1:], greedy=greedy, implied=implied))
+            app(
+                args=expand_args(sys.argv[1:], greedy=greedy, implied=implied),
+                prog_name=Path(sys.argv[0]).stem,
+            )
     except SystemExit as end:
         if is_first and _is_interrupt(end):
             errors.print("Interrupted.")

@@ -1,6 +1,5 @@
 """Opens the data of a run: detects its format, cuts volumes into slices, and splits by patient."""
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -19,7 +18,7 @@ from acdc_seg.data.record import SPLITS, ProgressCallback, Record, no_progress
 from acdc_seg.data.slicing import SLICING_VERSION, prepare
 from acdc_seg.data.splits import assign_splits, check_disjoint, hold_out
 from acdc_seg.errors import DataError, path_hint
-from acdc_seg.files import cached_sha256, sha256_bytes
+from acdc_seg.files import cached_sha256, lock, sha256_bytes
 from acdc_seg.files import work_dir as default_work_dir
 
 PHANTOM_PATIENTS = 25
@@ -179,14 +178,14 @@ def _locked(folder: Path) -> Iterator[None]:
     """Lets one process at a time into a folder, so that the processes of a training do not all
     write the same slices.
 
-    Without effect where the folder cannot be made or the file system has no locks.
+    Without effect where the folder cannot be made or there are no locks.
     """
     with ExitStack() as stack:
         with suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(folder, os.O_RDONLY)
             stack.callback(os.close, descriptor)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            lock(descriptor, wait=True)
         yield
 
 

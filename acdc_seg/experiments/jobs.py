@@ -1,10 +1,9 @@
 """One job: trains a variant in its run folder, or resumes it there, and measures the result."""
 
-import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from acdc_seg.config import DataConfig, PrepareConfig
 from acdc_seg.data.source import Source, open_source
 from acdc_seg.experiments.plan import Job, Plan
 from acdc_seg.experiments.results import RunResult, measure, read_result, write_result
+from acdc_seg.files import lock
 from acdc_seg.runs.checkpoint import has_checkpoint
 from acdc_seg.runs.folder import Run
 from acdc_seg.training.finish import finish_run
@@ -69,23 +69,22 @@ def run_job(
 def _alone_in(folder: Path, should_stop: Callable[[], bool]) -> Iterator[None]:
     """Waits until no other process trains in the folder: one that was taken for dead may live.
 
-    Without effect where the file system has no locks.
+    Without effect where there are no locks.
     """
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
+    with ExitStack() as stack:
         with suppress(OSError):
+            descriptor = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, descriptor)
             while not _locks(descriptor):
                 if should_stop():
                     raise TrialStopped
                 time.sleep(POLL_SECONDS)
         yield
-    finally:
-        os.close(descriptor)
 
 
 def _locks(descriptor: int) -> bool:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(descriptor, wait=False)
     except BlockingIOError:
         return False
     return True

@@ -1,11 +1,10 @@
 """Device and precision of this machine, and the meaning of `auto` for both."""
 
-import os
-
 import psutil
 import torch
 
 from acdc_seg.errors import ConfigError
+from acdc_seg.runtime.processors import usable_processors
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -59,7 +58,7 @@ def idle_threads(most: int, *, seconds: float = 0.3) -> int:
         seconds: How long to measure.
     """
     busy = psutil.cpu_percent(interval=seconds, percpu=True)
-    idle = sum(100 - busy[cpu] for cpu in os.sched_getaffinity(0) if cpu < len(busy)) / 100
+    idle = sum(100 - busy[cpu] for cpu in usable_processors() if cpu < len(busy)) / 100
     return max(1, min(most, round(idle)))
 
 

@@ -1,7 +1,6 @@
 """Checks a data set: scans its folder, looks at every file in several processes, compares all."""
 
 import multiprocessing
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
@@ -24,6 +23,7 @@ from acdc_seg.data.readers import READERS, Reader, scan_records
 from acdc_seg.data.record import ProgressCallback, Record, no_progress
 from acdc_seg.data.source import Source, detect_format
 from acdc_seg.errors import DataError
+from acdc_seg.runtime.processors import usable_processors
 
 QUICK_LOOKS = {"images": 64, "volumes": 8}
 """Records that a quick check looks at, spread over all."""
@@ -128,11 +128,12 @@ def sample(records: Sequence[Record], num: int) -> list[Record]:
 
 def _map(look: Any, records: Sequence[Record], alone: int, num_jobs: int | None) -> Iterator[Look]:
     """A look at every record, in order."""
-    num_jobs = num_jobs or min(MAX_JOBS, len(os.sched_getaffinity(0)))
+    num_jobs = num_jobs or min(MAX_JOBS, len(usable_processors()))
     if num_jobs == 1 or len(records) <= alone:
         yield from map(look, records)
         return
-    context = multiprocessing.get_context("forkserver")
+    has_forkserver = "forkserver" in multiprocessing.get_all_start_methods()  # not on Windows
+    context = multiprocessing.get_context("forkserver" if has_forkserver else "spawn")
     context.set_forkserver_preload([look_at.__module__])
     chunk = max(1, min(64, len(records) // (4 * num_jobs)))
     with ProcessPoolExecutor(num_jobs, mp_context=context) as pool:
