@@ -11,6 +11,7 @@ from acdc_seg.cli import (
     ensemble,
     evaluate,
     experiment,
+    export,
     models,
     predict,
     report,
@@ -30,6 +31,7 @@ MAIN = {
     "experiment": experiment.main,
     "models": models.main,
     "report": report.main,
+    "export": export.main,
 }
 
 

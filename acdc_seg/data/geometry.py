@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from acdc_seg.config import DataConfig
 from acdc_seg.labels import IGNORE_INDEX
+from acdc_seg.runtime.tracing import larger, real, rounded, smaller
 
 Size = tuple[int, int]
 """Height and width in pixels."""
@@ -60,9 +61,10 @@ def place(size: Size, data: DataConfig) -> Placement:
     if data.fit == "stretch":
         return Placement(data.size, data.size)
     if data.fit in ("pad", "crop"):
-        return Placement(size, (max(height, data.size[0]), max(width, data.size[1])))
-    scale = min(data.size[0] / height, data.size[1] / width)
-    return Placement((max(1, round(height * scale)), max(1, round(width * scale))), data.size)
+        return Placement(size, (larger(height, data.size[0]), larger(width, data.size[1])))
+    scale = smaller(data.size[0] / real(height), data.size[1] / real(width))
+    scaled = larger(1, rounded(height * scale)), larger(1, rounded(width * scale))
+    return Placement(scaled, data.size)
 
 
 def resize(images: torch.Tensor, size: Size, *, mode: str = "bilinear") -> torch.Tensor:

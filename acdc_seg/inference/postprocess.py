@@ -41,6 +41,10 @@ class KeepLargest(Predictor):
         kept = [keep_largest(array, indices) for array in probabilities.cpu().numpy()]
         return torch.from_numpy(np.stack(kept)).to(probabilities.device)  # (B, K, H, W)
 
+    def use_whole_images(self) -> None:
+        """As for the predictor."""
+        self.predictor.use_whole_images()
+
     def describe(self) -> dict[str, Any]:
         """The predictor's, with the classes."""
         return {**self.predictor.describe(), "keep_largest": list(self.names)}

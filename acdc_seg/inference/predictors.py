@@ -78,6 +78,9 @@ class Predictor(ABC):
         """
         return self.predict_batch(as_batch(image))[0].cpu().numpy()
 
+    def use_whole_images(self) -> None:  # noqa: B027
+        """Lets its networks see images of any size as they are, without `data.size`."""
+
     def describe(self) -> dict[str, Any]:
         """Its part of the protocol in metrics.json: members, test-time augmentation, largest
         regions.
@@ -127,6 +130,11 @@ class ModelPredictor(Predictor):
         if self.config.loss.name == "bce":
             logits = F.logsigmoid(logits)
         return logits.softmax(dim=1)
+
+    def use_whole_images(self) -> None:
+        """Lets the network see images as they are; called once, before any prediction."""
+        data = self.config.data.model_copy(update={"size": None, "fit": "pad"})
+        self.config = self.config.model_copy(update={"data": data})
 
     def describe(self) -> dict[str, Any]:
         """Its checkpoint and precision."""
@@ -185,6 +193,11 @@ class Ensemble(Predictor):
         )
         return reduce(lambda total, part: total + part.to(total.device), parts)
 
+    def use_whole_images(self) -> None:
+        """As for every member."""
+        for member in self.members:
+            member.use_whole_images()
+
     def describe(self) -> dict[str, Any]:
         """The checkpoints of all members, with their weights."""
         members = []
@@ -224,10 +237,14 @@ class TTA(Predictor):
         return reduce(torch.add, (self._predict_view(images, *view) for view in views)) / len(views)
 
     def _predict_view(self, images: torch.Tensor, quarter_turns: int, flip: bool) -> torch.Tensor:
-        view = torch.rot90(images.flip(-1) if flip else images, quarter_turns, (-2, -1))
+        view = _rotate(images.flip(-1) if flip else images, quarter_turns)
         probabilities = self.predictor.predict_batch(view)
-        probabilities = torch.rot90(probabilities, -quarter_turns, (-2, -1))
+        probabilities = _rotate(probabilities, -quarter_turns)
         return probabilities.flip(-1) if flip else probabilities
+
+    def use_whole_images(self) -> None:
+        """As for the predictor."""
+        self.predictor.use_whole_images()
 
     def describe(self) -> dict[str, Any]:
         """The predictor's, with the views."""
@@ -252,6 +269,13 @@ def check_classes(classes: ClassesConfig, expected: ClassesConfig) -> None:
             f"{', '.join(expected.names)}; "
             "an ensemble needs members of the same classes in the same order"
         )
+
+
+def _rotate(images: torch.Tensor, quarter_turns: int) -> torch.Tensor:
+    """`torch.rot90` of the last two axes, by operations that ONNX has."""
+    if quarter_turns % 2:
+        images = images.flip(-1).transpose(-2, -1)
+    return images.flip((-2, -1)) if quarter_turns % 4 > 1 else images
 
 
 def _normalized(weights: Sequence[float], members: Sequence[Predictor]) -> list[float]:

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from acdc_seg.errors import DataError
+from acdc_seg.runtime.tracing import is_tracing, larger
 
 MIN_SIZE = 32
 
@@ -73,7 +74,8 @@ class SegmentationModel(nn.Module):
         height, width = images.shape[-2:]
         top, bottom = self._padding(height)
         left, right = self._padding(width)
-        if top or bottom or left or right:
+        # a traced network pads by sizes that are known only when it runs
+        if top or bottom or left or right or is_tracing():
             images = F.pad(images, (left, right, top, bottom))
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self._encoder_frozen):
             features = self.encoder(images)
@@ -99,5 +101,5 @@ class SegmentationModel(nn.Module):
 
     def _padding(self, size: int) -> tuple[int, int]:
         """Zeros before and after an axis of this size."""
-        padding = max(self.min_size - size, -size % self.multiple)
+        padding = larger(self.min_size - size, -size % self.multiple)
         return padding // 2, padding - padding // 2

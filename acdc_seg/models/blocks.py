@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from acdc_seg.runtime.tracing import is_tracing
+
 
 class AtrousConv2d(nn.Conv2d):
     """A 3x3 convolution with padding equal to its dilation that does not multiply by padding.
@@ -40,6 +42,8 @@ class AtrousConv2d(nn.Conv2d):
     def _live_taps(self, size: int) -> tuple[slice, int]:
         """The taps that ever meet the map along an axis of this size, and their padding."""
         dilation = self.dilation[0]
+        if is_tracing():  # an exported network meets maps of any size
+            return slice(None), dilation
         return (slice(1, 2), 0) if dilation >= size else (slice(None), dilation)
 
 
@@ -89,6 +93,19 @@ class Bottleneck(nn.Module):
         x = self.relu(self.bn1(self.conv1(x)))
         x = self.relu(self.bn2(self.conv2(x)))
         return self.relu(self.bn3(self.conv3(x)) + shortcut)
+
+
+def max_unpool(x: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+    """Maps `(B, C, H, W)` to `(B, C, 2 H, 2 W)`, values where 2x2 max-pooling took them from.
+
+    While it is traced, by an operation that ONNX has.
+    """
+    if not is_tracing():
+        return F.max_unpool2d(x, indices, [2, 2])
+    batch, channels, height, width = x.shape
+    zeros = x.new_zeros(batch, channels, 4 * height * width)
+    flat = zeros.scatter(2, indices.flatten(2), x.flatten(2))
+    return flat.view(batch, channels, 2 * height, 2 * width)
 
 
 def projection(

@@ -12,7 +12,7 @@ from torch import nn
 
 from acdc_seg.errors import ConfigError
 from acdc_seg.models.base import SegmentationModel
-from acdc_seg.models.blocks import AtrousConv2d
+from acdc_seg.models.blocks import AtrousConv2d, max_unpool
 
 Activation = Callable[[], nn.Module]
 
@@ -203,7 +203,6 @@ class UpsamplingBottleneck(nn.Module):
         super().__init__()
         hidden = in_channels // REDUCTION
         self.main = conv_norm(nn.Conv2d(in_channels, out_channels, 1, bias=False))
-        self.unpool = nn.MaxUnpool2d(2)
         self.extension = nn.Sequential(
             conv_norm(nn.Conv2d(in_channels, hidden, 1, bias=False), nn.ReLU),
             conv_norm(nn.ConvTranspose2d(hidden, hidden, 2, stride=2, bias=False), nn.ReLU),
@@ -214,7 +213,7 @@ class UpsamplingBottleneck(nn.Module):
 
     def forward(self, x: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
         """Maps `(B, in_channels, H, W)` to `(B, out_channels, 2H, 2W)`; indices at (H, W)."""
-        return self.activation(self.unpool(self.main(x), indices) + self.extension(x))
+        return self.activation(max_unpool(self.main(x), indices) + self.extension(x))
 
 
 def build_stage(stage: ENetStage, activation: Activation) -> nn.Sequential:

@@ -10,7 +10,7 @@ from torch import nn
 
 from acdc_seg.models.backbones.vgg import VGG16, VGG16_LEVELS
 from acdc_seg.models.base import SegmentationModel
-from acdc_seg.models.blocks import conv_norm_relu, init_kaiming
+from acdc_seg.models.blocks import conv_norm_relu, init_kaiming, max_unpool
 
 FIRST_DROPOUT_LEVEL = 2
 
@@ -73,5 +73,5 @@ class SegNetDecoder(nn.Module):
         """Maps the encoder's last map and indices to `(B, 64, H, W)`."""
         x, all_indices = features
         for level, indices in zip(self.levels, reversed(all_indices), strict=True):
-            x = level(F.max_unpool2d(x, indices, [2, 2]))
+            x = level(max_unpool(x, indices))
         return x

@@ -12,6 +12,7 @@ from acdc_seg.cli import (
     ensemble,
     evaluate,
     experiment,
+    export,
     models,
     predict,
     report,
@@ -32,6 +33,7 @@ APPS = {
     "experiment": experiment.app,
     "models": models.app,
     "report": report.app,
+    "export": export.app,
 }
 PANELS = {
     "train": ["What", "How", "Computing", "Other"],
@@ -43,6 +45,7 @@ PANELS = {
     "experiment": ["What", "Computing", "Output", "Other"],
     "models": ["What", "Computing", "Other"],
     "report": ["Output", "Computing", "Other"],
+    "export": ["What", "Output", "Other"],
     "data": ["Other", "Commands"],
     "data synthesize": ["Arguments", "Options", "Hearts", "Streets and pets"],
     "data prepare": ["Arguments", "Geometry", "What", "Split"],

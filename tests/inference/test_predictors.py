@@ -15,6 +15,7 @@ from acdc_seg.inference.predictors import (
     Ensemble,
     ModelPredictor,
     Predictor,
+    _rotate,
 )
 from acdc_seg.models import create_model
 
@@ -411,3 +412,10 @@ def test_padding_is_cut_off_and_the_aspect_kept():
         predictor = ModelPredictor(Copy(), Config(data=data), device=CPU, precision="fp32")
         logits = predictor.logits(ramp)
         torch.testing.assert_close(logits, ramp.expand(1, 2, -1, -1), atol=tolerance, rtol=0)
+
+
+@pytest.mark.parametrize("quarter_turns", range(-3, 4))
+def test_rotations_are_those_of_torch(quarter_turns):
+    images = torch.arange(24.0).reshape(1, 2, 3, 4)
+    expected = torch.rot90(images, quarter_turns, (-2, -1))
+    assert torch.equal(_rotate(images, quarter_turns), expected)

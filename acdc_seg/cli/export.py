@@ -1,0 +1,133 @@
+"""acdc-export"""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from acdc_seg.cli.app import Debug, Version, console, make_app, run, shell_path
+from acdc_seg.cli.options import BARE, Tta, Weights, parse_weights
+from acdc_seg.cli.settings import option
+from acdc_seg.errors import ConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    from acdc_seg.inference.predictors import Predictor
+
+app = make_app()
+
+Models = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="MODEL...",
+        help="Run folders, checkpoints, ensembles, or models of the package; several are averaged.",
+        show_default=False,
+    ),
+]
+Format = Annotated[str, option("onnx.", "Output")]
+Out = Annotated[Path, option("File to write.", "Output")]
+Input = Annotated[
+    str,
+    option("Type of the images: float32 in 0..1, uint8 or uint16.", "What"),
+]
+Whole = Annotated[
+    bool,
+    typer.Option(
+        "--whole",
+        rich_help_panel="What",
+        help="Images are segmented as they are, not at the size of the training.",
+    ),
+]
+Size = Annotated[
+    str | None, option("The only size of images, for example 96x96.", "What", "any size")
+]
+License = Annotated[
+    str | None, option("Terms of the weights, for the metadata.", "Output", "not stated")
+]
+Check = Annotated[
+    bool,
+    typer.Option(
+        "--check/--no-check",
+        rich_help_panel="Output",
+        help="Compare the file with PyTorch on synthetic images.",
+    ),
+]
+FORMATS = ("onnx",)
+
+
+@app.command(epilog="Example: acdc-export runs/unet --out model.onnx")
+def export(
+    models: Models,
+    tta: Tta = None,
+    weights: Weights = None,
+    input: Input = "float32",
+    whole: Whole = False,
+    size: Size = None,
+    format: Format = "onnx",
+    out: Out = Path("model.onnx"),
+    license: License = None,
+    check: Check = True,
+    debug: Debug = False,
+    version: Version = False,
+) -> None:
+    """Write a model or an ensemble as one file for other programs."""
+    if format not in FORMATS:
+        raise ConfigError(f"--format {format}: {did_you_mean(format, FORMATS)}")
+    shape = _parse_size(size)
+
+    from acdc_seg.export.graph import export_onnx
+    from acdc_seg.inference.load import load_members
+    from acdc_seg.inference.shipped import find_model
+
+    predictor = load_members(
+        [find_model(model) for model in models],
+        tta=tta,
+        weights=parse_weights(weights),
+        device="cpu",
+        precision="fp32",
+    )
+    about = export_onnx(predictor, out, input_type=input, whole=whole, size=shape, license=license)
+    console.print(f"Wrote {shell_path(out)} ({out.stat().st_size / 1e6:.1f} MB)")
+    for name in ("images", "classes", "license"):
+        console.print(f"  {name}: {escape(about[name])}")
+    if names := predictor.describe()["keep_largest"]:
+        console.print(f"Not in the file: the largest regions of {', '.join(names)} alone are kept.")
+    if check:
+        _check(out, predictor, input, shape)
+
+
+def _parse_size(text: str | None) -> tuple[int, int] | None:
+    """Height and width of a text like 96x128."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
+    if not found:
+        raise ConfigError(f"--size {text}: expected HEIGHTxWIDTH, for example 96x96")
+    return int(found[1]), int(found[2])
+
+
+def _check(path: Path, predictor: "Predictor", kind: str, size: tuple[int, int] | None) -> None:
+    """Compares the file with what it was made from; raises ConfigError where they differ."""
+    from acdc_seg.export.parity import MAX_DIFFERENCE, SIZES, compare, make_images
+    from acdc_seg.inference.postprocess import KeepLargest
+
+    inner = predictor.predictor if isinstance(predictor, KeepLargest) else predictor
+    sizes = SIZES if size is None else (size,)
+    images = list(make_images(predictor.channels, sizes=sizes, input_type=kind))
+    parity = compare(path, inner, images)
+    console.print(
+        f"Against PyTorch, on {parity.num_pixels:,} pixels of synthetic images: probabilities "
+        f"differ by up to {parity.max_difference:.1e}, labels are equal in "
+        f"{parity.equal_labels:.4%}."
+    )
+    if not parity.holds:
+        raise ConfigError(
+            f"{path}: differs from PyTorch by more than {MAX_DIFFERENCE:g}, or in labels; do not "
+            "use this file, or look closer with --no-check and acdc_seg.export.parity.compare"
+        )
+
+
+def main() -> None:
+    """Entry point of acdc-export."""
+    run(app, greedy=("--weights",), implied=BARE)
