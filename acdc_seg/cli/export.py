@@ -39,6 +39,14 @@ Whole = Annotated[
         help="Images are segmented as they are, not at the size of the training.",
     ),
 ]
+Volumes = Annotated[
+    bool,
+    typer.Option(
+        "--volumes",
+        rich_help_panel="What",
+        help="For acdc-predict, which normalizes slices and finds the heart without PyTorch.",
+    ),
+]
 Size = Annotated[
     str | None, option("The only size of images, for example 96x96.", "What", "any size")
 ]
@@ -63,6 +71,7 @@ def export(
     weights: Weights = None,
     input: Input = "float32",
     whole: Whole = False,
+    volumes: Volumes = False,
     size: Size = None,
     format: Format = "onnx",
     out: Out = Path("model.onnx"),
@@ -75,6 +84,10 @@ def export(
     if format not in FORMATS:
         raise ConfigError(f"--format {format}: {did_you_mean(format, FORMATS)}")
     shape = _parse_size(size)
+    if volumes and (input != "float32" or shape):
+        raise ConfigError(
+            "--volumes: slices of all sizes are normalized before; leave out --input and --size"
+        )
 
     from acdc_seg.export.graph import export_onnx
     from acdc_seg.inference.load import load_members
@@ -87,7 +100,9 @@ def export(
         device="cpu",
         precision="fp32",
     )
-    about = export_onnx(predictor, out, input_type=input, whole=whole, size=shape, license=license)
+    about = export_onnx(
+        predictor, out, input_type=input, whole=whole, volumes=volumes, size=shape, license=license
+    )
     console.print(f"Wrote {shell_path(out)} ({out.stat().st_size / 1e6:.1f} MB)")
     for name in ("images", "classes", "license"):
         console.print(f"  {name}: {escape(about[name])}")

@@ -7,11 +7,9 @@ import torch
 import torch.nn.functional as F
 
 from acdc_seg.config import DataConfig
+from acdc_seg.data.resampling import Size
 from acdc_seg.labels import IGNORE_INDEX
 from acdc_seg.runtime.tracing import larger, real, rounded, smaller
-
-Size = tuple[int, int]
-"""Height and width in pixels."""
 
 
 class Placement(NamedTuple):

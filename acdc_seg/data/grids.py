@@ -1,14 +1,14 @@
 """SliceGrid: where the pixels of a network's image are in a slice of the scanner, both ways."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
-import torch
 
 from acdc_seg.config import PrepareConfig
-from acdc_seg.data.geometry import Size, resize
 from acdc_seg.data.images import LARGEST_IMAGE
+from acdc_seg.data.resampling import Size, resize_array
 from acdc_seg.errors import DataError
 
 
@@ -65,15 +65,16 @@ class SliceGrid:
         around = (-self.corner[0], -self.corner[1])
         return _nearest(crop(labels, around, self.resampled), self.native)
 
-    def restore_probabilities(self, probabilities: torch.Tensor) -> torch.Tensor:
-        """Probabilities `(B, K, H, W)` of the window as those of slices `(B, K, X, Y)`.
+    def restore_probabilities(self, probabilities: Any) -> Any:
+        """Probabilities `(B, K, H, W)` of the window, a tensor or an array, as those of slices
+        `(B, K, X, Y)`.
 
         They are interpolated, so that contours are as smooth as the slice's pixels allow; outside
         of the window all is background.
         """
         if self.corner == (0, 0) and self.size == self.resampled:
-            return resize(probabilities, self.native)
-        whole = probabilities.new_zeros((*probabilities.shape[:2], *self.resampled))
+            return _resize(probabilities, self.native)
+        whole = _zeros(probabilities, (*probabilities.shape[:2], *self.resampled))
         whole[:, 0] = 1
         first = [max(0, start) for start in self.corner]
         last = [
@@ -85,7 +86,7 @@ class SliceGrid:
             bottom, right = (end - edge for end, edge in zip(last, self.corner, strict=True))
             part = probabilities[..., top:bottom, left:right]
             whole[..., first[0] : last[0], first[1] : last[1]] = part
-        return resize(whole, self.native)
+        return _resize(whole, self.native)
 
     def _linear(self, image: np.ndarray) -> np.ndarray:
         pixels: np.ndarray = cv2.resize(
@@ -149,6 +150,22 @@ def _resampled_size(native: Size, spacing: tuple[float, float], target: float | 
             "size in its header, or set prepare.spacing"
         )
     return rows, columns
+
+
+def _zeros(values: Any, shape: tuple[int, ...]) -> Any:
+    """Zeros of the kind of these values."""
+    if isinstance(values, np.ndarray):
+        return np.zeros(shape, values.dtype)
+    return values.new_zeros(shape)
+
+
+def _resize(values: Any, size: Size) -> Any:
+    """Bilinear interpolation of a tensor or an array `(B, K, H, W)`."""
+    if isinstance(values, np.ndarray):
+        return resize_array(values, size)
+    from acdc_seg.data.geometry import resize  # of a tensor: PyTorch is there
+
+    return resize(values, size)
 
 
 def _nearest(pixels: np.ndarray, size: Size) -> np.ndarray:

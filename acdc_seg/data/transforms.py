@@ -11,13 +11,12 @@ import torch
 
 from acdc_seg.config import AugmentConfig, DataConfig
 from acdc_seg.data.geometry import place
+from acdc_seg.data.normalization import normalize
 from acdc_seg.labels import IGNORE_INDEX
 
 Transforms = list[A.BasicTransform | A.BaseCompose]
 SHEAR_DEGREES = 16.7
 """The reference study's shear factor of 0.3 as an angle."""
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-"""Means and standard deviations of ImageNet's R, G and B on the 0..1 scale."""
 
 
 def preprocess(images: torch.Tensor, data: DataConfig) -> torch.Tensor:
@@ -39,22 +38,6 @@ def preprocess_batch(images: torch.Tensor, data: DataConfig) -> torch.Tensor:
     """
     images = images if data.window else normalize(images, data)
     return images.contiguous(memory_format=torch.channels_last)
-
-
-def normalize(images: torch.Tensor, data: DataConfig) -> torch.Tensor:
-    """Images `(B, C, H, W)` in 0..1, normalized as `data.normalize` says."""
-    if data.normalize == "none":
-        return images
-    if data.normalize == "per_image":
-        std, mean = torch.std_mean(images, dim=(1, 2, 3), keepdim=True, correction=0)
-        return (images - mean).div_(std.clamp_min(1e-6))
-    constants = IMAGENET if data.normalize == "imagenet" else (data.mean, data.std)
-    center, scale = (_per_channel(value, images) for value in constants)
-    return (images - center).div_(scale)
-
-
-def _per_channel(value: Any, images: torch.Tensor) -> Any:
-    return images.new_tensor(value)[:, None, None] if isinstance(value, tuple) else value
 
 
 class Augment:

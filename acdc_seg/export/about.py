@@ -4,42 +4,51 @@ import json
 from typing import Any
 
 from acdc_seg import __version__
-from acdc_seg.config import to_dict
-from acdc_seg.data.geometry import Size
-from acdc_seg.inference.predictors import Predictor
+from acdc_seg.config import DataConfig, to_dict
+from acdc_seg.inference.base import Predictor
+from acdc_seg.inference.onnx import FORMAT
 
-FORMAT = 1
 INPUTS = {"float32": 1, "uint8": 255, "uint16": 65535}
 """Types of the images, and the value that is white."""
 NO_LICENSE = "not stated; the terms of the training data apply to weights"
 PURPOSE = "research only, not for diagnosis"
 
 
+def describe_images(
+    predictor: Predictor, data: DataConfig, *, input_type: str, whole: bool, volumes: bool
+) -> dict[str, Any]:
+    """What the file takes, and what the caller has to do before.
+
+    Args:
+        predictor: See `export_onnx`, also for what follows.
+        data: Its settings before the export.
+        input_type: Type of the images.
+        whole: Whether networks see whole images as they are.
+        volumes: Whether normalization and windows are left to the caller.
+    """
+    steps = to_dict(data) if volumes else {}
+    names = ("normalize", "mean", "std", "size", "fit")
+    return {
+        "type": input_type,
+        "white": INPUTS[input_type],
+        "channels": predictor.channels,
+        "whole": whole,
+        "volumes": volumes,
+        "data": {name: steps[name] for name in names if name in steps},
+    }
+
+
 def describe_file(
-    predictor: Predictor,
-    *,
-    input_type: str,
-    whole: bool,
-    size: Size | None,
-    license: str | None,
+    predictor: Predictor, images: dict[str, Any], *, license: str | None
 ) -> dict[str, str]:
     """Properties by name; all but texts are JSON.
 
     Args:
-        predictor: See `export_onnx`, also for what follows.
-        input_type: Type of the images.
-        whole: Whether networks see whole images as they are.
-        size: Height and width; None where they are free.
+        predictor: What is exported.
+        images: See `describe_images`, and their `size`.
         license: Terms of the weights.
     """
     config = predictor.config
-    images = {
-        "type": input_type,
-        "white": INPUTS[input_type],
-        "channels": predictor.channels,
-        "size": size,
-        "whole": whole,
-    }
     content: dict[str, Any] = {
         "format": FORMAT,
         "images": images,

@@ -20,7 +20,7 @@ from torch import nn
 from acdc_seg.config import Config
 from acdc_seg.data.geometry import Size
 from acdc_seg.errors import ConfigError, did_you_mean
-from acdc_seg.export.about import INPUTS, describe_file
+from acdc_seg.export.about import INPUTS, describe_file, describe_images
 from acdc_seg.files import replacing
 from acdc_seg.inference.postprocess import KeepLargest
 from acdc_seg.inference.predictors import TTA, Ensemble, ModelPredictor, Predictor
@@ -52,6 +52,7 @@ def export_onnx(
     *,
     input_type: str = "float32",
     whole: bool = False,
+    volumes: bool = False,
     size: Size | None = None,
     license: str | None = None,
 ) -> dict[str, str]:
@@ -66,6 +67,8 @@ def export_onnx(
             value.
         whole: Networks see images as they are, without `data.size`. Networks that windows trained
             always do.
+        volumes: For `OnnxPredictor` and `acdc-predict`, which normalize slices and cut windows from
+            them: the graph does neither.
         size: The only height and width that the file takes; None takes any.
         license: Terms of the weights, for its metadata.
 
@@ -82,11 +85,15 @@ def export_onnx(
         raise ConfigError(f"input type '{input_type}': {did_you_mean(input_type, INPUTS)}")
     models = list_models(predictor)
     _check_models(models)
-    if whole or any(model.config.data.window for model in models):
-        predictor.use_whole_images()
+    data = predictor.config.data
+    if volumes:
+        _prepare_for_volumes(predictor)
+    elif whole or any(model.config.data.window for model in models):
+        predictor.change_data({"size": None, "fit": "pad"})
         whole = True
     is_any = [_takes_any_size(model.config, size) for model in models]
-    about = describe_file(predictor, input_type=input_type, whole=whole, size=size, license=license)
+    images = describe_images(predictor, data, input_type=input_type, whole=whole, volumes=volumes)
+    about = describe_file(predictor, {**images, "size": size}, license=license)
     shape = size or example_size([model.config.data.size for model in models])
     graph = onnx.load_from_string(_trace(predictor, shape, is_dynamic=all(is_any) and not size))
     if input_type != "float32":
@@ -142,6 +149,27 @@ def _check_models(models: list[ModelPredictor]) -> None:
                 f"the model is on {model.device.type} in {model.precision}; load it with "
                 "device='cpu', precision='fp32' to export it"
             )
+
+
+def _prepare_for_volumes(predictor: Predictor) -> None:
+    """Leaves windows and normalization to the caller.
+
+    Raises:
+        ConfigError: Members that normalize differently, or a network that needs a fixed size.
+    """
+    for model in list_models(predictor):
+        if model.config.model.name in FIXED_SIZE:
+            raise ConfigError(
+                f"{model.config.model.name} takes images of one size; export it for images, "
+                "without --volumes"
+            )
+    rules = {(data.normalize, data.mean, data.std) for data in predictor.data_settings()}
+    if len(rules) > 1:
+        raise ConfigError(
+            "the members of the ensemble normalize images in different ways; export them for "
+            "images, without --volumes, or each by itself"
+        )
+    predictor.change_data({"size": None, "fit": "pad", "normalize": "none"})
 
 
 def _takes_any_size(config: Config, size: Size | None) -> bool:

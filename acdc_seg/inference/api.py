@@ -9,7 +9,6 @@ import numpy as np
 from acdc_seg.data.exams import ExamImages, find_exams
 from acdc_seg.data.orientation import check_positive, find_orientation
 from acdc_seg.errors import DataError
-from acdc_seg.inference.load import load_predictor
 from acdc_seg.inference.shipped import find_model
 from acdc_seg.inference.volumes import VolumePredictor
 
@@ -67,6 +66,12 @@ def predict_volume(
 @lru_cache(maxsize=2)
 def _load(path: str, keep_largest: bool, device: str) -> VolumePredictor:
     """Kept, so that volume after volume is segmented without reading the model again."""
+    if path.endswith(".onnx"):
+        from acdc_seg.inference.onnx import OnnxPredictor
+
+        return VolumePredictor(OnnxPredictor(Path(path)), keep_largest=keep_largest)
+    from acdc_seg.inference.load import load_predictor
+
     return VolumePredictor(load_predictor(path, device=device), keep_largest=keep_largest)
 
 

@@ -1,10 +1,124 @@
-"""Files of `acdc-export`, run by ONNX Runtime without PyTorch."""
+"""Files of `acdc-export`, run by ONNX Runtime: nothing here imports PyTorch."""
 
+import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from acdc_seg.errors import CheckpointError, ConfigError, path_hint
+import numpy as np
+
+from acdc_seg.config import ClassesConfig, Config, DataConfig, PrepareConfig
+from acdc_seg.data.normalization import normalize
+from acdc_seg.data.resampling import Size
+from acdc_seg.errors import CheckpointError, ConfigError, DataError, path_hint
+from acdc_seg.inference.base import Predictor
+from acdc_seg.inference.windows import predict_windows
+
+if TYPE_CHECKING:
+    import torch
+
+FORMAT = 1
+"""Of the metadata, see `export/about.py`."""
+
+
+class OnnxPredictor(Predictor):
+    """A file of `acdc-export` as a predictor of slices and volumes, on the CPU.
+
+    Args:
+        path: ONNX file.
+        num_threads: See `open_session`.
+
+    Raises:
+        ConfigError: ONNX Runtime is not installed.
+        CheckpointError: Not a readable ONNX file, or one of another program or version.
+    """
+
+    def __init__(self, path: Path, *, num_threads: int | None = None) -> None:
+        self.path, self.session = path, open_session(path, num_threads=num_threads)
+        about = _read_metadata(path, self.session)
+        self.images, self.model = about["images"], about["model"]
+        self.channels: int = self.images["channels"]
+        labels = {"labels": about["classes"], "has_background": about["has_background"]}
+        self.config = Config(
+            data=DataConfig.model_validate({"channels": self.channels, **self.images["data"]}),
+            prepare=PrepareConfig.model_validate(about["prepare"]),
+            classes=ClassesConfig.model_validate(labels),
+        )
+        self.classes = self.config.classes
+
+    def predict_arrays(self, images: np.ndarray) -> np.ndarray:
+        """Probabilities float32 `(B, K, H, W)` of images float32 `(B, C, H, W)` in 0..1; window by
+        window where windows trained the model and the file is for volumes.
+
+        Raises:
+            DataError: Images of other channels, or of a size that the file does not take.
+        """
+        images = self._fit(images)
+        if not self.images["volumes"]:
+            return self._run(images)
+        images = normalize(images, self.config.data)
+        window = self.config.data.window
+        if window is None or images.shape[-2:] == window:
+            return self._run(images)
+        return predict_windows(self._run, images, window)
+
+    def predict_batch(self, images: "torch.Tensor") -> "torch.Tensor":
+        """The same of tensors."""
+        import torch
+
+        return torch.from_numpy(self.predict_arrays(images.cpu().float().numpy()))
+
+    def data_settings(self) -> list[DataConfig]:
+        """Those of a file for volumes."""
+        return [self.config.data]
+
+    def change_data(self, changes: Mapping[str, Any]) -> None:
+        """Of normalization and windows, in a file for volumes.
+
+        Raises:
+            ConfigError: The file is for images.
+        """
+        if not self.images["volumes"]:
+            raise ConfigError(
+                f"{self.path}: was exported for images; for volumes export it again with --volumes"
+            )
+        data = self.config.data.model_copy(update=changes)
+        self.config = self.config.model_copy(update={"data": data})
+
+    def describe(self) -> dict[str, Any]:
+        """The checkpoints that it was made of."""
+        members = [{"path": str(self.path), **member} for member in self.model["members"]]
+        return {**self.model, "members": members}
+
+    def __repr__(self) -> str:
+        return f"OnnxPredictor({self.path})"
+
+    def _fit(self, images: np.ndarray) -> np.ndarray:
+        """Gray images repeated for a color model; others must fit."""
+        if images.shape[1] == 1 and self.channels == 3:
+            images = np.repeat(images, 3, axis=1)
+        if images.shape[1] != self.channels:
+            raise DataError(
+                f"the image has {images.shape[1]} channels, the model takes {self.channels}; "
+                f"convert the image to {self.channels} channel(s)"
+            )
+        size: Size | None = self.images["size"]
+        if size is not None and list(images.shape[-2:]) != list(size):
+            raise DataError(
+                f"images of {images.shape[-2]}x{images.shape[-1]}, {self.path} takes "
+                f"{size[0]}x{size[1]}; export it without --size"
+            )
+        return images
+
+    def _run(self, images: np.ndarray) -> np.ndarray:
+        """The graph, in its type of images."""
+        white = self.images["white"]
+        if white != 1:
+            images = np.clip(images * white + 0.5, 0, white)
+        inputs = np.ascontiguousarray(images, self.images["type"])
+        probabilities: np.ndarray = self.session.run(None, {"images": inputs})[0]
+        return probabilities
 
 
 def open_session(path: Path, *, num_threads: int | None = None) -> Any:
@@ -35,3 +149,21 @@ def open_session(path: Path, *, num_threads: int | None = None) -> Any:
         raise CheckpointError(
             f"{path}: not a readable ONNX file ({str(error).splitlines()[0][:200]})"
         ) from None
+
+
+def _read_metadata(path: Path, session: Any) -> dict[str, Any]:
+    """The JSON properties that acdc-export wrote."""
+    texts = session.get_modelmeta().custom_metadata_map
+    names = ("format", "images", "classes", "has_background", "prepare", "model")
+    try:
+        about = {name: json.loads(texts[name]) for name in names}
+    except (KeyError, ValueError):
+        raise CheckpointError(
+            f"{path}: not a file of acdc-export; export the model again"
+        ) from None
+    if about["format"] != FORMAT:
+        raise CheckpointError(
+            f"{path}: has format {about['format']} of another version of acdc_seg, this one reads "
+            f"{FORMAT}; export the model again"
+        )
+    return about

@@ -1,12 +1,13 @@
 """Post-processing of probabilities: only the largest region of a class."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
 
+from acdc_seg.config import DataConfig
 from acdc_seg.errors import ConfigError
 from acdc_seg.inference.predictors import Predictor
 
@@ -41,9 +42,13 @@ class KeepLargest(Predictor):
         kept = [keep_largest(array, indices) for array in probabilities.cpu().numpy()]
         return torch.from_numpy(np.stack(kept)).to(probabilities.device)  # (B, K, H, W)
 
-    def use_whole_images(self) -> None:
-        """As for the predictor."""
-        self.predictor.use_whole_images()
+    def data_settings(self) -> list[DataConfig]:
+        """Those of the predictor."""
+        return self.predictor.data_settings()
+
+    def change_data(self, changes: Mapping[str, Any]) -> None:
+        """In the predictor."""
+        self.predictor.change_data(changes)
 
     def describe(self) -> dict[str, Any]:
         """The predictor's, with the classes."""

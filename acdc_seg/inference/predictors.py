@@ -4,11 +4,8 @@ A model, an average of models, and post-processing of either all look the same t
 """
 
 import itertools
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import reduce
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -17,78 +14,15 @@ import torch.nn.functional as F
 from monai.inferers import SlidingWindowInferer
 from torch import nn
 
-from acdc_seg.config import ClassesConfig, Config
+from acdc_seg.config import ClassesConfig, Config, DataConfig
 from acdc_seg.data.geometry import place
 from acdc_seg.data.transforms import preprocess
 from acdc_seg.errors import ConfigError, DataError
-from acdc_seg.inference.arrays import as_batch, to_gray
-from acdc_seg.runs.trained_on import TrainedOn
+from acdc_seg.inference.arrays import to_gray
+from acdc_seg.inference.base import Origin as Origin
+from acdc_seg.inference.base import Predictor as Predictor
+from acdc_seg.inference.windows import OVERLAP, SIGMA, WINDOWS_AT_ONCE
 from acdc_seg.runtime.device import DTYPES
-
-WINDOWS_AT_ONCE = 8
-"""Windows of large images that a network is given at a time."""
-OVERLAP = 0.25
-"""Part of a window's height and width that the next one covers again: 1.8 times the pixels of the
-image are predicted, 4 times with a half.
-"""
-SIGMA = 0.2
-"""Deviation of the Gaussian that windows are weighted with, as part of their sides. MONAI's 0.125
-ends below its least weight, so that windows are not blended along the image's border.
-"""
-
-
-@dataclass(frozen=True)
-class Origin:
-    """The checkpoint file that a model was loaded from, its SHA-256, and what trained it."""
-
-    path: Path
-    sha256: str
-    trained_on: tuple[TrainedOn, ...]
-
-
-class Predictor(ABC):
-    """Maps images to class probabilities.
-
-    Attributes:
-        config: Settings that the model was trained with; of an ensemble, those of its first member.
-        classes: The classes of the probabilities, in order.
-        channels: Channels to read image files with: 1 gray, 3 RGB.
-        origins: The checkpoints of all models in it.
-    """
-
-    config: Config
-    classes: ClassesConfig
-    channels: int
-    origins: tuple[Origin, ...] = ()
-
-    @abstractmethod
-    def predict_batch(self, images: torch.Tensor) -> torch.Tensor:
-        """Probabilities float32 `(B, K, H, W)` of images `(B, C, H, W)`; 8-bit images are scaled to
-        0..1.
-        """
-
-    def __call__(self, image: np.ndarray) -> np.ndarray:
-        """Probabilities float32 `(K, H, W)` of one image `(H, W)` or `(C, H, W)`, uint8 or float.
-
-        An array does not tell its pixel size: resample it to that of the training images
-        (`config.prepare.spacing` for volumes) first.
-
-        Raises:
-            DataError: Another shape or type, NaN or infinity, or a color image for a gray model.
-        """
-        return self.predict_batch(as_batch(image))[0].cpu().numpy()
-
-    def use_whole_images(self) -> None:  # noqa: B027
-        """Lets its networks see images of any size as they are, without `data.size`."""
-
-    def describe(self) -> dict[str, Any]:
-        """Its part of the protocol in metrics.json: members, test-time augmentation, largest
-        regions.
-        """
-        return {"members": [], "tta": "none", "keep_largest": []}
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(self.classes.names)})"
 
 
 class ModelPredictor(Predictor):
@@ -131,9 +65,13 @@ class ModelPredictor(Predictor):
             logits = F.logsigmoid(logits)
         return logits.softmax(dim=1)
 
-    def use_whole_images(self) -> None:
-        """Lets the network see images as they are; called once, before any prediction."""
-        data = self.config.data.model_copy(update={"size": None, "fit": "pad"})
+    def data_settings(self) -> list[DataConfig]:
+        """Those of the network."""
+        return [self.config.data]
+
+    def change_data(self, changes: Mapping[str, Any]) -> None:
+        """In the network's config."""
+        data = self.config.data.model_copy(update=changes)
         self.config = self.config.model_copy(update={"data": data})
 
     def describe(self) -> dict[str, Any]:
@@ -193,10 +131,14 @@ class Ensemble(Predictor):
         )
         return reduce(lambda total, part: total + part.to(total.device), parts)
 
-    def use_whole_images(self) -> None:
-        """As for every member."""
+    def data_settings(self) -> list[DataConfig]:
+        """Those of all members."""
+        return [data for member in self.members for data in member.data_settings()]
+
+    def change_data(self, changes: Mapping[str, Any]) -> None:
+        """In every member."""
         for member in self.members:
-            member.use_whole_images()
+            member.change_data(changes)
 
     def describe(self) -> dict[str, Any]:
         """The checkpoints of all members, with their weights."""
@@ -242,9 +184,13 @@ class TTA(Predictor):
         probabilities = _rotate(probabilities, -quarter_turns)
         return probabilities.flip(-1) if flip else probabilities
 
-    def use_whole_images(self) -> None:
-        """As for the predictor."""
-        self.predictor.use_whole_images()
+    def data_settings(self) -> list[DataConfig]:
+        """Those of the predictor."""
+        return self.predictor.data_settings()
+
+    def change_data(self, changes: Mapping[str, Any]) -> None:
+        """In the predictor."""
+        self.predictor.change_data(changes)
 
     def describe(self) -> dict[str, Any]:
         """The predictor's, with the views."""

@@ -14,16 +14,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
-from scipy import ndimage
+from scipy import ndimage, special
 
 from acdc_seg.data.grids import SliceGrid, make_grid
+from acdc_seg.data.normalization import normalize
 from acdc_seg.data.slicing import stretch
-from acdc_seg.data.transforms import normalize
 from acdc_seg.errors import DataError
-from acdc_seg.inference.postprocess import KeepLargest
-from acdc_seg.inference.predictors import TTA, Ensemble, ModelPredictor, Predictor
-from acdc_seg.inference.stream import to_labels
+from acdc_seg.inference.base import Predictor
 
 CONNECTED = np.ones((3, 3, 3), bool)
 """Voxels that touch at a corner are connected: slices are far apart, and hearts move between."""
@@ -63,20 +60,16 @@ class VolumePredictor:
         self, predictor: Predictor, *, keep_largest: bool = True, batch_size: int = 8
     ) -> None:
         self.predictor, self.keep_largest, self.batch_size = predictor, keep_largest, batch_size
-        config, models = predictor.config, list(find_models(predictor))
+        config = predictor.config
         is_whole = config.prepare.crop == "none"
         self.window = config.data.window or (None if is_whole else config.prepare.size)
-        rules = {
-            (data.normalize, data.mean, data.std) for data in (each.config.data for each in models)
-        }
+        rules = {(each.normalize, each.mean, each.std) for each in predictor.data_settings()}
         # slices are normalized as a whole, before windows are cut, where all models agree how
         self.data = config.data if len(rules) == 1 else None
         changes: dict[str, Any] = {"size": self.window, "fit": "crop" if self.window else "pad"}
         if self.data:
             changes["normalize"] = "none"
-        for model in models:
-            data = model.config.data.model_copy(update=changes)
-            model.config = model.config.model_copy(update={"data": data})
+        predictor.change_data(changes)
         self.values = np.array(predictor.classes.values, np.uint8)
         self.settings = config.prepare.model_copy(update={"crop": "none"})
 
@@ -110,12 +103,12 @@ class VolumePredictor:
         kept = np.empty((len(self.values), *image.shape), np.float32) if probabilities else None
         entropy = np.empty(image.shape, np.float32) if uncertainty else None
         for places, outputs in self._predict(image, grid, window):
-            output = window.restore_probabilities(outputs).cpu()
-            labels[:, :, places] = to_labels(output).transpose(1, 2, 0)
+            output = _as_array(window.restore_probabilities(outputs))
+            labels[:, :, places] = output.argmax(axis=1).transpose(1, 2, 0)
             if kept is not None:
-                kept[:, :, :, places] = output.permute(1, 2, 3, 0).numpy()
+                kept[:, :, :, places] = output.transpose(1, 2, 3, 0)
             if entropy is not None:
-                entropy[:, :, places] = _entropy(output).permute(1, 2, 0).numpy()
+                entropy[:, :, places] = _entropy(output).transpose(1, 2, 0)
         if self.keep_largest:
             labels = keep_largest_regions(labels)
         return Segmentation(self.values[labels], kept, entropy)
@@ -133,7 +126,7 @@ class VolumePredictor:
         grid = self._grid(image, spacing)
         if self.window is None or self._window_at(grid, (0.0, 0.0)) == grid:
             return None
-        found = [to_labels(outputs) for _, outputs in self._predict(image, grid, grid)]
+        found = [_as_array(outputs.argmax(1)) for _, outputs in self._predict(image, grid, grid)]
         heart = keep_largest_regions((np.concatenate(found) > 0).astype(np.uint8))  # (Z, H, W)
         pixel_size = grid.pixel_size
         if heart.sum() * math.prod(pixel_size) * spacing[2] < 1000 * LEAST_ML:
@@ -165,8 +158,10 @@ class VolumePredictor:
 
     def _predict(
         self, image: np.ndarray, grid: SliceGrid, window: SliceGrid
-    ) -> Iterator[tuple[slice, torch.Tensor]]:
-        """Probabilities `(B, K, H, W)` of the window in a few slices at a time."""
+    ) -> Iterator[tuple[slice, Any]]:
+        """Probabilities `(B, K, H, W)` of the window in a few slices at a time, see
+        `Predictor.predict_arrays`.
+        """
         nearest = self.settings.interpolation == "nearest"
         (top, left), (height, width) = window.corner, window.size
         for start in range(0, image.shape[2], self.batch_size):
@@ -175,21 +170,10 @@ class VolumePredictor:
                 stretch(grid.cut_image(image[:, :, index], nearest=nearest))
                 for index in range(places.start, places.stop)
             ]
-            batch = torch.from_numpy(np.stack(slices))[:, None].float() / 255
+            batch = np.stack(slices)[:, None].astype(np.float32) / 255
             batch = normalize(batch, self.data) if self.data else batch
             part = batch[..., top : top + height, left : left + width]
-            yield places, self.predictor.predict_batch(part)
-
-
-def find_models(predictor: Predictor) -> Iterator[ModelPredictor]:
-    """The models in a predictor."""
-    if isinstance(predictor, ModelPredictor):
-        yield predictor
-    elif isinstance(predictor, Ensemble):
-        for member in predictor.members:
-            yield from find_models(member)
-    elif isinstance(predictor, TTA | KeepLargest):
-        yield from find_models(predictor.predictor)
+            yield places, self.predictor.predict_arrays(np.ascontiguousarray(part))
 
 
 def keep_largest_regions(labels: np.ndarray) -> np.ndarray:
@@ -205,7 +189,12 @@ def keep_largest_regions(labels: np.ndarray) -> np.ndarray:
     return kept
 
 
-def _entropy(probabilities: torch.Tensor) -> torch.Tensor:
+def _as_array(values: Any) -> np.ndarray:
+    """A tensor of any device, or an array, as an array."""
+    return values if isinstance(values, np.ndarray) else values.cpu().numpy()
+
+
+def _entropy(probabilities: np.ndarray) -> np.ndarray:
     """Entropy over the classes `(B, X, Y)` of `(B, K, X, Y)`, as a part of the largest possible."""
-    logs = torch.special.entr(probabilities).sum(1)
-    return logs / np.log(probabilities.shape[1])
+    sums: np.ndarray = special.entr(probabilities).sum(axis=1)
+    return sums / np.log(probabilities.shape[1])

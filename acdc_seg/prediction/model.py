@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from acdc_seg.inference.load import load_members
+from acdc_seg.errors import ConfigError
+from acdc_seg.inference.base import Predictor
 from acdc_seg.inference.volumes import VolumePredictor
 
 
@@ -12,7 +13,7 @@ class ModelSettings:
     """Plain values of which `load` makes a predictor.
 
     Attributes:
-        path: Run folder, checkpoint or ensemble.
+        path: Run folder, checkpoint, ensemble, or ONNX file of `acdc-export --volumes`.
         tta: Views to average over, flips or dihedral.
         device: auto, cpu, cuda or mps.
         precision: auto, fp32, bf16 or fp16.
@@ -33,7 +34,24 @@ class ModelSettings:
         Raises:
             AcdcError: A model that cannot be loaded, or a device that is not there.
         """
-        members = load_members(
-            [self.path], tta=self.tta, device=self.device, precision=self.precision
+        return VolumePredictor(
+            self._open(), keep_largest=self.keep_largest, batch_size=self.batch_size
         )
-        return VolumePredictor(members, keep_largest=self.keep_largest, batch_size=self.batch_size)
+
+    def _open(self) -> Predictor:
+        if self.path.suffix == ".onnx":
+            return self._open_onnx()
+        from acdc_seg.inference.load import load_members
+
+        return load_members([self.path], tta=self.tta, device=self.device, precision=self.precision)
+
+    def _open_onnx(self) -> Predictor:
+        """Without PyTorch."""
+        from acdc_seg.inference.onnx import OnnxPredictor
+
+        if self.tta or self.device not in ("auto", "cpu") or self.precision not in ("auto", "fp32"):
+            raise ConfigError(
+                f"{self.path}: an ONNX file is run on the CPU in fp32, with the views that it was "
+                "exported with; leave out --tta, --device and --precision"
+            )
+        return OnnxPredictor(self.path)

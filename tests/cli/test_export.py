@@ -1,7 +1,9 @@
 import json
 from pathlib import Path
 
+import nibabel as nib
 import pytest
+from volumes import make_labels, save
 
 onnx = pytest.importorskip("onnx", reason="pip install 'acdc_seg[onnx]'")
 
@@ -38,6 +40,10 @@ def test_an_ensemble_with_largest_regions_says_what_is_left_out(command, trained
     [
         (("--format", "onx"), "--format onx: did you mean 'onnx'?"),
         (("--size", "96"), "--size 96: expected HEIGHTxWIDTH, for example 96x96"),
+        (
+            ("--volumes", "--size", "96x96"),
+            "--volumes: slices of all sizes are normalized before; leave out --input and --size",
+        ),
         (("--input", "float16"), "input type 'float16': did you mean 'float32'?"),
     ],
 )
@@ -52,3 +58,16 @@ def test_a_file_that_differs_is_an_error(command, trained, monkeypatch):
     outcome = command("export", trained)
     assert outcome.code == 2
     assert "model.onnx: differs from PyTorch by more than 0, or in labels" in outcome.err
+
+
+def test_a_file_for_volumes_segments_exams(command, trained):
+    outcome = command("export", trained, "--volumes")
+    assert (outcome.code, outcome.err) == (0, "")
+    save(Path("in/case.nii.gz"), make_labels(6, num_slices=2))
+    for model, out in (("model.onnx", "a"), (trained, "b")):
+        assert command("predict", "in", "--out", out, "--model", model).code == 0
+    first, second = (nib.load(f"{out}/case_seg.nii.gz").get_fdata() for out in "ab")
+    assert (first == second).mean() > 0.999
+    outcome = command("predict", "in", "--model", "model.onnx", "--tta", "flips")
+    assert outcome.code == 2
+    assert "leave out --tta, --device and --precision" in outcome.err

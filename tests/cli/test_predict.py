@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from volumes import GreyPredictor, make_cine, make_labels, save
 
+import acdc_seg.inference.load
 import acdc_seg.inference.shipped
-import acdc_seg.prediction.model
 import acdc_seg.prediction.run
 
 
 @pytest.fixture
 def grey_model(monkeypatch):
-    monkeypatch.setattr(acdc_seg.prediction.model, "load_members", lambda *a, **k: GreyPredictor())
+    monkeypatch.setattr(acdc_seg.inference.load, "load_members", lambda *a, **k: GreyPredictor())
     monkeypatch.setattr(acdc_seg.inference.shipped, "find_model", Path)
 
 

@@ -134,6 +134,14 @@ def test_whole_images_are_not_resized(tmp_path):
     assert not compare(tmp_path / "m.onnx", other, list(make_images(1))).holds
 
 
+def test_members_that_normalize_differently_are_not_for_volumes(tmp_path):
+    members = Ensemble([make_predictor(), make_predictor(normalize="fixed")])
+    with pytest.raises(ConfigError, match="normalize images in different ways"):
+        export_onnx(members, tmp_path / "m.onnx", volumes=True)
+    with pytest.raises(ConfigError, match="swin_unet takes images of one size"):
+        export_onnx(make_predictor("swin_unet"), tmp_path / "m.onnx", volumes=True)
+
+
 def test_metadata(tmp_path):
     predictor = make_predictor()
     predictor.config = predictor.config.model_copy(update={"prepare": PrepareConfig(spacing=1.25)})
@@ -147,8 +155,10 @@ def test_metadata(tmp_path):
         "type": "float32",
         "white": 1,
         "channels": 1,
-        "size": None,
         "whole": False,
+        "volumes": False,
+        "data": {},
+        "size": None,
     }
     assert json.loads(stored["model"])["keep_largest"] == ["lv"]
     assert tuple(label["name"] for label in json.loads(stored["classes"])) == ClassesConfig().names
