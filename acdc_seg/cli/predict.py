@@ -26,7 +26,11 @@ Inputs = Annotated[
 Out = Annotated[Path, option("Folder to write; finished exams in it are skipped.", "Output")]
 Model = Annotated[
     str | None,
-    option("Run folder, checkpoint, ensemble, or a model of the package.", "What", "acdc_volumes"),
+    option(
+        "Run folder, checkpoint, ensemble, ONNX file, or a model of the package.",
+        "What",
+        "acdc_volumes",
+    ),
 ]
 Probabilities = Annotated[
     bool, typer.Option("--probabilities", rich_help_panel="Output", help="Write probabilities too.")

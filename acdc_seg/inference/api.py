@@ -30,7 +30,8 @@ def predict_volume(
         spacing: Voxel size (x, y, z) in mm of an array. Slices are along its third axis.
         affine: Of an array, in place of `spacing`: voxel indices to mm, RAS+, `(4, 4)`. Slices are
             along the axis of the largest voxels, and turned as the model knows them.
-        model: Run folder, checkpoint, ensemble or name of a model of the package; None takes
+        model: Run folder, checkpoint, ensemble, ONNX file of `acdc-export --volumes`, or name of a
+            model of the package; None takes
             `shipped.DEFAULT`.
         keep_largest: Leave the largest connected region of every class.
         device: auto, cpu, cuda or mps.
