@@ -230,7 +230,7 @@ def test_line_of_a_config_file(refused):
     [
         ("train", ["--lr", "fast"], "Invalid value for '--lr'"),
         ("train", ["--learning-rate", "1"], "No such option: --learning-rate"),
-        ("evaluate", [], "Missing argument"),
+        ("evaluate", [], "give a run folder, a checkpoint or an ensemble before the settings"),
         ("evaluate", ["runs/unet", "--batch-size", "0"], "Invalid value for '--batch-size'"),
         ("data", ["draw"], "No such command 'draw'"),
         ("data", ["synthesize", "--patients", "0"], "Invalid value for '--patients'"),
