@@ -6,6 +6,7 @@ whichever part of the cluster is lost. The scheduler holds the tasks that worker
 those of the whole cohort.
 """
 
+import logging
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +33,10 @@ MIN_IN_FLIGHT = 16
 """Tasks that a scheduler is given at least, so that one that starts workers on demand sees some."""
 PER_THREAD = 3
 """Tasks in flight for every thread of the workers: one runs, the next ones are there in time."""
+LOST = (
+    "the dask scheduler is gone; finished exams are kept, and the same command with a new one "
+    "does the rest"
+)
 _loading = threading.Lock()
 
 
@@ -94,7 +99,7 @@ def predict_cohort(
     with _connect(address) as client:
         write_text(out / job.token, "A command hands out exams of this folder.\n")
         try:
-            on_start(len(client.nthreads()))
+            on_start(len(_threads(client)))
             cases = _hand_out(client, exams, job, on_case)
         finally:
             (out / job.token).unlink(missing_ok=True)
@@ -152,8 +157,10 @@ def _connect(address: str) -> Iterator[Any]:
             f"--dask needs distributed, which is missing ({error}); install it: pip install "
             "'acdc_seg[dask]'"
         ) from None
+    # what it would log, with tracebacks, of a lost scheduler is told in one message
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL + 1)
     is_file = Path(address).is_file()
-    place = {"scheduler_file": address} if is_file else {"address": f"{address.strip() or '?'}"}
+    place = {"scheduler_file": address} if is_file else {"address": address.strip() or "?"}
     try:
         client = Client(**place, timeout=CONNECT_S, set_as_default=False)
     except Exception as error:  # of the network, of the address, or of what answers there
@@ -178,7 +185,7 @@ def _hand_out(
 
     def fill() -> None:
         # asked every time, for workers come and go
-        num_threads = sum(client.nthreads().values())
+        num_threads = sum(_threads(client).values())
         room = max(MIN_IN_FLIGHT, PER_THREAD * num_threads) - len(in_flight)
         for place, exam in islice(waiting, max(0, room)):
             task = client.submit(finish_task, exam, job, key=f"{job.token}-{place}", pure=False)
@@ -193,6 +200,14 @@ def _hand_out(
         on_case(cases[place], len(cases), len(exams))
         fill()
     return [cases[place] for place in sorted(cases)]
+
+
+def _threads(client: Any) -> dict[str, int]:
+    """Threads of every worker by its address."""
+    try:
+        return dict(client.nthreads())
+    except OSError:
+        raise ConfigError(LOST) from None
 
 
 def _result(task: Any, exam: Exam, out: Path) -> dict[str, Any]:
@@ -221,10 +236,7 @@ def _result(task: Any, exam: Exam, out: Path) -> dict[str, Any]:
     except AcdcError:
         raise
     except CancelledError:
-        raise ConfigError(
-            "the dask scheduler is gone; finished exams are kept, and the same command with a new "
-            "scheduler does the rest"
-        ) from None
+        raise ConfigError(LOST) from None
     except Exception as error:  # the task could not be sent, or not be read by the worker
         raise ConfigError(
             f"{exam.id}: a worker cannot run this task ({type(error).__name__}: {error}); install "

@@ -177,6 +177,25 @@ def test_an_interrupt_keeps_finished_exams(threads, model, tmp_path):
     assert any(case.get("skipped") for case in cases)
 
 
+def test_a_scheduler_that_ends_leaves_what_is_finished(
+    threads, model, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr(cohort, "CONNECT_S", 0.5)
+    exams = find_exams([write_exams(tmp_path / "in", 4)])
+    address = threads.scheduler_address
+    with pytest.raises(ConfigError, match="the dask scheduler is gone; finished exams are kept"):
+        predict_cohort(
+            exams,
+            model,
+            tmp_path / "out",
+            address=address,
+            on_case=lambda case, done, total: threads.close(),
+        )
+    assert (tmp_path / "out" / "case0_seg.nii.gz").is_file()
+    assert not (tmp_path / "out" / "measurements.csv").exists()
+    assert not [record for record in caplog.records if record.name == "distributed.client"]
+
+
 def test_without_scheduler_or_dask(model, tmp_path, monkeypatch):
     monkeypatch.setattr(cohort, "CONNECT_S", 0.3)
     exams = find_exams([write_exams(tmp_path / "in", 1)])
