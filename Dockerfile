@@ -19,13 +19,13 @@ RUN python -m pip wheel --quiet --no-deps --wheel-dir dist . \
 
 FROM python:${PYTHON_VERSION}-slim-bookworm
 RUN useradd --create-home --uid 1000 acdc \
-    && mkdir -p /data /work/data /work/runs /work/studies \
-    && chown -R acdc /work
+    && mkdir -p /data /workspace/data /workspace/runs /workspace/studies \
+    && chown -R acdc /workspace
 COPY --from=build /opt/acdc_seg /opt/acdc_seg
 COPY --chmod=755 scripts/container/entrypoint.sh scripts/container/healthcheck.sh /usr/local/bin/
 ENV PATH=/opt/acdc_seg/bin:$PATH MPLCONFIGDIR=/tmp/matplotlib PYTHONUNBUFFERED=1 ACDC_DATA=/data
 USER 1000
-WORKDIR /work
+WORKDIR /workspace
 HEALTHCHECK --interval=10m --timeout=2m --start-period=2m --retries=2 CMD ["healthcheck.sh"]
 ENTRYPOINT ["entrypoint.sh"]
 CMD ["acdc-models"]

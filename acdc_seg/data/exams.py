@@ -15,7 +15,7 @@ import nibabel as nib
 import numpy as np
 
 from acdc_seg.data.nifti import NiftiFile, describe_nifti, open_nifti
-from acdc_seg.data.readers.acdc import SUFFIXES, patient_folders, read_info
+from acdc_seg.data.readers.acdc import SUFFIXES, body_size, patient_folders, read_info
 from acdc_seg.data.record import natural_key
 from acdc_seg.errors import DataError, path_hint
 from acdc_seg.labels import PHASES
@@ -200,11 +200,8 @@ def _read_cine(path: Path, name: str, info: Mapping[str, str]) -> ExamImages:
 
 
 def _patient_facts(info: Mapping[str, str]) -> dict[str, Any]:
-    facts: dict[str, Any] = {"group": info.get("Group", "")}
-    for key, name in (("Height", "height_cm"), ("Weight", "weight_kg")):
-        text = info.get(key, "")
-        facts[name] = float(text) if re.fullmatch(r"\d+(\.\d*)?", text) else None
-    return facts
+    height, weight = body_size(info)
+    return {"group": info.get("Group", ""), "height_cm": height, "weight_kg": weight}
 
 
 def _dicom(path: Path) -> list[Exam]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from acdc_seg.config import DataConfig
-from acdc_seg.data.readers.acdc import scan_acdc
+from acdc_seg.data.readers.acdc import body_size, read_info, scan_acdc
 from acdc_seg.data.record import Record
 from acdc_seg.data.volumes import read_volume
 from acdc_seg.diagnosis.features import features
@@ -52,7 +52,7 @@ def read_patients(tree: Path, predictions: Path | None = None) -> PatientFeature
             continue
         label_maps = [_read_labels(records[phase], predictions) for phase in PHASES]
         (labels_ed, spacing), (labels_es, _) = label_maps
-        height, weight = read_body_size(records["ED"].image.with_name("Info.cfg"))
+        height, weight = body_size(read_info(records["ED"].image.with_name("Info.cfg"))[0])
         try:
             values = features(labels_ed, labels_es, spacing, height_cm=height, weight_kg=weight)
         except DataError as error:
@@ -60,18 +60,6 @@ def read_patients(tree: Path, predictions: Path | None = None) -> PatientFeature
         else:
             found.rows[patient] = (records["ED"].group, values)
     return found
-
-
-def read_body_size(info: Path) -> tuple[float | None, float | None]:
-    """Height in cm and weight in kg of an Info.cfg; None where it has no such number."""
-    values = {}
-    for line in info.read_text(encoding="utf-8").splitlines():
-        key, _, text = line.partition(":")
-        try:
-            values[key.strip()] = float(text)
-        except ValueError:
-            continue
-    return values.get("Height"), values.get("Weight")
 
 
 def _by_patient(tree: Path) -> Mapping[str, Mapping[str, Record]]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from acdc_seg.data.label_maps import count_frames
 from acdc_seg.data.patients import patient_of
+from acdc_seg.data.readers.acdc import read_info
 from acdc_seg.data.record import natural_key
 from acdc_seg.errors import DataError, path_hint
 from acdc_seg.labels import PHASES
@@ -154,23 +155,12 @@ def _read_cases(paths: dict[str, Path], patient_rule: str) -> list[TruthCase]:
             patient = patient_of(name, patient_rule)
         frame = int(part[2]) if part and part[2] else None
         phase = part[3].upper() if part and part[3] else ""
-        info = _read_info(path.with_name("Info.cfg"))
+        info, _ = read_info(path.with_name("Info.cfg"))
         if info and frame is not None:
             numbers = {info.get(key, "").lstrip("0"): key for key in PHASES}
             phase = numbers.get(str(frame), phase)
         cases.append(TruthCase(name, path, patient, phase, info.get("Group", ""), frame))
     return sorted(cases, key=lambda case: natural_key(case.patient))
-
-
-def _read_info(path: Path) -> dict[str, str]:
-    """The lines `Key: value` of an Info.cfg, none where there is no such file."""
-    if not path.is_file():
-        return {}
-    info = {}
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        key, _, value = line.partition(":")
-        info[key.strip()] = value.strip()
-    return info
 
 
 def _find_prediction(

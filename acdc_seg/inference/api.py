@@ -1,6 +1,6 @@
 """predict_volume: an array or a file in, its label map out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -31,8 +31,7 @@ def predict_volume(
         affine: Of an array, in place of `spacing`: voxel indices to mm, RAS+, `(4, 4)`. Slices are
             along the axis of the largest voxels, and turned as the model knows them.
         model: Run folder, checkpoint, ensemble, ONNX file of `acdc-export --volumes`, or name of a
-            model of the package; None takes
-            `shipped.DEFAULT`.
+            model of the package; None takes `shipped.DEFAULT`.
         keep_largest: Leave the largest connected region of every class.
         device: auto, cpu, cuda or mps.
 
@@ -80,11 +79,10 @@ def _predict_array(
     voxels: np.ndarray, spacing: Sequence[float], predictor: VolumePredictor
 ) -> np.ndarray:
     frames = np.moveaxis(voxels, 3, 0) if voxels.ndim == 4 else [voxels]
-    center = predictor.locate(np.asarray(frames[0], np.float32), spacing)
-    labels = [
-        predictor(np.asarray(frame, np.float32), spacing, center=center).labels for frame in frames
-    ]
-    return np.stack(labels, axis=-1) if voxels.ndim == 4 else labels[0]
+    labels = _predict_frames(
+        (np.asarray(frame, np.float32) for frame in frames), spacing, predictor
+    )
+    return labels if voxels.ndim == 4 else labels[..., 0]
 
 
 def _predict_file(path: Path, predictor: VolumePredictor) -> np.ndarray:
@@ -95,11 +93,18 @@ def _predict_file(path: Path, predictor: VolumePredictor) -> np.ndarray:
     if len(images.files) > 1:
         raise DataError(f"{path}: holds {len(images.files)} files of one exam; give one of them")
     file = images.files[0]
-    center = predictor.locate(images.frame(0), images.spacing)
-    frames = [
-        predictor(images.frame(index), images.spacing, center=center).labels
-        for index in range(images.num_frames)
-    ]
-    is_cine = len(file.image.shape) > 3
-    labels = file.orientation.undo(np.stack(frames, axis=-1) if is_cine else frames[0])
+    frames = (images.frame(index) for index in range(images.num_frames))
+    labels = file.orientation.undo(_predict_frames(frames, images.spacing, predictor))
     return np.ascontiguousarray(labels).reshape(file.image.shape)
+
+
+def _predict_frames(
+    frames: Iterable[np.ndarray], spacing: Sequence[float], predictor: VolumePredictor
+) -> np.ndarray:
+    """Labels `(X, Y, Z, T)` of frames `(X, Y, Z)`; the heart is looked for in the first."""
+    labels, center = [], None
+    for index, frame in enumerate(frames):
+        if index == 0:
+            center = predictor.locate(frame, spacing)
+        labels.append(predictor(frame, spacing, center=center).labels)
+    return np.stack(labels, axis=-1)

@@ -2,7 +2,7 @@
 
 import json
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,12 +104,6 @@ def write_failure(exam: Exam, reason: str, out: Path) -> dict[str, Any]:
     }
     write_json(out / CASES / f"{exam.id}.json", case)
     return case
-
-
-def read_cases(out: Path, exams: Iterable[Exam]) -> list[dict[str, Any]]:
-    """The results of these exams that are on disk, in their order."""
-    found = (read_case(out / CASES / f"{exam.id}.json") for exam in exams)
-    return [case for case in found if case]
 
 
 def read_case(path: Path) -> dict[str, Any] | None:

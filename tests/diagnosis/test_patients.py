@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from label_maps import SPACING, ring_heart
 
+from acdc_seg.data.readers.acdc import body_size, read_info
 from acdc_seg.diagnosis.features import features
-from acdc_seg.diagnosis.patients import read_body_size, read_patients
+from acdc_seg.diagnosis.patients import read_patients
 from acdc_seg.errors import DataError
 from acdc_seg.labels import RV
 
@@ -85,4 +86,4 @@ def test_a_folder_without_masks_is_refused(tmp_path):
 def test_body_size_is_none_where_the_file_does_not_tell(tmp_path):
     path = tmp_path / "Info.cfg"
     path.write_text("ED: 1\nGroup: DCM\nHeight: 171.5\nWeight: unknown\n")
-    assert read_body_size(path) == (171.5, None)
+    assert body_size(read_info(path)[0]) == (171.5, None)

@@ -111,6 +111,13 @@ def read_info(path: Path) -> tuple[dict[str, str], list[Problem]]:
     return info, problems
 
 
+def body_size(info: Mapping[str, str]) -> tuple[float | None, float | None]:
+    """Height in cm and weight in kg of an Info.cfg; None where it has no such number."""
+    texts = (info.get(key, "") for key in ("Height", "Weight"))
+    height, weight = (float(text) if re.fullmatch(r"\d+(\.\d*)?", text) else None for text in texts)
+    return height, weight
+
+
 def _group_problems(path: Path, info: Mapping[str, str], *, withheld: bool) -> list[Problem]:
     """What is wrong with the diagnosis, which the challenge withheld for testing patients."""
     group = info.get("Group", "")
