@@ -19,14 +19,6 @@ from acdc_seg.inference.volumes import VolumePredictor
 Center = tuple[float, float]
 
 
-class EverywherePredictor(VolumePredictor):
-    """Finds no heart, so that windows are predicted all over each slice, or whole slices."""
-
-    def locate(self, image: np.ndarray, spacing: Sequence[float]) -> Center | None:
-        """None."""
-        return None
-
-
 def main() -> None:
     """Prints the mean Dice of RV, myocardium and LV over all volumes, for each way."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -50,11 +42,9 @@ def main() -> None:
 
 
 def make_predictor(run: Path, way: str) -> VolumePredictor:
-    """A predictor that looks where `way` says."""
+    """A predictor of windows, or of whole slices."""
     model = load_predictor(run)
-    predictor = (EverywherePredictor if way in ("all over", "whole slices") else VolumePredictor)(
-        model
-    )
+    predictor = VolumePredictor(model)
     if way == "whole slices":
         model.change_data({"size": None, "fit": "pad"})
     return predictor

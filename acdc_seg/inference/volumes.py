@@ -87,8 +87,8 @@ class VolumePredictor:
         Args:
             image: Grey values `(X, Y, Z)`, slices along the last axis.
             spacing: Voxel size (x, y, z) in mm.
-            center: Middle of the heart (x, y) in mm from the corner of the slices; None finds it,
-                see `locate`.
+            center: Middle of the heart (x, y) in mm from the corner of the slices, see `locate`;
+                None predicts windows all over them.
             probabilities: Keep them, on the grid of the volume.
             uncertainty: Keep it.
 
@@ -96,8 +96,6 @@ class VolumePredictor:
             DataError: Not a volume, or pixels of an absurd size.
         """
         grid = self._grid(image, spacing)
-        if center is None:
-            center = self.locate(image, spacing)
         window = self._window_at(grid, center)
         labels = np.empty(image.shape, np.uint8)
         kept = np.empty((len(self.values), *image.shape), np.float32) if probabilities else None
