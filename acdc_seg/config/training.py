@@ -73,6 +73,10 @@ class ScheduleConfig(Section):
 class TrainConfig(Section):
     """Training loop."""
 
+    start_from: str | None = None
+    """Run, checkpoint or model of the package (`acdc_volumes`) whose weights the whole network
+    starts from, to fine-tune it; null starts at random, but for `model.pretrained`.
+    """
     epochs: Count = 100
     """Passes over the training images."""
     batch_size: Count = 16

@@ -25,6 +25,8 @@ from acdc_seg.experiments.settings import (
 )
 from acdc_seg.experiments.variants import Variant
 from acdc_seg.files import cached_sha256, sha256_bytes, write_text
+from acdc_seg.inference.load import find_checkpoint
+from acdc_seg.inference.shipped import find_model
 from acdc_seg.runs.writer import FREE_SETTINGS
 from acdc_seg.tuning.objective import DATA_SECTIONS
 
@@ -195,6 +197,9 @@ def _digest(config: Config, data_sha256: str) -> str:
     model = config.model
     if isinstance(model, EncoderConfig) and model.pretrained and Path(model.pretrained).is_file():
         tree["model"]["pretrained"] = cached_sha256(Path(model.pretrained))
+    if config.train.start_from:
+        weights = find_checkpoint(find_model(config.train.start_from))
+        tree["train"]["start_from"] = cached_sha256(weights)
     filled = {name: part for name, part in tree.items() if part != {}}
     return sha256_bytes(json.dumps([filled, data_sha256], sort_keys=True).encode())
 

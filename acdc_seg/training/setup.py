@@ -23,7 +23,7 @@ from acdc_seg.errors import ConfigError, DataError
 from acdc_seg.labels import IGNORE_INDEX
 from acdc_seg.losses import build_loss
 from acdc_seg.models import build_model
-from acdc_seg.models.base import MIN_SIZE
+from acdc_seg.models.base import MIN_SIZE, SegmentationModel
 from acdc_seg.models.pretrained import load_pretrained
 from acdc_seg.optim import build_optimizer, build_schedule, make_ema
 from acdc_seg.runs.folder import Run, create_run
@@ -37,6 +37,7 @@ from acdc_seg.runtime.distributed import (
     sync_layers,
 )
 from acdc_seg.runtime.memory import megabytes
+from acdc_seg.training.fine_tune import load_weights
 from acdc_seg.training.state import TrainState
 
 
@@ -106,13 +107,14 @@ def prepare_training(
     sampler = loader.sampler
     assert isinstance(sampler, EpochSampler)
     check_batch_divides(config.train.batch_size, len(sampler), accelerator.num_processes)
-    state, model, loader, pretrained_on = _build(config, loader, accelerator, pretrained=not resume)
-    _warn_of_leakage(config, source, pretrained_on, on_notice)
+    network, trained_before = _make_network(config, on_notice, fresh=not resume)
+    state, model, loader = _build(config, network, loader, accelerator)
+    _warn_of_leakage(config, source, trained_before, on_notice)
     make_run = partial(create_run, config, name=name) if run is None else lambda: run
     writer = RunWriter(
         on_main_process(accelerator, make_run), config, source, active=accelerator.is_main_process
     )
-    writer.pretrained_on = pretrained_on
+    writer.pretrained_on = trained_before
     if accelerator.is_main_process:
         writer.fingerprint = _describe_data(config, source, on_notice)
     if resume:
@@ -150,7 +152,7 @@ def _warn_of_leakage(
     )
     if seen:
         on_notice(
-            f"Data leakage: the weights of model.pretrained were trained on {len(seen)} of the "
+            f"Data leakage: the weights that it starts from were trained on {len(seen)} of the "
             f"{len(validation)} validation images, or on their patients; the validation Dice will "
             "be too high. Start from a run that was not trained on them."
         )
@@ -230,18 +232,38 @@ def _load_data(
     return loader, loaded.validation
 
 
-def _build(
-    config: Config, loader: DataLoader[Any], accelerator: Accelerator, *, pretrained: bool
-) -> tuple[TrainState, nn.Module, Any, tuple[TrainedOn, ...]]:
-    """The network with fresh or pretrained weights and what moves it, on the device, and what the
-    pretrained weights were trained on.
+def _make_network(
+    config: Config, on_notice: Callable[[str], None], *, fresh: bool
+) -> tuple[SegmentationModel, tuple[TrainedOn, ...]]:
+    """The network, if `fresh` with the weights that it starts from, and what they were trained on.
+
+    Raises:
+        ConfigError: Two settings say what the encoder starts from.
     """
-    trained_on: list[dict[str, Any]] = []
     network = build_model(config.model, config.data.channels, len(config.classes.names))
-    if isinstance(config.model, EncoderConfig) and config.model.pretrained and pretrained:
-        trained_on = load_pretrained(network.encoder, config.model.pretrained)
+    pretrained = config.model.pretrained if isinstance(config.model, EncoderConfig) else None
+    if pretrained and config.train.start_from:
+        raise ConfigError(
+            f"model.pretrained={pretrained} and train.start_from={config.train.start_from}: the "
+            "encoder has one start; leave one of them out"
+        )
+    if not fresh:
+        return network, ()
+    if config.train.start_from:
+        return network, load_weights(network, config, on_notice)
+    if pretrained:
+        return network, tuple(
+            map(TrainedOn.from_dict, load_pretrained(network.encoder, pretrained))
+        )
+    return network, ()
+
+
+def _build(
+    config: Config, network: SegmentationModel, loader: DataLoader[Any], accelerator: Accelerator
+) -> tuple[TrainState, nn.Module, Any]:
+    """What moves the network, on the device, the wrapped network, and the loader."""
     sync_layers(network, accelerator)
-    network = network.to(accelerator.device).to(memory_format=torch.channels_last)  # type: ignore
+    network.to(accelerator.device).to(memory_format=torch.channels_last)  # type: ignore
     decay = config.train.ema_decay
     ema = None if decay is None else make_ema(network, decay)
     optimizer = build_optimizer(network, config.optimizer)
@@ -249,7 +271,7 @@ def _build(
     num_steps = config.train.epochs * math.ceil(len(prepared) / config.train.grad_accum_steps)
     schedule = build_schedule(optimizer.optimizer, config.schedule, num_steps=num_steps)
     state = TrainState(network, ema, optimizer, schedule, accelerator.scaler)
-    return state, model, prepared, tuple(map(TrainedOn.from_dict, trained_on))
+    return state, model, prepared
 
 
 def _is_frozen(config: Config, epoch: int) -> bool:
