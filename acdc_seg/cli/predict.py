@@ -11,7 +11,7 @@ from acdc_seg.cli.app import Debug, Version, console, make_app, run, shell_path
 from acdc_seg.cli.options import BARE, Device, Precision, Tta
 from acdc_seg.cli.progress import make_progress
 from acdc_seg.cli.settings import option
-from acdc_seg.errors import ConfigError
+from acdc_seg.errors import ConfigError, DataError, path_hint
 
 app = make_app()
 
@@ -93,15 +93,18 @@ def predict(
     version: Version = False,
 ) -> None:
     """Segment exams on their own grid, and measure the hearts."""
-    from acdc_seg.data.exams import find_exams
+    _check_paths(inputs, out)
+
     from acdc_seg.inference.shipped import find_model
+
+    path = find_model(model)
+
+    from acdc_seg.data.exams import find_exams
     from acdc_seg.prediction.case import Outputs
     from acdc_seg.prediction.model import ModelSettings
     from acdc_seg.prediction.run import take_shard
 
-    if out.exists() and not out.is_dir():
-        raise ConfigError(f"--out {out}: is a file; give a folder")
-    settings = ModelSettings(find_model(model), tta, device, precision, keep_largest, batch_size)
+    settings = ModelSettings(path, tta, device, precision, keep_largest, batch_size)
     exams = find_exams([path.absolute() for path in inputs] if dask else inputs)
     if shard is not None:
         exams = take_shard(exams, shard)
@@ -118,6 +121,15 @@ def predict(
         console.print(f"Finished exams are kept in {shell_path(out)}; the same command continues.")
         raise
     _print_end(cases, out, shard)
+
+
+def _check_paths(inputs: list[Path], out: Path) -> None:
+    """Refuses mistyped paths before anything slow is imported."""
+    for path in inputs:
+        if not path.exists():
+            raise DataError(f"{path}: no such file or folder; {path_hint(path)}")
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"--out {out}: is a file; give a folder")
 
 
 def _predict(

@@ -3,12 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 
 from acdc_seg.config import PrepareConfig
-from acdc_seg.data.images import LARGEST_IMAGE
-from acdc_seg.data.resampling import Size, resize_array
+from acdc_seg.data.resampling import LARGEST_IMAGE, Size, resize_array
 from acdc_seg.errors import DataError
 
 
@@ -89,9 +87,12 @@ class SliceGrid:
         return _resize(whole, self.native)
 
     def _linear(self, image: np.ndarray) -> np.ndarray:
-        pixels: np.ndarray = cv2.resize(
-            np.ascontiguousarray(image, np.float32), self.resampled[::-1]
-        )
+        values = np.ascontiguousarray(image, np.float32)
+        try:
+            import cv2
+        except ImportError:  # acdc-predict of ONNX files does without it: equal but for rounding
+            return resize_array(values, self.resampled)
+        pixels: np.ndarray = cv2.resize(values, self.resampled[::-1])
         return pixels
 
 

@@ -8,14 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-import cv2
 import numpy as np
 from PIL import Image
 
+from acdc_seg.data.resampling import LARGEST_IMAGE
 from acdc_seg.errors import DataError
-
-LARGEST_IMAGE = 2**26
-"""Pixels (8192 x 8192) above which a file is refused by its header, damaged or an image bomb."""
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "PPM", "JPEG2000", "AVIF", "SUN")
 """Formats that are read, whatever the file's ending."""
@@ -175,6 +172,8 @@ def decode(path: Path, content: bytes, page: int | None = None) -> np.ndarray:
 
 def _decode_page(content: bytes, image: Image.Image, page: int | None) -> np.ndarray | None:
     """Pixels of one page with color as R, G, B; None for a damaged file."""
+    import cv2  # volumes are segmented where it is not installed
+
     if page:
         encoded = np.frombuffer(content, np.uint8)
         _, pages = cv2.imdecodemulti(encoded, cv2.IMREAD_UNCHANGED, range=(page, page + 1))
@@ -248,6 +247,8 @@ def _count_pages(path: Path, image: Image.Image) -> int:
 @contextmanager
 def quiet_decoders() -> Iterator[None]:
     """Silences OpenCV and Pillow, and lifts Pillow's limit on pixels, for which ours is checked."""
+    import cv2
+
     level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     max_pixels, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:

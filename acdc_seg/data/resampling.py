@@ -4,6 +4,8 @@ import numpy as np
 
 Size = tuple[int, int]
 """Height and width in pixels."""
+LARGEST_IMAGE = 2**26
+"""Pixels (8192 x 8192) above which a file is refused by its header, damaged or an image bomb."""
 
 
 def resize_array(images: np.ndarray, size: Size) -> np.ndarray:

@@ -13,7 +13,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from acdc_seg import __version__
@@ -207,6 +206,8 @@ def _write_volume(
 
 
 def _write_png(path: Path, pixels: np.ndarray) -> None:
+    import cv2
+
     path.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
 
 

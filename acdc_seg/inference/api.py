@@ -69,7 +69,7 @@ def _load(path: str, keep_largest: bool, device: str) -> VolumePredictor:
     if path.endswith(".onnx"):
         from acdc_seg.inference.onnx import OnnxPredictor
 
-        return VolumePredictor(OnnxPredictor(Path(path)), keep_largest=keep_largest)
+        return VolumePredictor(OnnxPredictor(Path(path), device=device), keep_largest=keep_largest)
     from acdc_seg.inference.load import load_predictor
 
     return VolumePredictor(load_predictor(path, device=device), keep_largest=keep_largest)

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from acdc_seg.config import ClassesConfig, Config, DataConfig, PrepareConfig
 from acdc_seg.data.normalization import normalize
 from acdc_seg.data.resampling import Size
-from acdc_seg.errors import CheckpointError, ConfigError, DataError, path_hint
+from acdc_seg.errors import CheckpointError, ConfigError, DataError, did_you_mean, path_hint
 from acdc_seg.inference.base import Predictor
 from acdc_seg.inference.windows import predict_windows
 
@@ -20,22 +20,33 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 """Of the metadata, see `export/about.py`."""
+CPU = "CPUExecutionProvider"
+PROVIDERS: dict[str, dict[str, str]] = {
+    "OpenVINOExecutionProvider": {"device_type": "CPU", "precision": "FP32"},
+    "CUDAExecutionProvider": {"use_tf32": "0"},
+    CPU: {},
+}
+"""Execution providers, the preferred ones first, and options that keep them in fp32."""
+PROVIDERS_VARIABLE = "ACDC_SEG_ONNX_PROVIDERS"
+"""Environment variable with names of providers in their order, with commas between."""
 
 
 class OnnxPredictor(Predictor):
-    """A file of `acdc-export` as a predictor of slices and volumes, on the CPU.
+    """A file of `acdc-export` as a predictor of slices and volumes.
 
     Args:
         path: ONNX file.
         num_threads: See `open_session`.
+        device: See `choose_providers`.
 
     Raises:
-        ConfigError: ONNX Runtime is not installed.
+        ConfigError: ONNX Runtime is not installed, or has no such provider.
         CheckpointError: Not a readable ONNX file, or one of another program or version.
     """
 
-    def __init__(self, path: Path, *, num_threads: int | None = None) -> None:
-        self.path, self.session = path, open_session(path, num_threads=num_threads)
+    def __init__(self, path: Path, *, num_threads: int | None = None, device: str = "auto") -> None:
+        self.path = path
+        self.session = open_session(path, num_threads=num_threads, device=device)
         about = _read_metadata(path, self.session)
         self.images, self.model = about["images"], about["model"]
         self.channels: int = self.images["channels"]
@@ -92,7 +103,7 @@ class OnnxPredictor(Predictor):
         return {**self.model, "members": members}
 
     def __repr__(self) -> str:
-        return f"OnnxPredictor({self.path})"
+        return f"OnnxPredictor({self.path}, {self.session.get_providers()[0]})"
 
     def _fit(self, images: np.ndarray) -> np.ndarray:
         """Gray images repeated for a color model; others must fit."""
@@ -121,15 +132,16 @@ class OnnxPredictor(Predictor):
         return probabilities
 
 
-def open_session(path: Path, *, num_threads: int | None = None) -> Any:
-    """An `onnxruntime.InferenceSession` on the CPU.
+def open_session(path: Path, *, num_threads: int | None = None, device: str = "cpu") -> Any:
+    """An `onnxruntime.InferenceSession`.
 
     Args:
         path: ONNX file.
         num_threads: Threads of an operation; None takes OMP_NUM_THREADS, else all cores.
+        device: See `choose_providers`.
 
     Raises:
-        ConfigError: ONNX Runtime is not installed.
+        ConfigError: ONNX Runtime is not installed, or has no such provider.
         CheckpointError: Not a readable ONNX file.
     """
     try:
@@ -140,15 +152,51 @@ def open_session(path: Path, *, num_threads: int | None = None) -> Any:
         ) from None
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; {path_hint(path)}")
+    names = choose_providers(onnxruntime.get_available_providers(), device)
+    providers = [(name, PROVIDERS.get(name, {})) for name in names]
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors
     options.intra_op_num_threads = num_threads or int(os.environ.get("OMP_NUM_THREADS") or 0)
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # its errors have no common class
         raise CheckpointError(
             f"{path}: not a readable ONNX file ({str(error).splitlines()[0][:200]})"
         ) from None
+
+
+def choose_providers(available: Sequence[str], device: str = "auto") -> list[str]:
+    """Execution providers for a device, in the order in which ONNX Runtime tries them.
+
+    Names in the environment variable `ACDC_SEG_ONNX_PROVIDERS` are taken before those of the
+    device.
+
+    Args:
+        available: Those of the installed ONNX Runtime.
+        device: auto takes OpenVINO and CUDA where they are there; cpu is ONNX Runtime's own, in
+            which files are compared with PyTorch; cuda must be there.
+
+    Raises:
+        ConfigError: A provider that this ONNX Runtime does not have.
+    """
+    wanted = [name.strip() for name in os.environ.get(PROVIDERS_VARIABLE, "").split(",")]
+    wanted = [name for name in wanted if name]
+    for name in wanted:
+        if name not in available:
+            raise ConfigError(
+                f"{PROVIDERS_VARIABLE}: '{name}' is not in this ONNX Runtime; "
+                f"{did_you_mean(name, available)}"
+            )
+    if device not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"device '{device}': ONNX files are run on auto, cpu or cuda")
+    if wanted:
+        return list(dict.fromkeys([*wanted, CPU]))
+    if device == "cuda" and "CUDAExecutionProvider" not in available:
+        raise ConfigError(
+            "device 'cuda': this ONNX Runtime has no CUDA; install onnxruntime-gpu, or use cpu"
+        )
+    names = {"auto": list(PROVIDERS), "cpu": [CPU], "cuda": ["CUDAExecutionProvider", CPU]}
+    return [name for name in names[device] if name in available]
 
 
 def _read_metadata(path: Path, session: Any) -> dict[str, Any]:

@@ -167,13 +167,16 @@ def _wall(
 def _diagnose(
     labels: np.ndarray, images: ExamImages, measured: Measurements
 ) -> dict[str, Any] | None:
-    """The most probable of ACDC's groups; None where a structure or a phase is missing."""
-    from acdc_seg.diagnosis.classify import diagnose
-    from acdc_seg.diagnosis.features import features
-
+    """The most probable of ACDC's groups; None where a structure or a phase is missing, or
+    scikit-learn.
+    """
     if measured.ed is None or measured.es is None:
         return None
+    from acdc_seg.diagnosis.features import features
+
     try:
+        from acdc_seg.diagnosis.classify import diagnose
+
         values = features(
             labels[..., measured.ed],
             labels[..., measured.es],
@@ -184,6 +187,10 @@ def _diagnose(
         return diagnose(values).to_dict()
     except DataError:
         return None
+    except ModuleNotFoundError as error:
+        if error.name and error.name.partition(".")[0] != "sklearn":
+            raise
+        return None  # the page says that scikit-learn is not installed
 
 
 def _write_maps(

@@ -49,9 +49,9 @@ class ModelSettings:
         """Without PyTorch."""
         from acdc_seg.inference.onnx import OnnxPredictor
 
-        if self.tta or self.device not in ("auto", "cpu") or self.precision not in ("auto", "fp32"):
+        if self.tta or self.precision not in ("auto", "fp32"):
             raise ConfigError(
-                f"{self.path}: an ONNX file is run on the CPU in fp32, with the views that it was "
-                "exported with; leave out --tta, --device and --precision"
+                f"{self.path}: an ONNX file is run as it was exported, with its views and "
+                "precision; leave out --tta and --precision"
             )
-        return OnnxPredictor(self.path)
+        return OnnxPredictor(self.path, device=self.device)

@@ -3,13 +3,13 @@
 import base64
 from collections.abc import Mapping, Sequence
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from acdc_seg.labels import LV, MYO, RV
 from acdc_seg.metrics.clinical import CONVENTIONS, UNITS
 from acdc_seg.prediction.case import CASES
-from acdc_seg.report.clinical import draw_bullseye, draw_volumes
 from acdc_seg.report.figures import Figures
 from acdc_seg.report.page import column, counted, row, table, write_page
 from acdc_seg.report.style import hex_color
@@ -20,6 +20,12 @@ MAX_DETAILED = 200
 """Exams with pictures; more would make a page that no browser likes."""
 MAX_ROWS = 2_000
 """Exams in the table: a browser takes 6 s to open as many, 15 s for 5,000, minutes for 50,000."""
+
+OPTIONAL = {
+    "matplotlib": "charts of volumes and wall thickness (matplotlib)",
+    "sklearn": "the disease group (scikit-learn)",
+}
+"""What a small installation, without these packages, leaves out."""
 
 
 def write_report(cases: Sequence[Mapping[str, Any]], out: Path) -> None:
@@ -44,7 +50,20 @@ def write_report(cases: Sequence[Mapping[str, Any]], out: Path) -> None:
         conventions=CONVENTIONS,
         legend={label.name: hex_color(label.color) for label in (RV, MYO, LV)},
         model=done[0]["model"] if done else None,
+        missing=[OPTIONAL[name] for name in missing_packages()],
     )
+
+
+def missing_packages() -> list[str]:
+    """Those of `OPTIONAL` that are not installed."""
+    return [name for name in OPTIONAL if not _is_installed(name)]
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ImportError:
+        return False
 
 
 def _subtitle(num_done: int, num_failed: int, num_doubtful: int) -> str:
@@ -116,6 +135,10 @@ def _facts(case: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _figures(case: Mapping[str, Any]) -> dict[str, str]:
+    if "matplotlib" in missing_packages():
+        return {}
+    from acdc_seg.report.clinical import draw_bullseye, draw_volumes
+
     figures, drawn = Figures(), {}
     measured = case["measurements"]
     if case["num_frames"] > 2:

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import cv2
 import numpy as np
+from PIL import Image
 
+from acdc_seg.data.resampling import resize_array
 from acdc_seg.data.slicing import stretch
 from acdc_seg.files import replacing
 from acdc_seg.labels import LV, MYO, RV
@@ -46,9 +47,8 @@ def write_picture(
         for image, labels in phases.values()
     ]
     picture = np.concatenate(rows, axis=0)
-    encoded = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
     with replacing(path) as file:
-        file.write(encoded.tobytes())
+        Image.fromarray(picture).save(file, format="JPEG", quality=QUALITY)
     return path
 
 
@@ -86,19 +86,26 @@ def _draw_slice(
     part, found = image[box].T, labels[box].T  # (Y, X)
     height, width = part.shape[0] * spacing[1], part.shape[1] * spacing[0]
     scale = PANEL / max(height, width)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    grey = cv2.resize(stretch(np.ascontiguousarray(part)), size, interpolation=cv2.INTER_CUBIC)
-    drawn = np.repeat(grey[..., None], 3, axis=2)
+    size = (max(1, round(height * scale)), max(1, round(width * scale)))
+    grey = Image.fromarray(stretch(np.ascontiguousarray(part)))
+    enlarged = np.asarray(grey.resize(size[::-1], Image.Resampling.BICUBIC), np.float32)
+    drawn = np.repeat(enlarged[..., None], 3, axis=2)
     for value, color in COLORS.items():
-        # contours of the enlarged shape, so that lines are thin
-        shape = cv2.resize(
-            (found == value).astype(np.float32), size, interpolation=cv2.INTER_LINEAR
-        )
-        contours, _ = cv2.findContours(
-            (shape > 0.5).astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE
-        )
-        cv2.drawContours(drawn, contours, -1, color, 1, cv2.LINE_AA)
+        line = _contour((found == value).astype(np.float32), size)[..., None]
+        drawn += line * (np.array(color, np.float32) - drawn)
     panel = np.zeros((PANEL, PANEL, 3), np.uint8)
-    top, left = (PANEL - size[1]) // 2, (PANEL - size[0]) // 2
-    panel[top : top + size[1], left : left + size[0]] = drawn
+    top, left = (PANEL - size[0]) // 2, (PANEL - size[1]) // 2
+    panel[top : top + size[0], left : left + size[1]] = drawn.round()
     return panel
+
+
+def _contour(shape: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Opacity in 0..1 `size` of a line of one pixel around a shape `(H, W)`, smooth at its edges.
+
+    The enlarged shape falls from 1 to 0 at its edge: how far from 0.5, divided by how steeply, is
+    the distance to the contour in pixels.
+    """
+    field = resize_array(shape, size)
+    steepness = np.maximum(np.hypot(*np.gradient(field)), 1e-6)
+    opacity: np.ndarray = np.clip(1.25 - np.abs(field - 0.5) / steepness, 0, 1)
+    return opacity

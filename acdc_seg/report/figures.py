@@ -4,11 +4,13 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
 from acdc_seg.errors import AcdcWarning
 from acdc_seg.report.style import page_svg, save_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class Figures:
 
     folder: Path | None = None
 
-    def draw(self, name: str, draw: Callable[[], Figure], *, on_page: bool = True) -> str:
+    def draw(self, name: str, draw: "Callable[[], Figure]", *, on_page: bool = True) -> str:
         """The figure as SVG for a page; empty, with a warning, where it cannot be drawn.
 
         Args:

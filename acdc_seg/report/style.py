@@ -1,17 +1,22 @@
-"""Colors of figures, and figures as SVG that follows the light or dark colors of a page."""
+"""Colors of figures, and figures as SVG that follows the light or dark colors of a page.
+
+matplotlib and scikit-learn are imported when something is drawn: acdc-predict of ONNX files does
+without both.
+"""
 
 import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from sklearn.isotonic import isotonic_regression
 
 from acdc_seg.files import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Color = tuple[int, ...]
 
@@ -33,14 +38,16 @@ def run_color(number: int) -> str:
     return (ACCENT, "#d55e00", "#009e73", "#cc79a7", "#e69f00", GRAY)[number % 6]
 
 
-def new_figure(width: float = 5.2, height: float = 3.1) -> tuple[Figure, Axes]:
+def new_figure(width: float = 5.2, height: float = 3.1) -> "tuple[Figure, Axes]":
     """A figure of one panel, in inches, that needs no display."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(width, height), layout="constrained")
     figure.set_facecolor("none")
     return figure, figure.subplots()
 
 
-def style_axes(axes: Axes, *, xlabel: str = "", ylabel: str = "", grid: str = "y") -> None:
+def style_axes(axes: "Axes", *, xlabel: str = "", ylabel: str = "", grid: str = "y") -> None:
     """Thin gray axes and a light grid behind the data."""
     axes.set_facecolor("none")
     axes.set_xlabel(xlabel, fontsize=9, color=INK)
@@ -59,6 +66,8 @@ def spread(
     """Positions moved apart to at least `gap`, in their order, by the least sum of squares, and
     between `low` and `high` where there is room.
     """
+    from sklearn.isotonic import isotonic_regression
+
     order = np.argsort(positions, kind="stable")
     steps = gap * np.arange(len(order))
     moved = np.empty(len(order))
@@ -71,11 +80,13 @@ def spread(
     return moved.tolist()
 
 
-def page_svg(figure: Figure) -> str:
+def page_svg(figure: "Figure") -> str:
     """The figure as an SVG element in the colors and the font of the page around it.
 
     Equal figures give equal text.
     """
+    import matplotlib
+
     text = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": "acdc_seg", "svg.fonttype": "none"}):
         figure.savefig(text, format="svg", metadata={"Date": None}, transparent=True)
@@ -89,12 +100,14 @@ def page_svg(figure: Figure) -> str:
     return re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', 'role="img"', svg, count=1)
 
 
-def save_figure(figure: Figure, path: Path) -> None:
+def save_figure(figure: "Figure", path: Path) -> None:
     """Writes the figure as `path` with the endings .svg and .png, on white.
 
     Raises:
         DataError: A file cannot be written.
     """
+    import matplotlib
+
     with matplotlib.rc_context({"svg.hashsalt": "acdc_seg"}):
         for kind, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
             with replacing(path.with_suffix(f".{kind}")) as file:

@@ -1,4 +1,5 @@
 import csv
+import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -93,3 +94,11 @@ def test_mistakes_are_one_message(command, arguments, message, monkeypatch):
     assert outcome.code == 2
     assert message in outcome.err
     assert "Traceback" not in outcome.err
+
+
+def test_a_mistyped_path_is_answered_before_slow_imports(command, monkeypatch):
+    monkeypatch.setitem(sys.modules, "acdc_seg.data.exams", None)
+    monkeypatch.setitem(sys.modules, "acdc_seg.prediction.run", None)
+    outcome = command("predict", "nothing.nii.gz")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err == "Error: nothing.nii.gz: no such file or folder; check the path\n"

@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -75,3 +77,11 @@ def test_whole_slices_keep_all_pixels():
 def test_absurd_sizes_are_refused():
     with pytest.raises(DataError, match="would have more than 67,108,864 pixels of 1 mm"):
         make_grid((10, 12), (3e4, 3e4), PrepareConfig(spacing=1.0))
+
+
+def test_images_are_cut_alike_without_opencv(monkeypatch):
+    image = np.random.default_rng(0).uniform(0, 900, (43, 57)).astype(np.float32)
+    grid = make_grid(image.shape, (1.7, 1.3), PrepareConfig(spacing=1.2, crop="none"))
+    expected = grid.cut_image(image)
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    np.testing.assert_allclose(grid.cut_image(image), expected, atol=1e-3)

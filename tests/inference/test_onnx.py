@@ -1,5 +1,6 @@
 """Files of acdc-export as predictors, and acdc-predict where there is no PyTorch."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -13,20 +14,27 @@ from volumes import GREY, make_labels, save
 from acdc_seg import predict_volume
 from acdc_seg.config import ClassesConfig, Config, DataConfig, PrepareConfig
 from acdc_seg.errors import CheckpointError, ConfigError, DataError
-from acdc_seg.inference.onnx import OnnxPredictor
+from acdc_seg.inference.onnx import CPU, PROVIDERS, OnnxPredictor, choose_providers
 from acdc_seg.inference.predictors import Ensemble, ModelPredictor
 from acdc_seg.inference.volumes import VolumePredictor
 from acdc_seg.models import create_model
 
 NAMES = ("format", "images", "classes", "has_background", "prepare", "model")
 onnx = pytest.importorskip("onnx", reason="pip install 'acdc_seg[onnx]'")
-WITHOUT_TORCH = """
+BLOCKED = (
+    *("torch", "monai", "accelerate", "albumentations", "einops", "optuna", "tensorboard"),
+    *("cv2", "sklearn", "matplotlib", "psutil", "onnx"),
+)
+"""Packages that the environment of docs/export.md leaves out."""
+WITHOUT_TORCH = f"""
 import sys
+
+BLOCKED = {BLOCKED}
 
 class Blocked:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {"torch", "monai", "accelerate", "albumentations"}:
-            raise ImportError(f"{name} is blocked")
+        if name.partition(".")[0] in BLOCKED:
+            raise ModuleNotFoundError(name + " is blocked", name=name)
 
 sys.meta_path.insert(0, Blocked())
 from acdc_seg.cli.predict import main
@@ -130,7 +138,12 @@ def test_acdc_predict_runs_without_pytorch(tmp_path):
     other = make_predictor(size=(32, 32), fit="crop")
     expected = VolumePredictor(other)(GREY[labels].astype(np.float32), (1.5, 1.5, 8)).labels
     assert (found == expected).mean() > 0.9999
-    assert Path(tmp_path / "out/report.html").is_file()
+    page = Path(tmp_path / "out/report.html").read_text(encoding="utf-8")
+    assert "not installed: charts of volumes and wall thickness (matplotlib), the disease" in page
+    assert "data:image/jpeg;base64," in page
+    (case,) = json.loads(Path(tmp_path / "out/measurements.json").read_text())["cases"]
+    assert case["measurements"]["curves"]
+    assert case["diagnosis"] is None
 
 
 def test_mistakes(tmp_path):
@@ -150,3 +163,42 @@ def test_mistakes(tmp_path):
     onnx.save(model, tmp_path / "newer.onnx")
     with pytest.raises(CheckpointError, match="has format 9 of another version"):
         OnnxPredictor(tmp_path / "newer.onnx")
+
+
+OPENVINO, CUDA = "OpenVINOExecutionProvider", "CUDAExecutionProvider"
+
+
+def test_the_fastest_provider_that_is_installed_is_taken():
+    assert choose_providers([CPU, "AzureExecutionProvider"]) == [CPU]
+    assert choose_providers([CPU, CUDA, OPENVINO]) == [OPENVINO, CUDA, CPU]
+    assert choose_providers([CPU, CUDA, OPENVINO], "cpu") == [CPU]
+    assert choose_providers([CPU, CUDA, OPENVINO], "cuda") == [CUDA, CPU]
+    with pytest.raises(ConfigError, match="device 'cuda': this ONNX Runtime has no CUDA"):
+        choose_providers([CPU], "cuda")
+    with pytest.raises(ConfigError, match="device 'mps': ONNX files are run on auto, cpu or cuda"):
+        choose_providers([CPU], "mps")
+
+
+def test_the_environment_names_providers(monkeypatch):
+    monkeypatch.setenv("ACDC_SEG_ONNX_PROVIDERS", f"{CUDA}, {CPU}")
+    assert choose_providers([CPU, CUDA, OPENVINO]) == [CUDA, CPU]
+    monkeypatch.setenv("ACDC_SEG_ONNX_PROVIDERS", "OpenVINO")
+    with pytest.raises(ConfigError, match=r"'OpenVINO' is not in this ONNX Runtime; choose from"):
+        choose_providers([CPU, CUDA])
+
+
+def test_a_session_gets_the_providers_with_their_options(tmp_path, monkeypatch):
+    import onnxruntime
+
+    export(make_predictor(), tmp_path / "m.onnx")
+    asked, make = [], onnxruntime.InferenceSession
+
+    def make_session(path, options, *, providers):
+        asked.append(providers)
+        return make(path, options, providers=[CPU])
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [OPENVINO, CPU])
+    monkeypatch.setattr(onnxruntime, "InferenceSession", make_session)
+    predictor = OnnxPredictor(tmp_path / "m.onnx")
+    assert asked == [[(OPENVINO, PROVIDERS[OPENVINO]), (CPU, {})]]
+    assert repr(predictor).endswith(f"m.onnx, {CPU})")
