@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = (
     "--headless",
@@ -20,6 +22,17 @@ FLAGS = (
     "--disable-background-networking",
     "--remote-debugging-pipe",
 )
+
+
+def install_chromium() -> None:
+    """Makes sure that there is a Chromium; skips the test where it cannot be installed."""
+    global CHROMIUM
+    if CHROMIUM is not None:
+        return
+    install = ["apt-get", "install", "-y", "--no-install-recommends", "chromium"]
+    if not shutil.which("apt-get") or subprocess.run(install, capture_output=True).returncode:
+        pytest.skip("no chromium, and it cannot be installed: apt-get install chromium")
+    CHROMIUM = shutil.which("chromium")
 
 
 class Browser:

@@ -7,10 +7,9 @@ import tarfile
 import time
 from pathlib import Path
 
-import browser
 import numpy as np
 import pytest
-from browser import Browser
+from browser import Browser, install_chromium
 from commands import make_command
 from PIL import Image
 from reports import make_scores, write_slices
@@ -30,11 +29,7 @@ SHOWN = "document.getElementById('viewer').dataset.case"
 
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory):
-    if browser.CHROMIUM is None:
-        install = ["apt-get", "install", "-y", "--no-install-recommends", "chromium"]
-        if not shutil.which("apt-get") or subprocess.run(install, capture_output=True).returncode:
-            pytest.skip("no chromium, and it cannot be installed: apt-get install chromium")
-        browser.CHROMIUM = shutil.which("chromium")
+    install_chromium()
     opened = Browser(tmp_path_factory.mktemp("profile"))
     yield opened
     opened.close()
