@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -25,8 +25,11 @@ Models = Annotated[
         show_default=False,
     ),
 ]
-Format = Annotated[str, option("onnx.", "Output")]
-Out = Annotated[Path, option("File to write.", "Output")]
+Format = Annotated[str, option("onnx or huggingface.", "Output")]
+Out = Annotated[
+    Path | None,
+    option("File or folder to write.", "Output", "model.onnx or huggingface"),
+]
 Input = Annotated[
     str,
     option("Type of the images: float32 in 0..1, uint8 or uint16.", "What"),
@@ -61,7 +64,11 @@ Check = Annotated[
         help="Compare the file with PyTorch on synthetic images.",
     ),
 ]
-FORMATS = ("onnx",)
+OUTPUTS = {
+    "onnx": "model.onnx",
+    "huggingface": "huggingface",
+}
+"""What each format writes, unless --out says otherwise."""
 
 
 @app.command(epilog="Example: acdc-export runs/unet --out model.onnx")
@@ -74,22 +81,24 @@ def export(
     volumes: Volumes = False,
     size: Size = None,
     format: Format = "onnx",
-    out: Out = Path("model.onnx"),
+    out: Out = None,
     license: License = None,
     check: Check = True,
     debug: Debug = False,
     version: Version = False,
 ) -> None:
-    """Write a model or an ensemble as one file for other programs."""
-    if format not in FORMATS:
-        raise ConfigError(f"--format {format}: {did_you_mean(format, FORMATS)}")
+    """Write a model or an ensemble for other programs."""
+    if format not in OUTPUTS:
+        raise ConfigError(f"--format {format}: {did_you_mean(format, OUTPUTS)}")
+    out = out or Path(OUTPUTS[format])
     shape = _parse_size(size)
     if volumes and (input != "float32" or shape):
         raise ConfigError(
             "--volumes: slices of all sizes are normalized before; leave out --input and --size"
         )
+    given = {"--input": input != "float32", "--whole": whole, "--volumes": volumes, "--size": shape}
+    _check_options(format, [name for name, value in given.items() if value])
 
-    from acdc_seg.export.graph import export_onnx
     from acdc_seg.inference.load import load_members
     from acdc_seg.inference.shipped import find_model
 
@@ -100,16 +109,57 @@ def export(
         device="cpu",
         precision="fp32",
     )
-    about = export_onnx(
-        predictor, out, input_type=input, whole=whole, volumes=volumes, size=shape, license=license
-    )
+    if format == "onnx":
+        _write_onnx(
+            predictor,
+            out,
+            {"input_type": input, "whole": whole, "volumes": volumes, "size": shape},
+            license=license,
+            check=check,
+        )
+    else:
+        _write_other(predictor, format, out, license=license)
+
+
+def _check_options(format: str, names: list[str]) -> None:
+    """Raises ConfigError for options that the format does not have."""
+    allowed = {"onnx": names}
+    for name in names:
+        if name not in allowed.get(format, ()):
+            raise ConfigError(f"{name}: not for --format {format}; leave it out")
+
+
+def _write_onnx(
+    predictor: "Predictor",
+    out: Path,
+    options: dict[str, Any],
+    *,
+    license: str | None,
+    check: bool,
+) -> None:
+    """One ONNX file, and what is in it."""
+    from acdc_seg.export.graph import export_onnx
+
+    about = export_onnx(predictor, out, license=license, **options)
     console.print(f"Wrote {shell_path(out)} ({out.stat().st_size / 1e6:.1f} MB)")
     for name in ("images", "classes", "license"):
         console.print(f"  {name}: {escape(about[name])}")
     if names := predictor.describe()["keep_largest"]:
         console.print(f"Not in the file: the largest regions of {', '.join(names)} alone are kept.")
     if check:
-        _check(out, predictor, input, shape)
+        _check(out, predictor, options["input_type"], options["size"])
+
+
+def _write_other(predictor: "Predictor", format: str, out: Path, *, license: str | None) -> None:
+    """A folder, and how to go on with it."""
+    from acdc_seg.export.huggingface import export_huggingface
+
+    export_huggingface(predictor, out, license=license)
+    folder = shell_path(out)
+    console.print(
+        f"Wrote {folder}: model.safetensors, config.json, README.md. Read the card and complete it."
+    )
+    console.print(f"Next: huggingface-cli upload OWNER/NAME {folder}")
 
 
 def _parse_size(text: str | None) -> tuple[int, int] | None:

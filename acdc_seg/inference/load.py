@@ -12,6 +12,7 @@ from acdc_seg.inference.postprocess import KeepLargest
 from acdc_seg.inference.predictors import TTA, Ensemble, ModelPredictor, Origin, Predictor
 from acdc_seg.models import build_model
 from acdc_seg.runs.checkpoint import has_checkpoint, load_checkpoint, previous_of
+from acdc_seg.runs.published import WEIGHTS_FILE, is_published
 from acdc_seg.runtime.device import resolve_device, resolve_precision
 
 NETWORK_SETTINGS = tuple(
@@ -21,7 +22,8 @@ NETWORK_SETTINGS = tuple(
 
 
 def load_predictor(path: str | Path, *, device: str = "auto", precision: str = "auto") -> Predictor:
-    """The predictor of a run folder (its best.pt), a checkpoint, or an ensemble.yaml or its folder.
+    """The predictor of a run folder (its best.pt), a checkpoint, a folder of `acdc-export --format
+    huggingface`, or an ensemble.yaml or its folder.
 
     Args:
         device: auto, cpu, cuda or mps.
@@ -172,9 +174,13 @@ def _ensemble_file(path: Path) -> Path:
 
 
 def find_checkpoint(path: Path) -> Path:
-    """best.pt of a run folder, or the file itself; raises CheckpointError for a folder without."""
+    """best.pt of a run folder, model.safetensors of a published one, or the file itself; raises
+    CheckpointError for a folder without.
+    """
     if not path.is_dir():
         return path
+    if is_published(path):
+        return path / WEIGHTS_FILE
     if not has_checkpoint(path / "best.pt"):
         raise CheckpointError(
             f"{path}: no best.pt in this folder; give a folder that acdc-train finished an epoch in"

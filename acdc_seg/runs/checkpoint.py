@@ -73,12 +73,16 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 def load_checkpoint(path: Path) -> Checkpoint:
     """Reads a checkpoint onto the CPU, its checksums verified; nothing in the file is executed.
 
-    Where the file is damaged, or missing because its writer was killed, the one before it is
-    taken, with an `AcdcWarning`.
+    A model.safetensors is read with the config.json beside it. Where a checkpoint is damaged, or
+    missing because its writer was killed, the one before it is taken, with an `AcdcWarning`.
 
     Raises:
         CheckpointError: No such file, not a checkpoint of this package, or of another format.
     """
+    if path.suffix == ".safetensors":
+        from acdc_seg.runs.published import load_published
+
+        return load_published(path)
     try:
         return _load(path)
     except _DamagedError as error:

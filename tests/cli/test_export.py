@@ -44,6 +44,10 @@ def test_an_ensemble_with_largest_regions_says_what_is_left_out(command, trained
             ("--volumes", "--size", "96x96"),
             "--volumes: slices of all sizes are normalized before; leave out --input and --size",
         ),
+        (
+            ("--format", "huggingface", "--whole"),
+            "--whole: not for --format huggingface; leave it out",
+        ),
         (("--input", "float16"), "input type 'float16': did you mean 'float32'?"),
     ],
 )
@@ -71,3 +75,14 @@ def test_a_file_for_volumes_segments_exams(command, trained):
     outcome = command("predict", "in", "--model", "model.onnx", "--tta", "flips")
     assert outcome.code == 2
     assert "leave out --tta, --device and --precision" in outcome.err
+
+
+def test_a_folder_for_the_hub_is_a_model_of_every_command(command, trained):
+    outcome = command("export", trained, "--format", "huggingface", "--license", "mit")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.endswith("Next: huggingface-cli upload OWNER/NAME huggingface\n")
+    save(Path("in/case.nii.gz"), make_labels(6, num_slices=2))
+    for model, out in (("huggingface", "a"), (trained, "b")):
+        assert command("predict", "in", "--out", out, "--model", model).code == 0
+    first, second = (nib.load(f"{out}/case_seg.nii.gz").get_fdata() for out in "ab")
+    assert (first == second).all()
