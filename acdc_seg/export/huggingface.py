@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 from acdc_seg.export.card import ModelFacts, read_facts, write_body
 from acdc_seg.files import new_folder, write_text
@@ -55,10 +56,12 @@ def write_card(facts: ModelFacts, license: str | None) -> str:
     from huggingface_hub import EvalResult, ModelCardData
 
     is_known = license is not None and KNOWN_LICENSE.fullmatch(license)
-    terms = {} if is_known else {"license_name": license or "not-stated"}
+    terms: dict[str, Any] = {} if is_known else {"license_name": license or "not-stated"}
     scores, results = facts.scores, None
     if scores is not None:
-        data = {"dataset_type": facts.checkpoint.data, "dataset_name": facts.checkpoint.data}
+        data: dict[str, Any] = dict.fromkeys(
+            ("dataset_type", "dataset_name"), facts.checkpoint.data
+        )
         results = [
             EvalResult("image-segmentation", metric_type=name, metric_value=value, **data)
             for name, value in scores.means.items()
