@@ -22,6 +22,7 @@ from acdc_seg.inference.arrays import to_gray
 from acdc_seg.inference.base import Origin as Origin
 from acdc_seg.inference.base import Predictor as Predictor
 from acdc_seg.inference.windows import OVERLAP, SIGMA, WINDOWS_AT_ONCE
+from acdc_seg.models.base import to_memory_format
 from acdc_seg.runtime.device import DTYPES
 
 
@@ -33,7 +34,7 @@ class ModelPredictor(Predictor):
     def __init__(
         self, model: nn.Module, config: Config, *, device: torch.device, precision: str
     ) -> None:
-        self.model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore
+        self.model: Any = to_memory_format(model.to(device))
         self.config, self.classes, self.channels = config, config.classes, config.data.channels
         self.device, self.precision = device, precision
 

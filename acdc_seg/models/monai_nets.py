@@ -9,6 +9,9 @@ from torch import nn
 
 from acdc_seg.models.base import SegmentationModel
 
+INSTANCE_NORM_FORMAT = torch.contiguous_format
+"""Of networks that normalize after every convolution by instance: that norm gives NCHW whatever it
+is given, so that in channels_last the maps would change their layout at each of them."""
 DYNUNET_KERNEL_SIZES = (3, 3, 3, 3, 3)
 DYNUNET_STRIDES = (1, 2, 2, 2, 2)
 """nnU-Net halves while the map stays at 4x4 or above: four times at 96x96."""
@@ -21,6 +24,8 @@ class BasicUNet(SegmentationModel):
     The biases of convolutions before a norm are left out: the norm subtracts them again, so they
     would never learn.
     """
+
+    memory_format = INSTANCE_NORM_FORMAT
 
     def __init__(self, in_channels: int, num_classes: int, *, dropout: float) -> None:
         from monai.networks.nets import basic_unet
@@ -40,6 +45,8 @@ class DynUNet(SegmentationModel):
 
     Five levels, instance norm, strided convolutions. The options are those of `DynUNetConfig`.
     """
+
+    memory_format = INSTANCE_NORM_FORMAT
 
     def __init__(
         self, in_channels: int, num_classes: int, *, base_channels: int, res_block: bool

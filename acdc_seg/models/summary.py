@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import FlopCounterMode
 
-from acdc_seg.models.base import SegmentationModel
+from acdc_seg.models.base import SegmentationModel, to_memory_format
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def measure_speed(
 ) -> Speed:
     """Times training steps (forward, cross-entropy, backward, AdamW) and predictions.
 
-    The model is moved to the device, to channels_last as in training, and its weights are changed.
+    The model is moved to the device, laid out as in training, and its weights are changed.
 
     Args:
         model: The network.
@@ -106,10 +106,8 @@ def measure_speed(
         device: The device to measure.
         dtype: Autocast's type; float32 is without autocast.
     """
-    model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    images = torch.randn(batch_size, model.in_channels, size, size, device=device).contiguous(  # noqa: TID251
-        memory_format=torch.channels_last
-    )
+    model = to_memory_format(model.to(device))
+    images = torch.randn(batch_size, model.in_channels, size, size, device=device)  # noqa: TID251
     target = torch.zeros(batch_size, size, size, dtype=torch.long, device=device)
     optimizer = torch.optim.AdamW(model.parameters())
     autocast = partial(torch.autocast, device.type, dtype, enabled=dtype != torch.float32)

@@ -23,7 +23,7 @@ from acdc_seg.errors import ConfigError, DataError
 from acdc_seg.labels import IGNORE_INDEX
 from acdc_seg.losses import build_loss
 from acdc_seg.models import build_model
-from acdc_seg.models.base import MIN_SIZE, SegmentationModel
+from acdc_seg.models.base import MIN_SIZE, SegmentationModel, to_memory_format
 from acdc_seg.models.pretrained import load_pretrained
 from acdc_seg.optim import build_optimizer, build_schedule, make_ema
 from acdc_seg.runs.folder import Run, create_run
@@ -263,7 +263,7 @@ def _build(
 ) -> tuple[TrainState, nn.Module, Any]:
     """What moves the network, on the device, the wrapped network, and the loader."""
     sync_layers(network, accelerator)
-    network.to(accelerator.device).to(memory_format=torch.channels_last)  # type: ignore
+    network = to_memory_format(network.to(accelerator.device))
     decay = config.train.ema_decay
     ema = None if decay is None else make_ema(network, decay)
     optimizer = build_optimizer(network, config.optimizer)

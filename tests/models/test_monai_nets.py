@@ -7,7 +7,7 @@ import torch
 from monai.networks import nets
 from torch import nn
 
-from acdc_seg.models.base import SegmentationModel
+from acdc_seg.models.base import SegmentationModel, to_memory_format
 from acdc_seg.models.monai_nets import BasicUNet, DynUNet, SwinUNet
 
 SMALL: list[tuple[Callable[..., SegmentationModel], dict[str, Any]]] = [
@@ -150,3 +150,25 @@ def test_basic_unet_drops_after_every_convolution() -> None:
         if isinstance(module, nn.Dropout)
     ]
     assert drops == [0.3] * 2 * 9  # two convolutions in each of five stages and four decoder blocks
+
+
+def test_networks_of_instance_norms_keep_their_maps_in_nchw() -> None:
+    """Their norms give NCHW: in channels_last every map would change its layout twice."""
+    layouts = set()
+    for network in (BasicUNet(3, 2, dropout=0.0), DynUNet(3, 2, base_channels=4, res_block=False)):
+        for module in to_memory_format(network).modules():
+            if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3):
+                module.register_forward_hook(
+                    lambda module, inputs, output: layouts.add(
+                        (output.is_contiguous(), module.weight.is_contiguous())
+                    )
+                )
+        image = torch.randn(1, 3, 32, 32).contiguous(memory_format=torch.channels_last)
+        network(image)
+    assert layouts == {(True, True)}
+
+
+def test_what_says_nothing_is_laid_out_channels_last() -> None:
+    layer = to_memory_format(nn.Conv2d(2, 2, 3))
+    assert SwinUNet.memory_format == torch.channels_last
+    assert layer.weight.is_contiguous(memory_format=torch.channels_last)
