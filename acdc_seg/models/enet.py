@@ -145,7 +145,13 @@ class ConvPoolConcat(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Maps `(B, in_channels, H, W)` to `(B, out_channels, H/2, W/2)`."""
-        return torch.cat([self.conv(x), self.pool(x)], dim=1)
+        y = self.conv(x)
+        # autocast convolves in half precision: concatenated as it is, the pooled image would bring
+        # all that follows to fp32 and, having another layout, to NCHW
+        is_last = y.is_contiguous(memory_format=torch.channels_last)
+        memory_format = torch.channels_last if is_last else torch.contiguous_format
+        pooled = self.pool(x).to(y.dtype, memory_format=memory_format)
+        return torch.cat([y, pooled], dim=1)
 
 
 class ENetBottleneck(nn.Module):

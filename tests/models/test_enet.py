@@ -131,3 +131,16 @@ def test_mixed_precision_and_channels_last_train_it() -> None:
     assert all(
         parameter.grad.isfinite().all() and parameter.grad.any() for parameter in model.parameters()
     )
+
+
+@pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])
+def test_the_pooled_image_takes_type_and_layout_of_the_convolved_channels(
+    memory_format: torch.memory_format,
+) -> None:
+    block = ConvPoolConcat(1, 5, pool=nn.MaxPool2d(2), bias=False).to(memory_format=memory_format)  # type: ignore[call-overload]
+    x = torch.randn(2, 1, 8, 6)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y = block(x)
+    assert y.dtype == torch.bfloat16
+    assert y.is_contiguous(memory_format=memory_format)
+    assert torch.equal(y[:, 4:], block.pool(x).bfloat16())
