@@ -205,3 +205,24 @@ def test_averaged_weights_include_the_statistics_of_batch_norm():
         ema.update_parameters(network)
     assert ema.module.num_batches_tracked == 3
     assert 0 < ema.module.running_mean < network.running_mean
+
+
+@pytest.mark.parametrize("name", get_args(OptimizerConfig.model_fields["name"].annotation))
+def test_fused_steps_are_those_of_the_plain_optimizer(name):
+    """Up to rounding; RMSprop has no fused kernel and stays as it is."""
+    results = []
+    for fused in (False, True):
+        network = nn.Linear(5, 3)
+        nn.init.constant_(network.weight, 0.3)
+        nn.init.constant_(network.bias, -0.1)
+        optimizer = build_optimizer(
+            network, OptimizerConfig(name=name, lr=0.1, weight_decay=0.01), fused=fused
+        )
+        assert bool(optimizer.defaults.get("fused")) == (fused and name != "rmsprop")
+        for step in range(3):
+            inputs = torch.linspace(-1, 1, 10).reshape(2, 5) + step
+            optimizer.zero_grad()
+            network(inputs).square().sum().backward()
+            optimizer.step()
+        results.append([*network.parameters()])
+    torch.testing.assert_close(results[1], results[0], atol=1e-6, rtol=1e-5)

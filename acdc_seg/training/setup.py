@@ -266,7 +266,8 @@ def _build(
     network = to_memory_format(network.to(accelerator.device))
     decay = config.train.ema_decay
     ema = None if decay is None else make_ema(network, decay)
-    optimizer = build_optimizer(network, config.optimizer)
+    has_kernel = accelerator.device.type in ("cpu", "cuda") and accelerator.scaler is None
+    optimizer = build_optimizer(network, config.optimizer, fused=has_kernel)
     model, optimizer, prepared = accelerator.prepare(network, optimizer, loader)
     num_steps = config.train.epochs * math.ceil(len(prepared) / config.train.grad_accum_steps)
     schedule = build_schedule(optimizer.optimizer, config.schedule, num_steps=num_steps)
