@@ -2,7 +2,8 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from itertools import chain
 from typing import Any
 
 import torch
@@ -10,8 +11,6 @@ from torch import nn, optim
 from torch.optim.swa_utils import AveragedModel
 
 from acdc_seg.config import OptimizerConfig, ScheduleConfig
-
-Tensors = tuple[torch.Tensor, ...] | list[torch.Tensor]
 
 OPTIMIZERS: dict[str, tuple[Callable[..., optim.Optimizer], dict[str, Any]]] = {
     "adam": (optim.Adam, {}),
@@ -111,18 +110,51 @@ def build_schedule(
     )
 
 
-def make_ema(network: nn.Module, decay: float) -> AveragedModel:
+Pairs = tuple[list[torch.Tensor], list[torch.Tensor]]
+
+
+class AveragedWeights(AveragedModel):
     """Exponential moving average of a network's weights and buffers; update it after every step.
 
-    The decay rises from 0.1 to `decay`, so that the first random weights are soon forgotten.
+    The decay rises from 0.1 to `decay`, so that the first random weights are soon forgotten. Steps
+    are counted here, not in the buffer of the parent, which a GPU would be waited for to read.
+
+    Args:
+        network: It is copied.
+        decay: Per step, in 0..1.
     """
 
-    @torch.no_grad()
-    def average(averaged: Tensors, current: Tensors, num_averaged: torch.Tensor | int) -> None:
-        if averaged[0].is_floating_point():
-            count = float(num_averaged)
-            torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + count) / (10 + count)))
-        else:  # BatchNorm's number of batches
-            torch._foreach_copy_(averaged, current)
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        super().__init__(network, use_buffers=True)
+        self.decay, self.count = decay, 0
 
-    return AveragedModel(network, multi_avg_fn=average, use_buffers=True)
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        """Moves the averages towards the weights of `model`; the first time they become equal."""
+        averaged = chain(self.module.parameters(), self.module.buffers())
+        current = chain(model.parameters(), model.buffers())
+        floats: Pairs = ([], [])
+        counters: Pairs = ([], [])  # BatchNorm's numbers of batches
+        for old, new in zip(averaged, current, strict=True):
+            pairs = floats if old.is_floating_point() else counters
+            pairs[0].append(old)
+            pairs[1].append(new)
+        if not self.count:
+            torch._foreach_copy_(*floats)
+        else:
+            weight = 1 - min(self.decay, (1 + self.count) / (10 + self.count))
+            torch._foreach_lerp_(*floats, weight)
+        if counters[0]:
+            torch._foreach_copy_(*counters)
+        self.count += 1
+
+    def state_dict(self, *args: Any, **options: Any) -> Any:
+        """Weights, and the number of steps as `n_averaged`."""
+        self.n_averaged.fill_(self.count)
+        return super().state_dict(*args, **options)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **options: Any) -> Any:
+        """Restores what `state_dict` gave."""
+        result = super().load_state_dict(state_dict, *args, **options)
+        self.count = int(self.n_averaged)
+        return result

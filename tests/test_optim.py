@@ -11,10 +11,10 @@ from acdc_seg.models import create_model
 from acdc_seg.optim import (
     OPTIMIZERS,
     SCHEDULES,
+    AveragedWeights,
     build_optimizer,
     build_schedule,
     lr_factor,
-    make_ema,
 )
 
 NETWORK = nn.Linear(2, 2)
@@ -187,7 +187,7 @@ def test_the_encoder_has_a_learning_rate_of_its_own():
 
 def test_averaged_weights_follow_the_rising_decay():
     network = nn.Linear(1, 1, bias=False)
-    ema = make_ema(network, decay=0.25)
+    ema = AveragedWeights(network, decay=0.25)
     # the first update copies; then decays 2/11 and, at most, 0.25 instead of 3/12 and 4/13
     for value in (1.0, 12.0, 10.0, 6.0):
         nn.init.constant_(network.weight, value)
@@ -195,11 +195,17 @@ def test_averaged_weights_follow_the_rising_decay():
     second = 1 + (1 - 2 / 11) * (12 - 1)
     third = second + (1 - 0.25) * (10 - second)
     assert ema.module.weight.item() == pytest.approx(third + (1 - 0.25) * (6 - third))
+    restored = AveragedWeights(network, decay=0.25)
+    restored.load_state_dict(ema.state_dict())
+    assert restored.count == restored.n_averaged == 4
+    for average in (ema, restored):
+        average.update_parameters(network)
+    assert restored.module.weight == ema.module.weight != third
 
 
 def test_averaged_weights_include_the_statistics_of_batch_norm():
     network = nn.BatchNorm1d(1)
-    ema = make_ema(network, decay=0.9)
+    ema = AveragedWeights(network, decay=0.9)
     for _ in range(3):
         network(torch.randn(8, 1) + 5)
         ema.update_parameters(network)

@@ -25,7 +25,7 @@ from acdc_seg.losses import build_loss
 from acdc_seg.models import build_model
 from acdc_seg.models.base import MIN_SIZE, SegmentationModel, to_memory_format
 from acdc_seg.models.pretrained import load_pretrained
-from acdc_seg.optim import build_optimizer, build_schedule, make_ema
+from acdc_seg.optim import AveragedWeights, build_optimizer, build_schedule
 from acdc_seg.runs.folder import Run, create_run
 from acdc_seg.runs.trained_on import TrainedOn, data_name, find_seen
 from acdc_seg.runs.writer import RunWriter
@@ -265,7 +265,7 @@ def _build(
     sync_layers(network, accelerator)
     network = to_memory_format(network.to(accelerator.device))
     decay = config.train.ema_decay
-    ema = None if decay is None else make_ema(network, decay)
+    ema = None if decay is None else AveragedWeights(network, decay)
     has_kernel = accelerator.device.type in ("cpu", "cuda") and accelerator.scaler is None
     optimizer = build_optimizer(network, config.optimizer, fused=has_kernel)
     model, optimizer, prepared = accelerator.prepare(network, optimizer, loader)
