@@ -130,8 +130,8 @@ class DepthwiseConv2d(nn.Conv2d):
     public checkpoints.
 
     On the CPU the library's gradients are much slower for strides, and for kernels of more than
-    three columns. So a stride takes every other position of stride 1, and columns are convolved by
-    threes and summed. Parameters are those of `nn.Conv2d`.
+    three columns. So where there will be gradients a stride takes every other position of stride 1,
+    and columns are convolved by threes and summed. Parameters are those of `nn.Conv2d`.
     """
 
     def __init__(self, channels: int, kernel_size: int, *, stride: int) -> None:
@@ -142,7 +142,8 @@ class DepthwiseConv2d(nn.Conv2d):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Maps `(B, channels, H, W)` to `(B, channels, H / stride, W / stride)`."""
-        return self._convolve_on_cpu(x) if x.is_cpu else self._convolve(x)
+        for_gradients = x.is_cpu and torch.is_grad_enabled()
+        return self._convolve_by_threes(x) if for_gradients else self._convolve(x)
 
     def _convolve(self, x: torch.Tensor) -> torch.Tensor:
         after = self.kernel_size[0] // 2
@@ -150,7 +151,7 @@ class DepthwiseConv2d(nn.Conv2d):
         x = F.pad(x, (before, after, before, after))
         return F.conv2d(x, self.weight, stride=self.stride, groups=self.groups)
 
-    def _convolve_on_cpu(self, x: torch.Tensor) -> torch.Tensor:
+    def _convolve_by_threes(self, x: torch.Tensor) -> torch.Tensor:
         margin = self.kernel_size[0] // 2
         parts = []
         for first in range(0, self.kernel_size[1], 3):

@@ -180,3 +180,15 @@ def test_initialisation_counts_outgoing_connections(
     b0: EfficientNetEncoder, key: str, fan_out: int
 ) -> None:
     assert b0.state_dict()[key].std().item() == pytest.approx(sqrt(2 / fan_out), rel=0.06)
+
+
+def test_only_what_will_have_gradients_is_convolved_by_threes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its gradients are fast and its result is slow."""
+    conv, x = DepthwiseConv2d(3, 5, stride=2), torch.randn(1, 3, 8, 8)
+    split = conv(x)
+    monkeypatch.setattr(DepthwiseConv2d, "_convolve_by_threes", lambda self, x: None)
+    assert conv(x) is None
+    with torch.no_grad():
+        torch.testing.assert_close(conv(x), split, atol=1e-5, rtol=1e-5)
