@@ -88,6 +88,7 @@ class PixelwiseLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.register_buffer("class_weights", classes.weights)
+        self.is_weighted = bool((classes.weights != 1).any())
         self.ignore_index = classes.ignore_index
         self.label_smoothing = label_smoothing
         self.gamma = gamma
@@ -103,6 +104,8 @@ class CrossEntropyLoss(PixelwiseLoss):
 
     def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Mean over valid pixels, weighted by their class; shapes `(B, K, H, W)`, `(B, H, W)`."""
+        if self.ignore_index is None and not (self.is_weighted or self.gamma):
+            return F.cross_entropy(logits, target, label_smoothing=self.label_smoothing)
         target, valid = _without_void(target, self.ignore_index)
         weights, smoothing = self.class_weights, self.label_smoothing
         pixels = F.cross_entropy(

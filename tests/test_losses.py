@@ -149,6 +149,19 @@ def test_dice_ce_agrees_with_monai() -> None:
     assert criterion("dice_ce", logits, target).item() == pytest.approx(theirs.item(), abs=1e-6)
 
 
+@pytest.mark.parametrize("name", ["cross_entropy", "dice_ce"])
+def test_void_that_does_not_occur_changes_nothing(name: str) -> None:
+    """Without weights and void pixels the cross-entropy is a plain mean."""
+    torch.manual_seed(0)
+    target = torch.randint(0, 3, (2, 5, 4))
+    results = []
+    for ignore_index in (None, VOID):
+        logits = (2 * torch.linspace(-1, 1, 120).sin().reshape(2, 3, 5, 4)).requires_grad_()
+        loss = criterion(name, logits, target, ignore_index=ignore_index, label_smoothing=0.1)
+        results.append((loss, *torch.autograd.grad(loss, logits)))
+    torch.testing.assert_close(results[0], results[1], atol=1e-6, rtol=1e-5)
+
+
 def test_region_losses_count_the_first_class_where_it_is_no_background() -> None:
     torch.manual_seed(0)
     logits, target = torch.randn(3, 4, 8, 8), torch.randint(0, 4, (3, 8, 8))
