@@ -121,8 +121,10 @@ class DataConfig(Section):
     """Cache of the training images: `memory`, `disk` (unnamed files below data/), `none` (files are
     read in every epoch), or `auto`: memory where half of the free memory holds them, else disk.
     """
-    num_workers: Annotated[int, Field(ge=0)] = 0
-    """Loader processes; 0 loads in the training process, fastest for small cached images."""
+    num_workers: Annotated[int, Field(ge=0)] | None = None
+    """Loader processes; 0 loads in the training process, fastest for small cached images on the
+    CPU. null: 0 on the CPU, up to 8 on a GPU.
+    """
 
     @property
     def window(self) -> tuple[int, int] | None:

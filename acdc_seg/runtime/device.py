@@ -7,6 +7,8 @@ from acdc_seg.errors import ConfigError
 from acdc_seg.runtime.processors import usable_processors
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+MOST_WORKERS = 8
+"""Loader processes that a training on a GPU takes by itself."""
 
 
 def resolve_device(name: str) -> torch.device:
@@ -75,6 +77,31 @@ def use_idle_threads(device: str) -> tuple[int, int]:
     if most > 1 and resolve_device(device).type == "cpu":
         torch.set_num_threads(idle_threads(most))
     return torch.get_num_threads(), most
+
+
+def loader_workers(number: int | None, device: torch.device, *, num_processes: int = 1) -> int:
+    """Loader processes of a training: the configured number, or by the device where it is None.
+
+    On the CPU there are none, for they would take the cores that train. A GPU would wait for the
+    augmentation of its next batch: it has up to `MOST_WORKERS`, as far as there are processors.
+
+    Args:
+        number: `data.num_workers`.
+        device: Of the training.
+        num_processes: Processes that train on this machine together.
+    """
+    if number is not None:
+        return number
+    if device.type != "cuda":
+        return 0
+    return max(1, min(MOST_WORKERS, len(usable_processors()) // num_processes - 1))
+
+
+def prepare_backend(device: torch.device) -> None:
+    """Lets a CUDA GPU try convolution algorithms, for sizes repeat, and multiply fp32 in TF32."""
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = True
+        torch.set_float32_matmul_precision("high")
 
 
 def _has_native_bf16(device: torch.device) -> bool:

@@ -58,7 +58,10 @@ def make_accelerator(
         gradient_accumulation_steps=train.grad_accum_steps,
         step_scheduler_with_optimizer=False,
         rng_types=[],
-        dataloader_config=DataLoaderConfiguration(split_batches=True),
+        dataloader_config=DataLoaderConfiguration(
+            split_batches=True,
+            non_blocking=device.type == "cuda",  # from pinned memory, beside the step before
+        ),
         kwargs_handlers=[
             DistributedDataParallelKwargs(find_unused_parameters=find_unused_parameters),
             InitProcessGroupKwargs(timeout=WAIT),

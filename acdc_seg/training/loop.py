@@ -180,6 +180,7 @@ def seed_batch(seed: int, epoch: int, batch: int, rank: int) -> None:
 def _finished_epoch(training: Training) -> dict[str, Any]:
     """The epoch's row of history.csv, with validation scores where they are due."""
     state, config = training.state, training.config.train
+    state.read_losses()
     epoch = state.epoch + 1
     is_last = epoch == config.epochs
     row = {

@@ -29,7 +29,12 @@ from acdc_seg.optim import AveragedWeights, build_optimizer, build_schedule
 from acdc_seg.runs.folder import Run, create_run
 from acdc_seg.runs.trained_on import TrainedOn, data_name, find_seen
 from acdc_seg.runs.writer import RunWriter
-from acdc_seg.runtime.device import resolve_device, resolve_precision
+from acdc_seg.runtime.device import (
+    loader_workers,
+    prepare_backend,
+    resolve_device,
+    resolve_precision,
+)
 from acdc_seg.runtime.distributed import (
     check_batch_divides,
     make_accelerator,
@@ -96,6 +101,7 @@ def prepare_training(
         num_threads = run.read_json().get("num_threads")
     if num_threads is not None:
         torch.set_num_threads(num_threads)
+    prepare_backend(device)
     set_seed(config.seed)
     accelerator = make_accelerator(
         config.train,
@@ -103,7 +109,10 @@ def prepare_training(
         precision=precision,
         find_unused_parameters=_is_frozen(config, epoch=0),
     )
-    loader, validation = _load_data(config, source, on_notice)
+    num_workers = loader_workers(
+        config.data.num_workers, device, num_processes=accelerator.num_processes
+    )
+    loader, validation = _load_data(config, source, on_notice, num_workers=num_workers)
     sampler = loader.sampler
     assert isinstance(sampler, EpochSampler)
     check_batch_divides(config.train.batch_size, len(sampler), accelerator.num_processes)
@@ -188,7 +197,7 @@ def _describe_data(
 
 
 def _load_data(
-    config: Config, source: Source, on_notice: Callable[[str], None]
+    config: Config, source: Source, on_notice: Callable[[str], None], *, num_workers: int
 ) -> tuple[DataLoader[Any], Sequence[Example]]:
     """The loader of training batches and the examples to validate on, all files checked."""
     if not config.data.validation and config.train.patience is not None:
@@ -226,9 +235,7 @@ def _load_data(
         window=config.data.window,
         foreground=config.data.foreground_windows,
     )
-    loader = make_loader(
-        dataset, batch_size=config.train.batch_size, num_workers=config.data.num_workers
-    )
+    loader = make_loader(dataset, batch_size=config.train.batch_size, num_workers=num_workers)
     return loader, loaded.validation
 
 

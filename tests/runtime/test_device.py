@@ -2,7 +2,14 @@ import pytest
 import torch
 
 from acdc_seg.errors import ConfigError
-from acdc_seg.runtime.device import DTYPES, idle_threads, resolve_device, resolve_precision
+from acdc_seg.runtime.device import (
+    DTYPES,
+    idle_threads,
+    loader_workers,
+    prepare_backend,
+    resolve_device,
+    resolve_precision,
+)
 
 CPU = torch.device("cpu")
 
@@ -74,3 +81,31 @@ def test_threads_are_those_that_others_leave_idle(monkeypatch, busy, most, expec
     monkeypatch.setattr("psutil.cpu_percent", lambda interval, percpu: busy)
     monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 1, 2, 3})
     assert idle_threads(most) == expected
+
+
+@pytest.mark.parametrize(
+    ("number", "device", "num_processes", "expected"),
+    [
+        (None, "cpu", 1, 0),
+        (None, "mps", 1, 0),
+        (None, "cuda", 1, 8),
+        (None, "cuda", 2, 5),
+        (None, "cuda", 12, 1),
+        (0, "cuda", 1, 0),
+        (3, "cpu", 1, 3),
+    ],
+)
+def test_a_gpu_has_loader_processes(monkeypatch, number, device, num_processes, expected):
+    monkeypatch.setattr(
+        "acdc_seg.runtime.device.usable_processors", lambda: tuple(range(12)), raising=True
+    )
+    assert loader_workers(number, torch.device(device), num_processes=num_processes) == expected
+
+
+@pytest.mark.parametrize(("device", "expected"), [("cuda", (True, ["high"])), ("cpu", (False, []))])
+def test_a_gpu_tries_its_convolutions_and_multiplies_in_tf32(monkeypatch, device, expected):
+    precisions = []
+    monkeypatch.setattr(torch, "set_float32_matmul_precision", precisions.append)
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+    prepare_backend(torch.device(device))
+    assert (torch.backends.cudnn.benchmark, precisions) == expected
