@@ -186,7 +186,8 @@ def compare(
     dtype = DTYPES[config.train.precision]
     found = []
     for number in range(1, pairs + 1):
-        peak = convolution_peak(dtype, batch_size=config.train.batch_size)
+        device = resolve_device(config.train.device)
+        peak = convolution_peak(dtype, batch_size=config.train.batch_size, device=device)
         plain, _ = plain_rates(config, source, seconds)
         ours, wait = training_rates(config, source, seconds)
         pair = {"plain": plain, "ours": ours, "ratio": ours / plain, "data_wait": wait}
@@ -221,7 +222,8 @@ def training_rates(config: Config, source: Source, seconds: float) -> tuple[floa
 
 def plain_rates(config: Config, source: Source, seconds: float) -> tuple[float, float]:
     """Images per second of the plain loop, and the part of its time that it waited for data."""
-    model = build_model(config.model, 3, len(config.classes.names)).train()
+    device = resolve_device(config.train.device)
+    model = build_model(config.model, 3, len(config.classes.names)).to(device).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     loader = DataLoader(
         PlainSlices(source.split("train"), config.classes.values),
@@ -233,7 +235,7 @@ def plain_rates(config: Config, source: Source, seconds: float) -> tuple[float, 
     watch, total = Stopwatch(seconds), 0.0
     while not watch.is_over:
         for done, (images, masks) in enumerate(watch.watch(loader), start=1):
-            loss = F.cross_entropy(model(images), masks)
+            loss = F.cross_entropy(model(images.to(device)), masks.to(device))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -256,35 +258,44 @@ def step_flop(config: Config, source: Source) -> float:
     return counter.get_total_flops() / len(images)
 
 
-def convolution_peak(dtype: torch.dtype, *, batch_size: int, seconds: float = 0.5) -> float:
+def convolution_peak(
+    dtype: torch.dtype,
+    *,
+    batch_size: int,
+    device: torch.device,
+    seconds: float = 0.5,
+) -> float:
     """Best floating-point operations per second of a channels_last convolution.
 
     Args:
         dtype: Of maps and weights.
         batch_size: Images.
+        device: Where the training runs.
         seconds: Time for each shape.
     """
     return max(
-        _convolution_rate(channels, size, dtype, batch_size, seconds)
+        _convolution_rate(
+            torch.randn(batch_size, channels, size, size, device=device).to(dtype), seconds
+        )
         for channels, size in PEAK_SHAPES
     )
 
 
 @torch.inference_mode()
-def _convolution_rate(
-    channels: int, size: int, dtype: torch.dtype, batch_size: int, seconds: float
-) -> float:
-    conv = torch.nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-    conv = conv.to(dtype=dtype, memory_format=torch.channels_last)
-    maps = torch.randn(batch_size, channels, size, size).to(dtype)
+def _convolution_rate(maps: torch.Tensor, seconds: float) -> float:
+    batch_size, channels, height, width = maps.shape
     maps = maps.contiguous(memory_format=torch.channels_last)
+    conv = torch.nn.Conv2d(channels, channels, 3, padding=1, bias=False).to(maps)
+    conv = conv.to(memory_format=torch.channels_last)
     conv(maps)
     times, end = [], time.perf_counter() + seconds
     while not times or time.perf_counter() < end:
         start = time.perf_counter()
         conv(maps)
+        if maps.is_cuda:
+            torch.cuda.synchronize()
         times.append(time.perf_counter() - start)
-    return 2 * 9 * channels**2 * batch_size * size**2 / min(times)
+    return 2 * 9 * channels**2 * batch_size * height * width / min(times)
 
 
 def print_pair(number: int, pair: dict[str, float]) -> None:
