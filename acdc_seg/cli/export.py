@@ -25,10 +25,12 @@ Models = Annotated[
         show_default=False,
     ),
 ]
-Format = Annotated[str, option("onnx or huggingface.", "Output")]
+Format = Annotated[
+    str, option("onnx, exported (torch.export), bundle (MONAI) or huggingface.", "Output")
+]
 Out = Annotated[
     Path | None,
-    option("File or folder to write.", "Output", "model.onnx or huggingface"),
+    option("File or folder to write.", "Output", "model.onnx, model.pt2, bundle or huggingface"),
 ]
 Input = Annotated[
     str,
@@ -66,6 +68,8 @@ Check = Annotated[
 ]
 OUTPUTS = {
     "onnx": "model.onnx",
+    "exported": "model.pt2",
+    "bundle": "bundle",
     "huggingface": "huggingface",
 }
 """What each format writes, unless --out says otherwise."""
@@ -117,13 +121,15 @@ def export(
             license=license,
             check=check,
         )
+    elif format == "exported":
+        _write_program(predictor, out, whole=whole, size=shape, license=license)
     else:
-        _write_other(predictor, format, out, license=license)
+        _write_folder(predictor, format, out, license=license)
 
 
 def _check_options(format: str, names: list[str]) -> None:
     """Raises ConfigError for options that the format does not have."""
-    allowed = {"onnx": names}
+    allowed = {"onnx": names, "exported": ["--whole", "--size"]}
     for name in names:
         if name not in allowed.get(format, ()):
             raise ConfigError(f"{name}: not for --format {format}; leave it out")
@@ -150,12 +156,40 @@ def _write_onnx(
         _check(out, predictor, options["input_type"], options["size"])
 
 
-def _write_other(predictor: "Predictor", format: str, out: Path, *, license: str | None) -> None:
+def _write_program(
+    predictor: "Predictor",
+    out: Path,
+    *,
+    whole: bool,
+    size: tuple[int, int] | None,
+    license: str | None,
+) -> None:
+    """One file of torch.export."""
+    from acdc_seg.export.program import export_program
+
+    shape, difference = export_program(predictor, out, whole=whole, size=size, license=license)
+    console.print(
+        f"Wrote {shell_path(out)} ({out.stat().st_size / 1e6:.1f} MB), for images of {shape[0]} x "
+        f"{shape[1]} pixels; probabilities differ by up to {difference:.1e} from the model's."
+    )
+
+
+def _write_folder(predictor: "Predictor", format: str, out: Path, *, license: str | None) -> None:
     """A folder, and how to go on with it."""
+    folder = shell_path(out)
+    if format == "bundle":
+        from acdc_seg.export.bundle import export_bundle
+
+        export_bundle(predictor, out, license=license)
+        console.print(f"Wrote {folder}. Read docs/README.md and LICENSE in it and complete them.")
+        console.print(
+            f"Next: python -m monai.bundle run --config_file {folder}/configs/inference.json "
+            f"--bundle_root {folder} --dataset_dir DIR"
+        )
+        return
     from acdc_seg.export.huggingface import export_huggingface
 
     export_huggingface(predictor, out, license=license)
-    folder = shell_path(out)
     console.print(
         f"Wrote {folder}: model.safetensors, config.json, README.md. Read the card and complete it."
     )

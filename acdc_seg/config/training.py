@@ -103,6 +103,10 @@ class TrainConfig(Section):
     """Seconds between writes of last.pt, at least; 0 writes it after every step."""
     keep_last: bool = False
     """Keep last.pt, several times the size of best.pt, of a finished run, to extend it later."""
+    trackers: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = ("tensorboard",)
+    """Where scores and settings go besides history.csv: `tensorboard` (files in the run folder),
+    `mlflow` and `wandb` (with the extra of this name installed); [] for nowhere.
+    """
     log_images_interval: Annotated[int, Field(ge=0)] = 10
     """Epochs between overlay images in TensorBoard; 0 writes none."""
     num_log_images: Count = 4

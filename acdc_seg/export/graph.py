@@ -84,13 +84,12 @@ def export_onnx(
     if input_type not in INPUTS:
         raise ConfigError(f"input type '{input_type}': {did_you_mean(input_type, INPUTS)}")
     models = list_models(predictor)
-    _check_models(models)
+    check_models(models)
     data = predictor.config.data
     if volumes:
         _prepare_for_volumes(predictor)
-    elif whole or any(model.config.data.window for model in models):
-        predictor.change_data({"size": None, "fit": "pad"})
-        whole = True
+    else:
+        whole = prepare_for_images(predictor, whole=whole)
     is_any = [_takes_any_size(model.config, size) for model in models]
     images = describe_images(predictor, data, input_type=input_type, whole=whole, volumes=volumes)
     about = describe_file(predictor, {**images, "size": size}, license=license)
@@ -142,13 +141,24 @@ def import_onnx() -> ModuleType:
     return cast(ModuleType, onnx)
 
 
-def _check_models(models: list[ModelPredictor]) -> None:
+def check_models(models: list[ModelPredictor]) -> None:
+    """Raises ConfigError unless all are on the CPU in fp32."""
     for model in models:
         if model.device.type != "cpu" or model.precision != "fp32":
             raise ConfigError(
                 f"the model is on {model.device.type} in {model.precision}; load it with "
                 "device='cpu', precision='fp32' to export it"
             )
+
+
+def prepare_for_images(predictor: Predictor, *, whole: bool) -> bool:
+    """Leaves out `data.size` where images are to be seen as they are, or windows trained a network;
+    returns whether it is left out.
+    """
+    whole = whole or any(model.config.data.window for model in list_models(predictor))
+    if whole:
+        predictor.change_data({"size": None, "fit": "pad"})
+    return whole
 
 
 def _prepare_for_volumes(predictor: Predictor) -> None:

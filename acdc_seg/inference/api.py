@@ -47,20 +47,42 @@ def predict_volume(
     if isinstance(image, str | Path):
         return _predict_file(Path(image), predictor)
     voxels = np.asarray(image)
-    if voxels.ndim not in (3, 4) or not voxels.size:
-        raise DataError(f"an image of shape {voxels.shape}, expected (X, Y, Z) or (X, Y, Z, T)")
-    if not np.isfinite(voxels).all():
-        raise DataError("the image holds NaN or infinity; replace them before prediction")
+    _check_array(voxels)
     if affine is not None:
         sizes = np.linalg.norm(np.asarray(affine, float)[:3, :3], axis=0).tolist()
         check_positive(sizes)
-        orientation = find_orientation(np.asarray(affine, float), sizes, voxels.shape)
-        labels = _predict_array(orientation.apply(voxels), orientation.reorder(sizes), predictor)
-        return np.ascontiguousarray(orientation.undo(labels))
+        return predict_array(voxels, np.asarray(affine, float), sizes, predictor)
     if spacing is None or len(spacing) != 3:
         raise DataError(f"spacing {spacing}: give the voxel size (x, y, z) in mm, or the affine")
     check_positive(spacing)
     return _predict_array(voxels, spacing, predictor)
+
+
+def predict_array(
+    voxels: np.ndarray, affine: np.ndarray, sizes: Sequence[float], predictor: VolumePredictor
+) -> np.ndarray:
+    """Labels uint8 of an array in the axes of its file.
+
+    Args:
+        voxels: `(I, J, K)` or `(I, J, K, T)`.
+        affine: Voxel indices to mm, RAS+, `(4, 4)`, for the directions of the axes.
+        sizes: Voxel size of the three axes in mm, see `find_spacing`.
+        predictor: The model.
+
+    Raises:
+        DataError: Another shape, NaN or infinity.
+    """
+    _check_array(voxels)
+    orientation = find_orientation(affine, sizes, voxels.shape)
+    labels = _predict_array(orientation.apply(voxels), orientation.reorder(sizes), predictor)
+    return np.ascontiguousarray(orientation.undo(labels))
+
+
+def _check_array(voxels: np.ndarray) -> None:
+    if voxels.ndim not in (3, 4) or not voxels.size:
+        raise DataError(f"an image of shape {voxels.shape}, expected (X, Y, Z) or (X, Y, Z, T)")
+    if not np.isfinite(voxels).all():
+        raise DataError("the image holds NaN or infinity; replace them before prediction")
 
 
 @lru_cache(maxsize=2)

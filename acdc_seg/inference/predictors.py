@@ -55,6 +55,8 @@ class ModelPredictor(Predictor):
 
     def _forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Logits float32 of what the network sees."""
+        if torch.compiler.is_exporting():  # files of torch.export cannot hold an autocast
+            return self.model(inputs).float()
         is_low = self.precision != "fp32"
         with torch.autocast(self.device.type, DTYPES[self.precision], enabled=is_low):
             return self.model(inputs).float()

@@ -1,4 +1,4 @@
-"""Writer of a run folder while its training runs: history, checkpoints, TensorBoard events."""
+"""Writer of a run folder while its training runs: history, checkpoints, trackers."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +18,7 @@ from acdc_seg.errors import AcdcError, CheckpointError, DataError
 from acdc_seg.runs.checkpoint import Checkpoint, has_checkpoint, load_checkpoint, save_checkpoint
 from acdc_seg.runs.folder import Run, environment
 from acdc_seg.runs.overlay import overlay
+from acdc_seg.runs.trackers import Trackers
 from acdc_seg.runs.trained_on import TrainedOn, training_images, union
 
 FREE_SETTINGS = (
@@ -27,6 +28,7 @@ FREE_SETTINGS = (
     "runs_dir",
     "train.checkpoint_interval_s",
     "train.keep_last",
+    "train.trackers",
 )
 """Settings that may differ on resuming: they change places and speed, not the result."""
 
@@ -43,10 +45,11 @@ class RunWriter:
         self.fingerprint: dict[str, Any] = {}
         self.best: dict[str, Any] = {}
         self.events: SummaryWriter | None = None
+        self.trackers = Trackers()
 
     @contextmanager
     def recording(self, *, first_epoch: int) -> Iterator[None]:
-        """Writes config.yaml and run.json and opens the event file.
+        """Writes config.yaml and run.json and opens the trackers of `train.trackers`.
 
         Where the block raises, run.json gets the reason, and as status the error's `run_status` or
         "failed".
@@ -55,8 +58,9 @@ class RunWriter:
             yield
             return
         self._start(first_epoch)
-        assert self.events is not None
+        status = "finished"
         try:
+            self.trackers.start(self.run, self.config)
             yield
         except BaseException as error:
             status = getattr(error, "run_status", "failed")
@@ -65,20 +69,25 @@ class RunWriter:
                 self._write_end(status, reason=reason if status == "failed" else None)
             raise
         finally:
+            self.trackers.finish(failed=status == "failed")
             with suppress(OSError):  # all that matters is written
-                self.events.close()
+                if self.events is not None:
+                    self.events.close()
 
     def add(self, history: Sequence[Mapping[str, Any]]) -> None:
-        """Rewrites history.csv and adds the last epoch's numbers to TensorBoard."""
-        if not self.active or self.events is None:
+        """Rewrites history.csv and gives the last epoch's numbers to the trackers."""
+        if not self.active:
             return
         self._check_folder()
         self.run.write_history(history)
-        row = history[-1]
+        epoch = history[-1]["epoch"]
+        values = {_tag(name): value for name, value in history[-1].items() if name != "epoch"}
+        self.trackers.log(values, step=epoch)
+        if self.events is None:
+            return
         with self._writing_events():
-            for name, value in row.items():
-                if name != "epoch":
-                    self.events.add_scalar(_tag(name), value, row["epoch"])
+            for tag, value in values.items():
+                self.events.add_scalar(tag, value, epoch)
             self.events.flush()
 
     def draw(
@@ -197,6 +206,8 @@ class RunWriter:
             num_threads=torch.get_num_threads(),
             **environment(),
         )
+        if "tensorboard" not in self.config.train.trackers:
+            return
         with self._writing_events():
             self.events = SummaryWriter(str(self.run.folder), purge_step=first_epoch + 1)
             self.events.add_text("config", f"```yaml\n{dump_yaml(self.config)}\n```", 0)

@@ -27,6 +27,7 @@ from acdc_seg.models.base import MIN_SIZE, SegmentationModel, to_memory_format
 from acdc_seg.models.pretrained import load_pretrained
 from acdc_seg.optim import AveragedWeights, build_optimizer, build_schedule
 from acdc_seg.runs.folder import Run, create_run
+from acdc_seg.runs.trackers import check_trackers
 from acdc_seg.runs.trained_on import TrainedOn, data_name, find_seen
 from acdc_seg.runs.writer import RunWriter
 from acdc_seg.runtime.device import (
@@ -91,6 +92,7 @@ def prepare_training(
 
     For arguments and errors see `acdc_seg.training.loop.train`.
     """
+    check_trackers(config.train.trackers)
     device = resolve_device(config.train.device)
     precision = resolve_precision(config.train.precision, device)
     name, config = config.name, with_overrides(config, {"train.precision": precision, "name": None})

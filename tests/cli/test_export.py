@@ -86,3 +86,13 @@ def test_a_folder_for_the_hub_is_a_model_of_every_command(command, trained):
         assert command("predict", "in", "--out", out, "--model", model).code == 0
     first, second = (nib.load(f"{out}/case_seg.nii.gz").get_fdata() for out in "ab")
     assert (first == second).all()
+
+
+def test_a_bundle_tells_the_command_that_runs_it(command, trained):
+    outcome = command("export", trained, "--format", "bundle", "--out", "b/heart")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.splitlines()[-1] == (
+        "Next: python -m monai.bundle run --config_file b/heart/configs/inference.json "
+        "--bundle_root b/heart --dataset_dir DIR"
+    )
+    assert Path("b/heart/models/model.pt").is_file()
