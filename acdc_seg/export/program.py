@@ -1,5 +1,6 @@
 """export_program: a predictor as an ExportedProgram of PyTorch, without our Python code."""
 
+import io
 import json
 from pathlib import Path
 
@@ -58,22 +59,25 @@ def export_program(
     # a ramp, for a constant image has no deviation to divide by
     example = torch.linspace(0, 1, 2 * predictor.channels * shape[0] * shape[1])
     example = example.reshape(2, predictor.channels, *shape)
+    content, batch = io.BytesIO(), example.roll(1, -1)[[0, 1, 1]]
     try:
-        program = torch.export.export(
-            module, (example,), dynamic_shapes=({0: Dim("batch")},), strict=False
-        )
+        with torch.no_grad():  # else the file has switches of gradients, and cannot be loaded
+            program = torch.export.export(
+                module, (example,), dynamic_shapes=({0: Dim("batch")},), strict=False
+            )
+            torch.export.save(program, content, extra_files={ABOUT: json.dumps(about)})
+            content.seek(0)
+            loaded = torch.export.load(content).module()
+            difference = float((loaded(batch) - module(batch)).abs().max())
     except Exception as error:  # its errors have no common class
         raise ConfigError(
             f"{predictor}: cannot be exported by torch.export: {str(error).splitlines()[0]}"
         ) from None
-    batch = example.roll(1, -1)[[0, 1, 1]]
-    with torch.no_grad():
-        difference = float((program.module()(batch) - module(batch)).abs().max())
     if difference > MAX_DIFFERENCE:
         raise ConfigError(
             f"{path}: would differ from the model by {difference:.1e}, more than "
             f"{MAX_DIFFERENCE:g}; export it with --format onnx"
         )
     with replacing(path) as file:
-        torch.export.save(program, file, extra_files={ABOUT: json.dumps(about)})
+        file.write(content.getvalue())
     return shape, difference
