@@ -41,6 +41,9 @@ SplitSeed = Annotated[int, _option("Seed of that choice.", "Split")]
 
 NumPatients = Annotated[int | None, _option("Hearts to train on.", "Hearts", "40", 1)]
 NumTestPatients = Annotated[int | None, _option("Hearts of the testing folder.", "Hearts", "10", 0)]
+FirstPatient = Annotated[
+    int | None, _option("Number of the first patient, in names alone.", "Hearts", "1", 0)
+]
 Cine = Annotated[
     bool,
     typer.Option(
@@ -91,6 +94,7 @@ def synthesize(
     kind: Annotated[str, typer.Option(help="hearts, streets or pets.")] = "hearts",
     patients: NumPatients = None,
     test_patients: NumTestPatients = None,
+    first: FirstPatient = None,
     cine: Cine = False,
     images: NumImages = None,
     size: SceneSize = None,
@@ -112,6 +116,7 @@ def synthesize(
     of_hearts = {
         "num_patients": patients,
         "num_test_patients": test_patients,
+        "first": first,
         "cine": cine or None,
     }
     of_photos = {"num_images": images, "size": size}
@@ -123,8 +128,8 @@ def synthesize(
     own, others = (of_hearts, of_photos) if kind == "hearts" else (of_photos, of_hearts)
     if any(value is not None for value in others.values()):
         raise ConfigError(
-            "--patients, --test-patients and --cine are for --kind hearts, --images and --size for "
-            "the other kinds"
+            "--patients, --test-patients, --first and --cine are for --kind hearts, --images and "
+            "--size for the other kinds"
         )
     out = out or Path("data") / kind
     if is_builtin(out):

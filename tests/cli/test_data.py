@@ -60,8 +60,14 @@ def test_synthesize_other_kinds(command, kind, wrote, next_command):
     ("words", "message"),
     [
         (["--kind", "street"], "unknown --kind 'street': did you mean 'streets'?"),
-        (["--kind", "pets", "--patients", "3"], "--patients, --test-patients and --cine are for"),
-        (["--kind", "streets", "--cine"], "--patients, --test-patients and --cine are for"),
+        (
+            ["--kind", "pets", "--patients", "3"],
+            "--patients, --test-patients, --first and --cine are for",
+        ),
+        (
+            ["--kind", "streets", "--cine"],
+            "--patients, --test-patients, --first and --cine are for",
+        ),
         (["--size", "64"], "--images and --size for the other kinds"),
         (["data/builtin-phantom"], "the folder of the built-in phantom"),
         (["data/builtin-phantom/mine", "--kind", "pets"], "the folder of the built-in phantom"),

@@ -31,6 +31,7 @@ def synthesize(
     num_patients: int = 40,
     num_test_patients: int = 10,
     seed: int = 0,
+    first: int = 1,
     cine: bool = False,
     on_progress: ProgressCallback = no_progress,
 ) -> list[Path]:
@@ -39,9 +40,11 @@ def synthesize(
     Args:
         out: Folder to make, complete or not at all, with `training/` and `testing/` inside; it must
             not exist, or be empty.
-        num_patients: Training patients, numbered from 1; the groups take equal turns.
+        num_patients: Training patients; the groups take equal turns.
         num_test_patients: Testing patients; their numbers continue.
         seed: Same seed, same files, byte for byte.
+        first: Number of the first patient, for names alone: 201 names the same hearts patient201
+            and so on, to lie beside the patients of another tree.
         cine: Also writes `patientNNN_4d.nii.gz` with all frames of the heart's cycle.
         on_progress: Called after each patient.
 
@@ -49,14 +52,14 @@ def synthesize(
         DataError: `out` holds files already or cannot be written, or a number is out of range.
     """
     total = num_patients + num_test_patients
-    if min(num_patients, num_test_patients, seed) < 0 or total == 0:
+    if min(num_patients, num_test_patients, seed, first) < 0 or total == 0:
         raise DataError(
-            f"num_patients={num_patients}, num_test_patients={num_test_patients}, seed={seed}: "
-            "none may be negative, and at least one patient is needed"
+            f"num_patients={num_patients}, num_test_patients={num_test_patients}, seed={seed}, "
+            f"first={first}: none may be negative, and at least one patient is needed"
         )
     folders = [
-        Path("training" if number <= num_patients else "testing") / f"patient{number:03d}"
-        for number in range(1, total + 1)
+        Path("training" if index < num_patients else "testing") / f"patient{first + index:03d}"
+        for index in range(total)
     ]
     with new_folder(out) as tree:
         for number, folder in enumerate(folders, start=1):

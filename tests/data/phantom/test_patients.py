@@ -251,6 +251,14 @@ def test_same_seed_writes_the_same_bytes(tree: Path, tmp_path: Path) -> None:
         assert path.read_bytes() == (tree / "training" / "patient001" / path.name).read_bytes()
 
 
+def test_numbers_of_names_begin_anywhere(tree: Path, tmp_path: Path) -> None:
+    folders = synthesize(tmp_path / "more", num_patients=1, num_test_patients=1, seed=4, first=201)
+    assert [folder.name for folder in folders] == ["patient201", "patient202"]
+    mine, theirs = (sorted(root.glob("training/*1/*.nii.gz")) for root in (tmp_path / "more", tree))
+    assert mine[0].name == theirs[0].name.replace("patient001", "patient201")
+    assert mine[0].read_bytes() == theirs[0].read_bytes()
+
+
 def test_cine_holds_the_labelled_frames(tmp_path: Path) -> None:
     (folder,) = synthesize(
         tmp_path / "cine", num_patients=1, num_test_patients=0, seed=2, cine=True
