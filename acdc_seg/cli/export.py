@@ -66,6 +66,18 @@ Check = Annotated[
         help="Compare the file with PyTorch on synthetic images.",
     ),
 ]
+Int8 = Annotated[
+    bool,
+    typer.Option(
+        "--int8",
+        rich_help_panel="What",
+        help="8-bit weights and activations; prints what that costs in Dice.",
+    ),
+]
+Calibrate = Annotated[
+    Path | None,
+    option("Data with images that --int8 is calibrated with.", "What", "that of the training"),
+]
 OUTPUTS = {
     "onnx": "model.onnx",
     "exported": "model.pt2",
@@ -84,6 +96,8 @@ def export(
     whole: Whole = False,
     volumes: Volumes = False,
     size: Size = None,
+    int8: Int8 = False,
+    calibrate: Calibrate = None,
     format: Format = "onnx",
     out: Out = None,
     license: License = None,
@@ -101,6 +115,7 @@ def export(
             "--volumes: slices of all sizes are normalized before; leave out --input and --size"
         )
     given = {"--input": input != "float32", "--whole": whole, "--volumes": volumes, "--size": shape}
+    given |= {"--int8": int8, "--calibrate": calibrate is not None}
     _check_options(format, [name for name, value in given.items() if value])
 
     from acdc_seg.inference.load import load_members
@@ -121,6 +136,10 @@ def export(
             license=license,
             check=check,
         )
+        if int8:
+            from acdc_seg.cli.export_int8 import write_int8
+
+            write_int8(out, predictor, calibrate)
     elif format == "exported":
         _write_program(predictor, out, whole=whole, size=shape, license=license)
     else:

@@ -14,6 +14,7 @@ from torch import nn
 
 from acdc_seg.errors import CheckpointError, ConfigError
 from acdc_seg.files import sha256_file
+from acdc_seg.models.foreign import strip_prefixes, translate
 
 logger = logging.getLogger(__name__)
 
@@ -88,8 +89,8 @@ def load_pretrained(encoder: nn.Module, source: str) -> list[dict[str, Any]]:
             `PUBLIC_WEIGHTS`, in its attribute `public_weights`.
         source: `imagenet` downloads the public file once, to the cache folder of `torch.hub`.
             Anything else is the path of a file: a state dict of the architecture, as such or below
-            `state_dict` or `model`, or a checkpoint of a whole network of this package, whose
-            encoder is taken.
+            `state_dict` or `model`, or a checkpoint of a whole network, whose encoder is taken.
+            Names of layers may be those of other libraries, see `foreign.DIALECTS`.
 
     Returns:
         The field `trained_on` of a checkpoint of this package, else nothing.
@@ -112,6 +113,7 @@ def load_pretrained(encoder: nn.Module, source: str) -> list[dict[str, Any]]:
     classifier = public.classifier if public else ()
     state = encoder.state_dict()
     published, trained_on = _read(path)
+    published = translate(published, architecture, state)
     weights = {
         name: value
         for name, value in published.items()
@@ -205,13 +207,7 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], list[dict[str, Any]]]:
             f"{' or '.join(map(repr, WRAPPINGS))}"
         )
     weights = {name.removeprefix("module."): value for name, value in content.items()}
-    prefix = "encoder."
-    encoder_weights = {
-        name.removeprefix(prefix): value
-        for name, value in weights.items()
-        if name.startswith(prefix)
-    }
-    return encoder_weights or weights, trained_on
+    return strip_prefixes(weights), trained_on
 
 
 def _is_state_dict(content: Any) -> bool:
