@@ -89,6 +89,10 @@ class TrainConfig(Section):
     """Precision of the network; auto takes bf16 where the device has it natively, fp16 on other
     CUDA GPUs, else fp32.
     """
+    compile: bool = False
+    """Compile the network (torch.compile): minutes before the first step, on the CPU by a C++
+    compiler, and faster steps afterwards, most on a GPU.
+    """
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Device; auto takes a GPU where there is one."""
     num_threads: Annotated[int, Field(ge=1, le=1024)] | None = None

@@ -1,5 +1,8 @@
 """Device and precision of this machine, and the meaning of `auto` for both."""
 
+import os
+import shutil
+
 import psutil
 import torch
 
@@ -95,6 +98,16 @@ def loader_workers(number: int | None, device: torch.device, *, num_processes: i
     if device.type != "cuda":
         return 0
     return max(1, min(MOST_WORKERS, len(usable_processors()) // num_processes - 1))
+
+
+def check_compiler(device: torch.device) -> None:
+    """Raises ConfigError where PyTorch could not compile a network for want of a C++ compiler."""
+    compilers = (os.environ.get("CXX"), "g++", "clang++")
+    if device.type == "cpu" and not any(shutil.which(name) for name in compilers if name):
+        raise ConfigError(
+            "train.compile: no C++ compiler (g++ or clang++) is on this machine; install one, or "
+            "set train.compile=false"
+        )
 
 
 def prepare_backend(device: torch.device) -> None:

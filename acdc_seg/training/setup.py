@@ -31,6 +31,7 @@ from acdc_seg.runs.trackers import check_trackers
 from acdc_seg.runs.trained_on import TrainedOn, data_name, find_seen
 from acdc_seg.runs.writer import RunWriter
 from acdc_seg.runtime.device import (
+    check_compiler,
     loader_workers,
     prepare_backend,
     resolve_device,
@@ -278,6 +279,9 @@ def _build(
     has_kernel = accelerator.device.type in ("cpu", "cuda") and accelerator.scaler is None
     optimizer = build_optimizer(network, config.optimizer, fused=has_kernel)
     model, optimizer, prepared = accelerator.prepare(network, optimizer, loader)
+    if config.train.compile:
+        check_compiler(accelerator.device)
+        model.compile()
     num_steps = config.train.epochs * math.ceil(len(prepared) / config.train.grad_accum_steps)
     schedule = build_schedule(optimizer.optimizer, config.schedule, num_steps=num_steps)
     state = TrainState(network, ema, optimizer, schedule, accelerator.scaler)

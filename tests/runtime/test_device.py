@@ -4,6 +4,7 @@ import torch
 from acdc_seg.errors import ConfigError
 from acdc_seg.runtime.device import (
     DTYPES,
+    check_compiler,
     idle_threads,
     loader_workers,
     prepare_backend,
@@ -109,3 +110,13 @@ def test_a_gpu_tries_its_convolutions_and_multiplies_in_tf32(monkeypatch, device
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
     prepare_backend(torch.device(device))
     assert (torch.backends.cudnn.benchmark, precisions) == expected
+
+
+def test_compiling_on_the_cpu_needs_a_compiler(monkeypatch):
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    check_compiler(torch.device("cuda"))
+    with pytest.raises(ConfigError, match=r"no C\+\+ compiler .* set train\.compile=false"):
+        check_compiler(CPU)
+    monkeypatch.setattr("shutil.which", lambda name: name if name == "clang++" else None)
+    check_compiler(CPU)

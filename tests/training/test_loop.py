@@ -490,3 +490,21 @@ def test_dropout_is_seeded_by_seed_epoch_batch_and_process():
     draws = [draw(*position) for position in positions]
     assert draws == [draw(*position) for position in positions]
     assert len({tuple(values) for values in draws}) == len(positions)
+
+
+@pytest.mark.slow
+def test_a_compiled_training_is_that_of_the_plain_one_and_resumes_exactly(tiny_config):
+    """Up to rounding, without dropout, which a compiled network draws by a generator of its own."""
+    changes = {"model.dropout": 0}
+    plain, _ = train_run(tiny_config, "plain", changes=changes)
+    compiled, run = train_run(tiny_config, "compiled", changes={**changes, "train.compile": True})
+    for ours, theirs in zip(compiled.history, plain.history, strict=True):
+        assert ours["train_loss"] == pytest.approx(theirs["train_loss"], rel=1e-3)
+    assert load_checkpoint(run.last).weights.keys() == load_checkpoint(run.best).weights.keys()
+    _, stopped = train_run(
+        tiny_config, "stopped", hooks=stop_after(1), changes={**changes, "train.compile": True}
+    )
+    resume_run(tiny_config, stopped, changes={**changes, "train.compile": True})
+    assert_same(
+        dict(load_checkpoint(stopped.last).weights), dict(load_checkpoint(run.last).weights)
+    )
