@@ -22,10 +22,6 @@ from acdc_seg.inference.onnx import OnnxPredictor
 DYNAMIC = ("setr", "swin_unet")
 """Networks whose weights alone are quantized."""
 CONVOLUTIONS = ["Conv", "ConvTranspose"]
-PERCENTILE = 99.99
-"""Of the absolute values of an activation that are not cut off."""
-MIN_AXIS = 13
-"""Opset of scales per channel; files of this package have a newer one."""
 
 
 class _Recorder:
