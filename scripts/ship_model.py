@@ -1,9 +1,9 @@
 """Writes a run's weights as a model of the package: float16, without the state of training.
 
-    python scripts/ship_model.py runs/basic_unet --name acdc_volumes --data ACDC
+    python scripts/ship_model.py runs/both --name acdc_volumes --data ACDC 'ACDC and hearts'
 
 Half precision changes labels of about one pixel in 10,000 (tests/inference/test_shipped.py) and
-halves the size. `--data` takes the place of the path of the training data, which is nobody's
+halves the size. `--data` takes the place of the paths of the training data, which are nobody's
 business; names of patients and checksums of images stay, so that scores of them are refused.
 """
 
@@ -21,18 +21,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, help="run folder or checkpoint")
     parser.add_argument("--name", required=True)
-    parser.add_argument("--data", required=True, help="name of the training data")
+    parser.add_argument(
+        "--data",
+        required=True,
+        nargs="+",
+        help="name of the data of each training, the first one first",
+    )
     parser.add_argument("--out", type=Path, default=FOLDER)
     options = parser.parse_args()
     checkpoint = load_checkpoint(find_checkpoint(options.run))
     config = checkpoint.config
     data = config.data.model_copy(update={"path": None})
-    config = config.model_copy(update={"data": data, "name": options.name})
+    train = config.train.model_copy(update={"start_from": None})  # another path
+    config = config.model_copy(update={"data": data, "train": train, "name": options.name})
     weights = {
         name: tensor.half() if tensor.is_floating_point() else tensor
         for name, tensor in checkpoint.weights.items()
     }
-    trained_on = tuple(replace(part, data=options.data, root="") for part in checkpoint.trained_on)
+    parts = zip(checkpoint.trained_on, options.data, strict=True)
+    trained_on = tuple(replace(part, data=name, root="") for part, name in parts)
     path = options.out / f"{options.name}.pt"
     save_checkpoint(
         path,

@@ -26,10 +26,12 @@ def test_its_size_licence_and_card():
 
 def test_it_holds_no_path_of_its_training():
     predictor = load_predictor(find_model(), device="cpu", precision="fp32")
-    (trained_on,) = predictor.origins[0].trained_on
-    assert (trained_on.data, trained_on.root) == ("ACDC", "")
-    assert len(trained_on.patients) == 60
+    parts = predictor.origins[0].trained_on
+    assert [part.data for part in parts] == ["ACDC", "ACDC, synthetic hearts"]
+    assert [len(part.patients) for part in parts] == [60, 80]
+    assert {part.root for part in parts} == {""}
     assert predictor.config.data.path is None
+    assert predictor.config.train.start_from is None
     assert predictor.config.prepare.crop == "none"
 
 
