@@ -8,7 +8,7 @@ tree="$work/phantom" slices="$work/slices"
 
 say() { printf '\n== %s\n' "$*"; }
 finished() { [ -e "$1/run.json" ] && grep -q '"status": "finished"' "$1/run.json"; }
-train() { # model, epochs
+train() { # name, epochs, options
     local run="$work/$1"
     if finished "$run"; then
         echo "$run is trained already"
@@ -16,7 +16,7 @@ train() { # model, epochs
         acdc-train --resume "$run"
     else
         rm -rf "$run"
-        acdc-train --model "$1" --data "$slices" --epochs "$2" --name "$1" runs_dir="$work"
+        acdc-train "${@:3}" --data "$slices" --epochs "$2" --name "$1" runs_dir="$work"
     fi
 }
 
@@ -26,15 +26,15 @@ say "Slices of 96x96 pixels"
 [ -d "$slices" ] || acdc-data prepare "$tree" --out "$slices"
 acdc-data info "$slices"
 say "U-Net"
-train unet 8
-say "DeepLabV3+-DRN"
-train deeplab_drn 2
+train unet 20 --config fast
+say "BasicUNet"
+train basic_unet 6 --model basic_unet
 say "Scores on the validation patients"
 acdc-evaluate "$work/unet"
-acdc-evaluate "$work/deeplab_drn"
-acdc-evaluate "$work/unet" "$work/deeplab_drn" --out "$work/ensemble"
+acdc-evaluate "$work/basic_unet"
+acdc-evaluate "$work/unet" "$work/basic_unet" --out "$work/ensemble"
 say "Submission of the soft vote"
-acdc-submit --runs "$work/unet" "$work/deeplab_drn" --data "$slices" \
+acdc-submit --runs "$work/unet" "$work/basic_unet" --data "$slices" \
     --out "$work/submission.csv" --masks "$work/masks"
 acdc-submit --check "$work/submission.csv" --truth "$slices/test/mask"
 
@@ -43,7 +43,7 @@ cat <<END
 Everything is in $work:
   phantom/                     synthetic ACDC tree (NIfTI, Info.cfg)
   slices/                      images and masks cut from it
-  unet/, deeplab_drn/          the runs: report.html, history.csv, best.pt, TensorBoard events
+  unet/, basic_unet/           the runs: report.html, history.csv, best.pt, TensorBoard events
   ensemble/metrics.csv         scores of the soft vote
   submission.csv, masks/       predictions for the test patients
 Your own data: acdc-train --model unet --data PATH
