@@ -50,7 +50,8 @@ def follow(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.slow
 def test_the_coursework_tutorial(follow):
-    printed = follow("coursework.md", HEARTS, ("--config fast", f"--config fast --epochs 1 {TINY}"), codes={2: 1})
+    shorter = ("--config fast", f"--config fast --epochs 1 {TINY}")
+    printed = follow("coursework.md", HEARTS, shorter, codes={2: 1})
     assert "Patients" in printed
     assert Path("runs/coursework/report.html").is_file()
     rows = Path("submission.csv").read_text().splitlines()
