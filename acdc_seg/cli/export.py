@@ -228,12 +228,11 @@ def _parse_size(text: str | None) -> tuple[int, int] | None:
 def _check(path: Path, predictor: "Predictor", kind: str, size: tuple[int, int] | None) -> None:
     """Compares the file with what it was made from; raises ConfigError where they differ."""
     from acdc_seg.export.parity import MAX_DIFFERENCE, SIZES, compare, make_images
-    from acdc_seg.inference.postprocess import KeepLargest
+    from acdc_seg.inference.postprocess import without_largest
 
-    inner = predictor.predictor if isinstance(predictor, KeepLargest) else predictor
     sizes = SIZES if size is None else (size,)
     images = list(make_images(predictor.channels, sizes=sizes, input_type=kind))
-    parity = compare(path, inner, images)
+    parity = compare(path, without_largest(predictor), images)
     console.print(
         f"Against PyTorch, on {parity.num_pixels:,} pixels of synthetic images: probabilities "
         f"differ by up to {parity.max_difference:.1e}, labels are equal in "

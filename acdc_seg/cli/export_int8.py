@@ -33,7 +33,7 @@ def write_int8(path: Path, predictor: "Predictor", calibrate: Path | None) -> No
     from acdc_seg.export.quantize import DYNAMIC, quantize_onnx
     from acdc_seg.inference.onnx import OnnxPredictor
 
-    networks = [model.config.model.name for model in list_models(_inner(predictor))]
+    networks = [model.config.model.name for model in list_models(predictor)]
     is_dynamic = any(name in DYNAMIC for name in networks)
     source = _open(predictor.config, calibrate)
     before, size = OnnxPredictor(path, device="cpu"), path.stat().st_size
@@ -50,13 +50,6 @@ def write_int8(path: Path, predictor: "Predictor", calibrate: Path | None) -> No
         f"Mean Dice of {len(source.split('val'))} validation images: fp32 {expected:.4f}, int8 "
         f"{found:.4f} ({found - expected:+.4f})"
     )
-
-
-def _inner(predictor: "Predictor") -> "Predictor":
-    """Without largest regions, which are not in the file."""
-    from acdc_seg.inference.postprocess import KeepLargest
-
-    return predictor.predictor if isinstance(predictor, KeepLargest) else predictor
 
 
 def _open(config: "Config", calibrate: Path | None) -> "Source":

@@ -96,7 +96,7 @@ def _draw(rows: Sequence[tuple[str, str, list[Shelf]]]) -> Figure:
     config = rows[0][2][0].state.job.config
     labels = config.classes.labels[config.classes.first :]
     legend = [Patch(color=hex_color(label.color), label=label.name) for label in labels]
-    columns = min(8, len(legend))
+    columns = min(num_columns, len(legend))  # a name is about as wide as a picture
     figure.legend(
         handles=legend, loc="outside lower center", ncols=columns, frameon=False, fontsize=8
     )

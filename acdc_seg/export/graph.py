@@ -22,7 +22,7 @@ from acdc_seg.data.geometry import Size
 from acdc_seg.errors import ConfigError, did_you_mean
 from acdc_seg.export.about import INPUTS, describe_file, describe_images
 from acdc_seg.files import replacing
-from acdc_seg.inference.postprocess import KeepLargest
+from acdc_seg.inference.postprocess import KeepLargest, without_largest
 from acdc_seg.inference.predictors import TTA, Ensemble, ModelPredictor, Predictor
 
 OPSET = 18
@@ -194,8 +194,7 @@ def _takes_any_size(config: Config, size: Size | None) -> bool:
 
 def _trace(predictor: Predictor, shape: Size, *, is_dynamic: bool) -> bytes:
     """The recorded graph of a predictor without its largest regions."""
-    inner = predictor.predictor if isinstance(predictor, KeepLargest) else predictor
-    module = PredictorGraph(inner).eval()
+    module = PredictorGraph(without_largest(predictor)).eval()
     axes = {0: "batch", 2: "height", 3: "width"} if is_dynamic else {0: "batch"}
     # a ramp, for a constant image has no deviation to divide by
     example = torch.linspace(0, 1, 2 * predictor.channels * shape[0] * shape[1])
@@ -218,7 +217,7 @@ def _trace(predictor: Predictor, shape: Size, *, is_dynamic: bool) -> bytes:
                 dynamo=False,
             )
         except torch.onnx.OnnxExporterError as error:
-            names = ", ".join(model.config.model.name for model in list_models(inner))
+            names = ", ".join(model.config.model.name for model in list_models(predictor))
             raise ConfigError(
                 f"{names}: cannot be written as ONNX: {str(error).splitlines()[0]}"
             ) from None

@@ -13,7 +13,7 @@ from acdc_seg.export.about import describe_file, describe_images
 from acdc_seg.export.graph import PredictorGraph, check_models, list_models, prepare_for_images
 from acdc_seg.export.parity import MAX_DIFFERENCE
 from acdc_seg.files import replacing
-from acdc_seg.inference.postprocess import KeepLargest
+from acdc_seg.inference.postprocess import without_largest
 from acdc_seg.inference.predictors import Predictor
 
 ABOUT = "acdc_seg.json"
@@ -54,8 +54,7 @@ def export_program(
     whole = prepare_for_images(predictor, whole=whole)
     images = describe_images(predictor, data, input_type="float32", whole=whole, volumes=False)
     about = describe_file(predictor, {**images, "size": shape}, license=license)
-    inner = predictor.predictor if isinstance(predictor, KeepLargest) else predictor
-    module = PredictorGraph(inner).eval()
+    module = PredictorGraph(without_largest(predictor)).eval()
     # a ramp, for a constant image has no deviation to divide by
     example = torch.linspace(0, 1, 2 * predictor.channels * shape[0] * shape[1])
     example = example.reshape(2, predictor.channels, *shape)

@@ -12,6 +12,11 @@ from acdc_seg.errors import ConfigError
 from acdc_seg.inference.predictors import Predictor
 
 
+def without_largest(predictor: Predictor) -> Predictor:
+    """The predictor that gives all regions, which is all of it that a file of an export holds."""
+    return predictor.predictor if isinstance(predictor, KeepLargest) else predictor
+
+
 class KeepLargest(Predictor):
     """Leaves one connected region of each named class, the largest; other pixels get their next
     best class.

@@ -61,6 +61,10 @@ def _load(
         mine = {"data.channels": config.data.channels, **_options(config)}
         theirs = {"data.channels": checkpoint.config.data.channels, **_options(checkpoint.config)}
         differing = [f"{key}={theirs[key]}" for key in theirs if theirs[key] != mine.get(key)]
+        if not differing:
+            raise CheckpointError(
+                f"train.start_from={config.train.start_from}: its weights do not fit its own config"
+            ) from None
         raise ConfigError(
             f"train.start_from={config.train.start_from}: its weights are of another shape; set "
             f"{' '.join(differing)}"

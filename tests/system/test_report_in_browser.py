@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browser import Browser, install_chromium
 from commands import make_command
 from PIL import Image
 from reports import make_scores, write_slices
@@ -25,14 +24,6 @@ pytestmark = pytest.mark.slow
 
 HISTORY = [{"epoch": epoch, "train_loss": 1 / epoch, "dice": 0.1 * epoch} for epoch in range(1, 9)]
 SHOWN = "document.getElementById('viewer').dataset.case"
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory):
-    install_chromium()
-    opened = Browser(tmp_path_factory.mktemp("profile"))
-    yield opened
-    opened.close()
 
 
 @pytest.fixture(scope="module")

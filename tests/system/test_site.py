@@ -11,7 +11,6 @@ from urllib.parse import unquote, urldefrag, urlsplit
 import pytest
 import typer
 import yaml
-from browser import Browser, install_chromium
 from documents import ROOT, app_of
 from mkdocs.commands.build import build
 from mkdocs.config import load_config
@@ -52,14 +51,6 @@ def site(tmp_path_factory) -> Path:
 def documents(site) -> dict[Path, Document]:
     """All pages of the site."""
     return {path.resolve(): Document(path) for path in site.rglob("*.html")}
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory):
-    install_chromium()
-    opened = Browser(tmp_path_factory.mktemp("profile"))
-    yield opened
-    opened.close()
 
 
 def find_target(page: Path, link: str) -> tuple[Path, str]:
